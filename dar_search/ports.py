@@ -1,0 +1,177 @@
+"""The ports: what the core needs from models and stores. Adapters implement them; the core imports no adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dar_search.data import (
+    Dialogue,
+    Failure,
+    FloatArray,
+    ImageRecord,
+    Imagination,
+    Provenance,
+    Reformulation,
+    ScoreFusion,
+    SearchResult,
+)
+from dar_search.filters import Filter
+from dar_search.preparation import Preparation
+
+
+class Encoder(Protocol):
+    """A vision-language model with one space for texts and pictures.
+
+    `encode_images(images)` equals `encode_prepared` of each image's `preparation.prepare`.
+    All results are float32 with rows of unit length. Raises ModelError.
+    """
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    @property
+    def preparation(self) -> Preparation: ...
+
+    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
+        """n texts -> (n, d). Text beyond the model's context is cut off."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
+        """n upright pictures of any mode and size -> (n, d)."""
+        ...
+
+    def encode_prepared(self, pixels: NDArray[np.uint8]) -> FloatArray:
+        """(n, height, width, 3) uint8 RGB, as `preparation` makes it -> (n, d)."""
+        ...
+
+
+class Reformulator(Protocol):
+    """Writes text out of a dialogue. Raises ModelError where it cannot; never returns an empty text."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reformulate(self, dialogue: Dialogue) -> Reformulation: ...
+
+
+class Imaginer(Protocol):
+    """Imagines what a prompt looks like, as embeddings in the encoder's space.
+
+    The same prompt, seed and steps give the same imaginations. Raises ModelError.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
+        """`count` imaginations, with seeds `seed`, `seed + 1`, ...; steps None: the model's own default."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One search in an index. At least one of vector and text.
+
+    Attributes:
+        vector: (d,) float32 of any length > 0; the k-NN leg ranks by its inner product with the (unit) pictures.
+        text: the keyword leg's words, matched against captions: only words, never query syntax.
+        filter: holds for every hit, in every leg.
+        size, offset: a page of hits; offset + size <= depth.
+        depth: candidates of each leg; the same over all pages of a search, 1 to 10,000.
+        fusion: how the legs are joined where both are there.
+        exact: compare with every picture instead of an approximate graph.
+        fused_in_client: ask for the legs' own scores and ranks (`Hit.legs`, `Leg.lowest`, `Leg.highest`),
+            which an explanation needs; a store that fuses on its server then fuses in the client.
+        thumbnails: fill `Hit.thumbnail`.
+    """
+
+    vector: FloatArray | None = None
+    text: str | None = None
+    filter: Filter = ()
+    size: int = 10
+    offset: int = 0
+    depth: int = 200
+    fusion: ScoreFusion = ScoreFusion()
+    exact: bool = False
+    fused_in_client: bool = False
+    thumbnails: bool = False
+
+
+class ImageIndex(Protocol):
+    """An index of pictures. Its contract suite is tests/contract/test_image_index.py.
+
+    Ties in a score are broken by id, ascending. Raises StoreError, and InputError for what cannot be used.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def write(self, records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
+        """Insert or replace by id; the last of several with the same id wins. Durable when it returns.
+
+        Returns (id, failure) for each record that was refused (a metadata value of another type than the field
+        has, ...); the others are in. Raises DimensionMismatch before anything is written.
+        """
+        ...
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove; returns how many were there. Durable when it returns."""
+        ...
+
+    def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        """The records that are there, with embeddings and thumbnails."""
+        ...
+
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        """id -> digest of the records that are there: much cheaper than `get`."""
+        ...
+
+    def ids(self, *, origin: str | None = None) -> Iterator[str]:
+        """All ids, or those that `origin` brought in, ascending."""
+        ...
+
+    def count(self, filter: Filter = ()) -> int: ...
+
+    def refresh(self) -> None:
+        """After it, a search sees everything written before."""
+        ...
+
+    def search(self, request: SearchRequest) -> SearchResult: ...
+
+
+class Store(Protocol):
+    """Holds indices by name. Opened from an address by `bootstrap.open_store`."""
+
+    @property
+    def address(self) -> str:
+        """As the user would write it, with passwords masked."""
+        ...
+
+    def create(self, name: str, provenance: Provenance) -> ImageIndex:
+        """A new, empty index. Raises IndexExists, InputError for a name that no store may have."""
+        ...
+
+    def open(self, name: str, provenance: Provenance | None = None) -> ImageIndex:
+        """Raises IndexNotFound (naming the indices that there are), EncoderMismatch if `provenance` differs."""
+        ...
+
+    def names(self) -> list[str]: ...
+
+    def drop(self, name: str) -> None:
+        """Remove an index and all in it. Raises IndexNotFound."""
+        ...
+
+    def check(self) -> Mapping[str, str]:
+        """What `dar doctor` prints: a label -> one line."""
+        ...
+
+    def close(self) -> None: ...

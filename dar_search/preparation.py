@@ -1,0 +1,77 @@
+"""A picture's geometry before encoding: resize and crop to what the encoder wants.
+
+Kept apart from the models so that decoder processes can do it without loading torch. The result is bit for bit
+that of the encoder's own image transform up to the conversion into floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Fit = Literal["crop", "squash", "pad"]
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What `prepare` does. Picklable and cheap.
+
+    Attributes:
+        height, width: of the result, pixels.
+        fit: "crop" (shortest side to size, centre crop), "squash" (aspect ratio ignored), "pad" (longest side to
+            size, the rest filled).
+        resample: the filter, always antialiased.
+        fill: grey level 0-255 of the padding.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "crop"
+    resample: Resample = "bicubic"
+    fill: int = 0
+
+    def describe(self) -> str:
+        """One line that goes into an index's provenance, such as "crop 224x224 bicubic"."""
+        padding = f" fill {self.fill}" if self.fit == "pad" else ""
+        return f"{self.fit} {self.width}x{self.height} {self.resample}{padding}"
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """An upright picture of any mode and size -> (height, width, 3) uint8, RGB."""
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        resample = Image.Resampling[self.resample.upper()]
+        if self.fit == "squash":
+            fitted = _resized(rgb, self.width, self.height, resample)
+        elif self.fit == "crop":
+            fitted = self._cropped(rgb, resample)
+        else:
+            fitted = self._padded(rgb, resample)
+        return np.asarray(fitted, dtype=np.uint8)
+
+    def _cropped(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:
+        # torchvision's Resize(int): the shortest side becomes `size`, the other is truncated, not rounded.
+        short = max(self.height, self.width)
+        width, height = rgb.size
+        if width <= height:
+            rgb = _resized(rgb, short, max(short, int(short * height / width)), resample)
+        else:
+            rgb = _resized(rgb, max(short, int(short * width / height)), short, resample)
+        # torchvision's CenterCrop rounds half to even.
+        top, left = round((rgb.height - self.height) / 2), round((rgb.width - self.width) / 2)
+        return rgb.crop((left, top, left + self.width, top + self.height))
+
+    def _padded(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:
+        scale = min(self.height / rgb.height, self.width / rgb.width)
+        width, height = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
+        fitted = _resized(rgb, width, height, resample)
+        canvas = Image.new("RGB", (self.width, self.height), (self.fill,) * 3)
+        canvas.paste(fitted, ((self.width - width) // 2, (self.height - height) // 2))
+        return canvas
+
+
+def _resized(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), resample)
