@@ -1,0 +1,45 @@
+# `make demo` and `make test` work from a bare clone: they make .venv, install the project into it, and run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+PIP := $(BIN)/python -m pip install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint unit bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv and install the project with all its extras
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "dar-search needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into $(VENV) (torch is large: some minutes on the first run) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# uv resolves and links in seconds what pip unpacks in minutes; where it cannot, pip does.
+	@$(PIP) "uv>=0.5,<1" "pip>=25.1"
+	@$(UV) --editable ".[all]" --group dev || $(PIP) --editable ".[all]" --group dev
+	@touch $@
+
+demo: install ## render a gallery, ingest it, replay a dialogue, print the table of rounds
+	@$(BIN)/dar demo
+
+test: install lint unit ## everything that must hold: lint, types, layers, all tests
+
+lint: install ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+unit: install ## the tests alone (make unit ARGS="-k fusion")
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: install ## every benchmark, as ratios measured side by side
+	@for file in bench/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean: ## remove what can be made again
+	@rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
