@@ -23,7 +23,10 @@ DarError
 └── ModelError                 a model cannot be loaded or run (HTTP 503)
     ├── WeightsMissing         weights_missing
     ├── UnsafeWeights          unsafe_weights: pickled, refused
-    └── ModelFailed            model_failed
+    ├── ModelFailed            model_failed      it raised, died or answered nonsense
+    ├── ModelTimeout           model_timeout (504)
+    ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
+    └── ModelOutOfMemory       model_out_of_memory
 
 An error carries a stable `code` for programs, a `message` that says what is wrong, and a `hint` that says
 what to do about it. Both are one line, and name no secret.
@@ -165,3 +168,17 @@ class UnsafeWeights(ModelError):
 
 class ModelFailed(ModelError):
     code = "model_failed"
+
+
+class ModelTimeout(ModelError):
+    code = "model_timeout"
+    status = 504
+
+
+class ModelBusy(ModelError):
+    code = "model_busy"
+    status = 429
+
+
+class ModelOutOfMemory(ModelError):
+    code = "model_out_of_memory"
