@@ -1,0 +1,245 @@
+"""Settings: the only reader of the environment.
+
+A value comes from the first of these that has it: an explicit override (a command-line option), the environment
+(`DAR_ENCODER`, nested as `DAR_OPENSEARCH__PASSWORD`), a TOML file (`DAR_CONFIG`, or config.toml in the user's
+configuration folder), OpenSearch's own variables (`OPENSEARCH_URL`, `OPENSEARCH_USERNAME`, `OPENSEARCH_PASSWORD`),
+the default. A wrong value raises SettingsError, which says where it came from. Secrets are masked in `repr` and dumps.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
+
+from dar_search.data import ScoreFusion
+from dar_search.errors import InputError, SettingsError
+from dar_search.fusion import Schedule
+
+APPLICATION = "dar-search"
+PREFIX = "DAR_"
+CONFIG_VARIABLE = "DAR_CONFIG"
+_OPENSEARCH_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "OPENSEARCH_URL": ("store",),
+    "OPENSEARCH_USERNAME": ("opensearch", "username"),
+    "OPENSEARCH_PASSWORD": ("opensearch", "password"),
+}
+
+
+def mask(address: str) -> str:
+    """A store's address without the user and password in it."""
+    return re.sub(r"(^(?!sqlite:)|//)[^/]*@", r"\1***@", address)
+
+
+def _store_address(value: str) -> str:
+    if re.fullmatch(r"sqlite:.+|https?://[^/\s]+.*", value):
+        return value
+    raise ValueError("it names no store")
+
+
+def _schedule(value: str) -> str:
+    try:
+        Schedule.parse(value)
+    except InputError as error:
+        raise ValueError(error.message) from error
+    return value
+
+
+def _home_expanded(path: Path) -> Path:
+    return path.expanduser()
+
+
+class OpenSearchSettings(BaseModel):
+    """How to reach an OpenSearch cluster, beyond its address."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    username: str | None = None
+    password: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings. Make them with `load_settings`, which turns what is wrong into a SettingsError."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    data_folder: Annotated[Path, AfterValidator(_home_expanded)] = Field(
+        default_factory=lambda: platformdirs.user_data_path(APPLICATION, appauthor=False),
+        description="Where the embedded store and other lasting files are kept.",
+    )
+    store: Annotated[str, AfterValidator(_store_address)] = Field(
+        default_factory=lambda data: f"sqlite:{data['data_folder'] / 'images.sqlite'}",
+        description="The store's address: sqlite:PATH, http://host:port or https://host:port.",
+    )
+    encoder: str = Field("demo", min_length=1, description="demo, open_clip:ARCH/PRETRAINED or open_clip:PATH.")
+    reformulator: str = Field("rules", min_length=1, description="What writes text out of a dialogue: rules.")
+    imaginer: str = Field(
+        default_factory=lambda data: "demo" if data["encoder"] == "demo" else "none",
+        min_length=1,
+        description="none, demo or prior:PATH; by default demo with the demo encoder, else none.",
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:NUMBER or mps."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="The models' number format; auto: bfloat16 where the device has it in hardware."
+    )
+    schedule: Annotated[str, AfterValidator(_schedule)] = Field(
+        "released", description="Vector fusion's weights by round: released, text-only, or 0:0.8/0.2,2:0.5/0.5."
+    )
+    imagine_count: int = Field(1, ge=1, le=64, description="Imaginations of each prompt.")
+    imagine_steps: int | None = Field(None, ge=1, le=1000, description="Diffusion steps; unset: the model's default.")
+    imagine_seed: int = Field(0, ge=0, lt=2**31, description="The first imagination's seed.")
+    keyword: bool = Field(True, description="Search captions by words too, and join the two rankings.")
+    fusion: Literal["min_max", "rrf"] = Field("min_max", description="How the k-NN and the keyword leg are joined.")
+    knn_weight: float = Field(
+        0.7, ge=0, le=1, allow_inf_nan=False, description="The k-NN leg's weight; the keyword leg has the rest."
+    )
+    rank_constant: int = Field(60, ge=1, le=10_000, description="RRF's constant.")
+    depth: int = Field(200, ge=1, le=10_000, description="Candidates of each leg.")
+    opensearch: OpenSearchSettings = OpenSearchSettings()
+
+    @property
+    def score_fusion(self) -> ScoreFusion:
+        """How the k-NN leg and the keyword leg are joined; the weights sum to 1."""
+        return ScoreFusion(self.fusion, self.knn_weight, round(1 - self.knn_weight, 12), self.rank_constant)
+
+    @property
+    def weights(self) -> Schedule:
+        """Vector fusion's weights by round."""
+        return Schedule.parse(self.schedule)
+
+    @field_serializer("store")
+    def _masked_store(self, value: str) -> str:
+        return mask(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return ((name, mask(value) if name == "store" else value) for name, value in super().__repr_args__())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, read_config()),
+            InitSettingsSource(settings_cls, _opensearch_values()),
+        )
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from everywhere; an override of None counts as not given. Raises SettingsError."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    _refuse_unknown(given, "")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise _explained(error, given) from None
+    except UnreadableVariable as error:
+        raise SettingsError(f"{error}.", "A nested setting is written like DAR_OPENSEARCH__USERNAME=me.") from None
+
+
+def config_path() -> Path | None:
+    """The TOML file that is read, or None where there is none. Raises SettingsError if DAR_CONFIG names no file."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE} names {path}, which is no file.", "Correct it or unset it.")
+        return path
+    path = platformdirs.user_config_path(APPLICATION, appauthor=False) / "config.toml"
+    return path if path.is_file() else None
+
+
+def read_config() -> dict[str, Any]:
+    """The TOML file's values, their names checked; {} where there is no file. Raises SettingsError."""
+    path = config_path()
+    if path is None:
+        return {}
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.", "Check the file's permissions.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path} is not a TOML file: {error}.", 'Write lines such as encoder = "demo".') from error
+    _refuse_unknown(values, f" in {path}")
+    return values
+
+
+def unknown_variables() -> dict[str, str]:
+    """DAR_* variables that name no setting -> what may be meant (empty: nothing near). For `dar doctor`."""
+    known = {CONFIG_VARIABLE, *(f"{PREFIX}{name}".upper() for name in Settings.model_fields)}
+    unknown = [
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper().split("__")[0] not in known
+    ]
+    return {name: next(iter(difflib.get_close_matches(name.upper(), known, 1)), "") for name in sorted(unknown)}
+
+
+def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
+    tables: dict[str, type[BaseModel]] = {"": Settings, "opensearch": OpenSearchSettings}
+    for prefix, model in tables.items():
+        table = values.get(prefix, {}) if prefix else values
+        for name in table if isinstance(table, Mapping) else ():
+            if name not in model.model_fields:
+                near = difflib.get_close_matches(name, model.model_fields, 1)
+                hint = f'Did you mean "{near[0]}"?' if near else f"There are: {', '.join(model.model_fields)}."
+                raise SettingsError(f'There is no setting "{".".join(filter(None, (prefix, name)))}"{where}.', hint)
+
+
+def _opensearch_values() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, (first, *rest) in _OPENSEARCH_VARIABLES.items():
+        if text := os.environ.get(variable):
+            if rest:
+                values.setdefault(first, {})[rest[0]] = text
+            else:
+                values[first] = text
+    return values
+
+
+def _explained(error: ValidationError, given: Mapping[str, Any]) -> SettingsError:
+    """The first thing wrong, as one line that names the setting, its value, where it came from, what is allowed."""
+    wrong = next(item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called")
+    path = [str(part) for part in wrong["loc"]]
+    name = ".".join(path)
+    secret = "password" in name or "secret" in name
+    shown = "" if secret or wrong["type"] == "missing" else f' is "{mask(str(wrong["input"]))[:80]}"'
+    reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
+    allowed = (Settings.model_fields[path[0]].description or "") if len(path) == 1 else ""
+    if wrong["type"] == "extra_forbidden":
+        reason, allowed = "there is no such setting", f"There are: {', '.join(OpenSearchSettings.model_fields)}."
+    return SettingsError(f'The setting "{name}"{shown} ({_origin(path, given)}): {reason}.', allowed)
+
+
+def _origin(path: list[str], given: Mapping[str, Any]) -> str:
+    variable = PREFIX + "__".join(path).upper()
+    names = {name.upper() for name, value in os.environ.items() if value}
+    if path[0] in given:
+        return "given as an option"
+    if variable in names or PREFIX + path[0].upper() in names:
+        return f"from {variable if variable in names else PREFIX + path[0].upper()}"
+    values: Any = read_config()
+    for part in path:
+        values = values.get(part) if isinstance(values, Mapping) else None
+    if values is not None:
+        return f"from {config_path()}"
+    for other, place in _OPENSEARCH_VARIABLES.items():
+        if tuple(path) == place and other in names:
+            return f"from {other}"
+    return "the default"
