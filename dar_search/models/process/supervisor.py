@@ -1,0 +1,366 @@
+"""The caller's side of the model process: starts it, feeds it batches, ends and restarts it when it misbehaves."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+import psutil
+
+from dar_search.errors import DarError, ModelFailed, ModelOutOfMemory, ModelTimeout
+from dar_search.models.process.messages import Answer, Batch, Start
+from dar_search.models.process.tickets import Key, Pending, Queue, Ticket
+
+State = Literal["idle", "starting", "ready", "busy", "broken", "closed"]
+POLL_S = 0.05
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model process may use.
+
+    Attributes:
+        waiting: tickets in the queue; one more is refused with ModelBusy.
+        batch_items: items (texts, pictures, prompts) that go to the model together.
+        batch_s: seconds a batch may take before the process is killed.
+        start_s: seconds that loading and warming up may take.
+        memory_bytes: resident memory above which the process is killed; None: no limit.
+        attempts: how often a ticket is tried on processes that die under it.
+    """
+
+    waiting: int = 256
+    batch_items: int = 64
+    batch_s: float = 60.0
+    start_s: float = 600.0
+    memory_bytes: int | None = None
+    attempts: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    state: State
+    pid: int | None
+    restarts: int
+    waiting: int
+    resident_bytes: int
+    last_error: str
+
+
+class ModelProcess:
+    """Models behind a process boundary; safe to call from many threads.
+
+    Args:
+        factory: "module:function"; the worker calls it with `arguments` (picklable) once and gets a mapping of
+            kind -> function(items, options) -> results, one a item.
+
+    The process starts with the first call (or `warm_up`), never by a fork, and ends with this one.
+    """
+
+    def __init__(self, factory: str, arguments: Mapping[str, Any], limits: Limits | None = None) -> None:
+        self._factory = factory
+        self._arguments = dict(arguments)
+        self.limits = limits or Limits()
+        self._queue = Queue(self.limits.waiting)
+        self._worker: _Worker | None = None
+        self._state: State = "idle"
+        self._starts = 0
+        self._failed_starts = 0
+        self._not_before = 0.0
+        self._load_error: DarError | None = None
+        self._last_error: DarError | None = None
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._dispatcher: threading.Thread | None = None
+        self._owner = os.getpid()
+
+    def call(
+        self,
+        kind: str,
+        items: Sequence[Any],
+        *,
+        options: Key = (),
+        key: Hashable | None = None,
+        timeout: float | None = None,
+    ) -> Sequence[Any]:
+        """Run `items` and return a result for each.
+
+        Args:
+            options: only calls with equal options share a batch.
+            key: calls of the same kind, options and key are done once and share the result.
+            timeout: seconds; default: the batch limit.
+
+        Raises:
+            ModelBusy, ModelTimeout, ModelOutOfMemory, ModelFailed, or what the model raised of the error tree.
+        """
+        return self.submit(kind, items, options=options, key=key, timeout=timeout).outcome()
+
+    def submit(
+        self,
+        kind: str,
+        items: Sequence[Any],
+        *,
+        options: Key = (),
+        key: Hashable | None = None,
+        timeout: float | None = None,
+    ) -> Pending:
+        """As `call`, but returns at once; `outcome()` waits."""
+        self._ensure_dispatcher()
+        allowed = self.limits.batch_s if timeout is None else timeout
+        shared = None if key is None else (kind, options, key)
+        deadline = time.monotonic() + allowed
+        return Pending(self._queue.join(Ticket(kind, items, options, shared, deadline)), deadline)
+
+    def warm_up(self, timeout: float | None = None) -> None:
+        """Start the process and wait until it is ready. Raises what the loading raised."""
+        self.call("ping", [None], timeout=self.limits.start_s if timeout is None else timeout)
+
+    def health(self) -> Health:
+        worker = self._worker
+        return Health(
+            state=self._state,
+            pid=worker.pid if worker else None,
+            restarts=max(0, self._starts - 1),
+            waiting=len(self._queue),
+            resident_bytes=worker.resident_bytes() if worker else 0,
+            last_error=str(self._last_error or ""),
+        )
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """Refuse new calls, let the batch in hand end within `grace_s`, then end the process. Safe to repeat."""
+        with self._lock:
+            self._closing.set()
+            dispatcher = self._dispatcher
+        with self._queue.changed:
+            self._queue.changed.notify_all()
+        if dispatcher is not None:
+            dispatcher.join(grace_s)
+            if dispatcher.is_alive() and (worker := self._worker) is not None:
+                worker.kill()
+                dispatcher.join()
+        self._queue.settle_waiting(_closed())
+        self._state = "closed"
+
+    def __enter__(self) -> ModelProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _ensure_dispatcher(self) -> None:
+        with self._lock:
+            if self._closing.is_set():
+                raise _closed()
+            if self._owner != os.getpid():
+                # After a fork the threads are gone and the process belongs to the parent: begin anew.
+                self._queue, self._worker, self._dispatcher = Queue(self.limits.waiting), None, None
+                self._owner = os.getpid()
+            if self._dispatcher is None:
+                self._dispatcher = threading.Thread(target=self._dispatch, name="model-process", daemon=True)
+                self._dispatcher.start()
+
+    def _dispatch(self) -> None:
+        """One thread owns the worker; all else only queues tickets."""
+        try:
+            while not self._closing.is_set():
+                batch = self._queue.take(self.limits.batch_items, wait=0.5)
+                if self._worker is not None and not self._worker.alive():
+                    self._drop_worker()
+                if batch:
+                    self._serve_safely(batch)
+        finally:
+            if self._worker is not None:
+                self._worker.stop()
+                self._worker = None
+
+    def _serve_safely(self, batch: list[Ticket]) -> None:
+        try:
+            self._serve(batch)
+        except Exception as error:
+            # A defect here must cost one batch, not the thread that all callers depend on.
+            log.exception("the model process's dispatcher failed")
+            self._drop_worker()
+            self._queue.settle(batch, error=ModelFailed(f"Dispatching raised {type(error).__name__}: {error}"))
+
+    def _serve(self, batch: list[Ticket]) -> None:
+        try:
+            worker = self._worker or self._start()
+            self._state = "busy"
+            results = worker.run(batch, self.limits)
+        except _WorkerLost as lost:
+            self._drop_worker()
+            self._last_error = lost.error
+            self._try_again_or_fail(batch, lost)
+        except DarError as error:
+            self._drop_worker()
+            self._last_error = error
+            # Nothing that waits can be served either: say why now, rather than let each run into its deadline.
+            self._queue.settle(batch, error=error)
+            self._queue.settle_waiting(error)
+        else:
+            self._state = "ready"
+            for ticket, answer in zip(batch, results, strict=True):
+                failure = answer.exception()
+                done = None if failure else iter([answer.results or ()])
+                self._queue.settle([ticket], done, failure)
+
+    def _try_again_or_fail(self, batch: list[Ticket], lost: _WorkerLost) -> None:
+        again: list[Ticket] = []
+        for ticket in batch:
+            ticket.attempts += 1
+            # A batch's tickets are tried alone: the one that does the harm is found, the others are served.
+            innocent = len(batch) > 1 or lost.blameless
+            if innocent and ticket.attempts < self.limits.attempts and not ticket.expired:
+                ticket.alone = True
+                again.append(ticket)
+            else:
+                self._queue.settle([ticket], error=lost.error)
+        self._queue.put_back(again)
+
+    def _start(self, attempt: int = 1) -> _Worker:
+        if self._load_error is not None and time.monotonic() < self._not_before:
+            raise self._load_error
+        self._state = "starting"
+        self._starts += 1
+        worker = _Worker(Start(self._factory, self._arguments, tuple(sys.path), os.getpid()))
+        self._worker = worker
+        try:
+            worker.wait_ready(self.limits.start_s, self._closing)
+        except DarError as error:
+            worker.kill()
+            if worker.killed_by_signal and attempt < self.limits.attempts:
+                return self._start(attempt + 1)
+            # The next try waits, longer each time: missing weights do not come back by loading in a loop.
+            self._load_error = error
+            self._failed_starts += 1
+            self._not_before = time.monotonic() + min(30.0, 0.5 * 2**self._failed_starts)
+            raise
+        self._load_error = None
+        self._failed_starts = 0
+        return worker
+
+    def _drop_worker(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+        self._state = "broken" if self._failed_starts else "idle"
+
+
+class _WorkerLost(Exception):
+    """The process is gone. `blameless`: it may not be the batch's fault, so a lone ticket is worth another try."""
+
+    def __init__(self, error: DarError, *, blameless: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.blameless = blameless
+
+
+class _Worker:
+    """A running worker process and the socket to it; used by the dispatcher's thread, `kill` by any."""
+
+    def __init__(self, start: Start) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "dar_search.models.process.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # What libraries print must not mix with the answers of a command: all of it is log.
+                stdout=2,
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        self._lost = False
+        self._start = start
+        self._memory = psutil.Process(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def killed_by_signal(self) -> bool:
+        """Whether it died before `kill` was called: by somebody else's signal, no fault of the model's."""
+        return self._lost and (self._process.returncode or 0) < 0
+
+    def resident_bytes(self) -> int:
+        try:
+            return int(self._memory.memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def wait_ready(self, seconds: float, closing: threading.Event) -> None:
+        limit = time.monotonic() + seconds
+        try:
+            self._connection.send(self._start)
+            while not self._connection.poll(POLL_S):
+                if closing.is_set():
+                    raise _closed()
+                if time.monotonic() > limit:
+                    raise ModelTimeout(f"The model did not load within {seconds:.0f} s.", "Raise the start limit.")
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._lost = True
+            raise ModelFailed(f"The model process ended while loading ({self._ending()}).", "See its log.") from error
+        if isinstance(answer, Answer) and (failure := answer.exception()) is not None:
+            raise failure
+
+    def run(self, batch: list[Ticket], limits: Limits) -> list[Answer]:
+        limit = time.monotonic() + limits.batch_s
+        next_look = 0.0
+        try:
+            self._connection.send(Batch(batch[0].kind, batch[0].options, tuple(ticket.items for ticket in batch)))
+            while not self._connection.poll(POLL_S):
+                now = time.monotonic()
+                if now > limit:
+                    late = ModelTimeout(f"The model took over {limits.batch_s:g} s and was ended.")
+                    raise _WorkerLost(late, blameless=False)
+                if limits.memory_bytes is not None and now > next_look:
+                    next_look = now + 5 * POLL_S
+                    if self.resident_bytes() > limits.memory_bytes:
+                        large = ModelOutOfMemory("The model used more memory than it may and was ended.")
+                        raise _WorkerLost(large, blameless=False)
+            answers = self._connection.recv()
+        except (EOFError, OSError) as error:
+            failed = ModelFailed(f"The model process ended ({self._ending()}).", "Try again.")
+            raise _WorkerLost(failed, blameless=True) from error
+        if not isinstance(answers, list) or len(answers) != len(batch):
+            raise _WorkerLost(ModelFailed("The model process answered nonsense."), blameless=True)
+        return answers
+
+    def stop(self) -> None:
+        """Ask it to end; kill it if it does not."""
+        with contextlib.suppress(OSError):
+            self._connection.send(None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        self.kill()
+
+    def _ending(self) -> str:
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "its socket closed"
+        return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+def _closed() -> ModelFailed:
+    return ModelFailed("The model process is shut down.")
