@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-import psutil
-
-from dar_search.errors import DarError, ModelFailed, ModelOutOfMemory, ModelTimeout
-from dar_search.models.process.messages import Answer, Batch, Start
+from dar_search.errors import DarError, ModelFailed
+from dar_search.models.process.child import Child, ChildLost, Limits, shut_down
+from dar_search.models.process.messages import Start
 from dar_search.models.process.tickets import Key, Pending, Queue, Ticket
 
 State = Literal["idle", "starting", "ready", "busy", "broken", "closed"]
-POLL_S = 0.05
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a model process may use.
-
-    Attributes:
-        waiting: tickets in the queue; one more is refused with ModelBusy.
-        batch_items: items (texts, pictures, prompts) that go to the model together.
-        batch_s: seconds a batch may take before the process is killed.
-        start_s: seconds that loading and warming up may take.
-        memory_bytes: resident memory above which the process is killed; None: no limit.
-        attempts: how often a ticket is tried on processes that die under it.
-    """
-
-    waiting: int = 256
-    batch_items: int = 64
-    batch_s: float = 60.0
-    start_s: float = 600.0
-    memory_bytes: int | None = None
-    attempts: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +45,7 @@ class ModelProcess:
         self._arguments = dict(arguments)
         self.limits = limits or Limits()
         self._queue = Queue(self.limits.waiting)
-        self._worker: _Worker | None = None
+        self._worker: Child | None = None
         self._state: State = "idle"
         self._starts = 0
         self._failed_starts = 0
@@ -148,7 +121,7 @@ class ModelProcess:
             if dispatcher.is_alive() and (worker := self._worker) is not None:
                 worker.kill()
                 dispatcher.join()
-        self._queue.settle_waiting(_closed())
+        self._queue.settle_waiting(shut_down())
         self._state = "closed"
 
     def __enter__(self) -> ModelProcess:
@@ -160,7 +133,7 @@ class ModelProcess:
     def _ensure_dispatcher(self) -> None:
         with self._lock:
             if self._closing.is_set():
-                raise _closed()
+                raise shut_down()
             if self._owner != os.getpid():
                 # After a fork the threads are gone and the process belongs to the parent: begin anew.
                 self._queue, self._worker, self._dispatcher = Queue(self.limits.waiting), None, None
@@ -197,7 +170,7 @@ class ModelProcess:
             worker = self._worker or self._start()
             self._state = "busy"
             results = worker.run(batch, self.limits)
-        except _WorkerLost as lost:
+        except ChildLost as lost:
             self._drop_worker()
             self._last_error = lost.error
             self._try_again_or_fail(batch, lost)
@@ -214,7 +187,7 @@ class ModelProcess:
                 done = None if failure else iter([answer.results or ()])
                 self._queue.settle([ticket], done, failure)
 
-    def _try_again_or_fail(self, batch: list[Ticket], lost: _WorkerLost) -> None:
+    def _try_again_or_fail(self, batch: list[Ticket], lost: ChildLost) -> None:
         again: list[Ticket] = []
         for ticket in batch:
             ticket.attempts += 1
@@ -227,12 +200,12 @@ class ModelProcess:
                 self._queue.settle([ticket], error=lost.error)
         self._queue.put_back(again)
 
-    def _start(self, attempt: int = 1) -> _Worker:
+    def _start(self, attempt: int = 1) -> Child:
         if self._load_error is not None and time.monotonic() < self._not_before:
             raise self._load_error
         self._state = "starting"
         self._starts += 1
-        worker = _Worker(Start(self._factory, self._arguments, tuple(sys.path), os.getpid()))
+        worker = Child(Start(self._factory, self._arguments, tuple(sys.path), os.getpid()))
         self._worker = worker
         try:
             worker.wait_ready(self.limits.start_s, self._closing)
@@ -254,113 +227,3 @@ class ModelProcess:
             self._worker.kill()
             self._worker = None
         self._state = "broken" if self._failed_starts else "idle"
-
-
-class _WorkerLost(Exception):
-    """The process is gone. `blameless`: it may not be the batch's fault, so a lone ticket is worth another try."""
-
-    def __init__(self, error: DarError, *, blameless: bool) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.blameless = blameless
-
-
-class _Worker:
-    """A running worker process and the socket to it; used by the dispatcher's thread, `kill` by any."""
-
-    def __init__(self, start: Start) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "dar_search.models.process.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # What libraries print must not mix with the answers of a command: all of it is log.
-                stdout=2,
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
-        self._lost = False
-        self._start = start
-        self._memory = psutil.Process(self._process.pid)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def killed_by_signal(self) -> bool:
-        """Whether it died before `kill` was called: by somebody else's signal, no fault of the model's."""
-        return self._lost and (self._process.returncode or 0) < 0
-
-    def resident_bytes(self) -> int:
-        try:
-            return int(self._memory.memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    def wait_ready(self, seconds: float, closing: threading.Event) -> None:
-        limit = time.monotonic() + seconds
-        try:
-            self._connection.send(self._start)
-            while not self._connection.poll(POLL_S):
-                if closing.is_set():
-                    raise _closed()
-                if time.monotonic() > limit:
-                    raise ModelTimeout(f"The model did not load within {seconds:.0f} s.", "Raise the start limit.")
-            answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            self._lost = True
-            raise ModelFailed(f"The model process ended while loading ({self._ending()}).", "See its log.") from error
-        if isinstance(answer, Answer) and (failure := answer.exception()) is not None:
-            raise failure
-
-    def run(self, batch: list[Ticket], limits: Limits) -> list[Answer]:
-        limit = time.monotonic() + limits.batch_s
-        next_look = 0.0
-        try:
-            self._connection.send(Batch(batch[0].kind, batch[0].options, tuple(ticket.items for ticket in batch)))
-            while not self._connection.poll(POLL_S):
-                now = time.monotonic()
-                if now > limit:
-                    late = ModelTimeout(f"The model took over {limits.batch_s:g} s and was ended.")
-                    raise _WorkerLost(late, blameless=False)
-                if limits.memory_bytes is not None and now > next_look:
-                    next_look = now + 5 * POLL_S
-                    if self.resident_bytes() > limits.memory_bytes:
-                        large = ModelOutOfMemory("The model used more memory than it may and was ended.")
-                        raise _WorkerLost(large, blameless=False)
-            answers = self._connection.recv()
-        except (EOFError, OSError) as error:
-            failed = ModelFailed(f"The model process ended ({self._ending()}).", "Try again.")
-            raise _WorkerLost(failed, blameless=True) from error
-        if not isinstance(answers, list) or len(answers) != len(batch):
-            raise _WorkerLost(ModelFailed("The model process answered nonsense."), blameless=True)
-        return answers
-
-    def stop(self) -> None:
-        """Ask it to end; kill it if it does not."""
-        with contextlib.suppress(OSError):
-            self._connection.send(None)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        self.kill()
-
-    def _ending(self) -> str:
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return "its socket closed"
-        return f"signal {-code}" if code < 0 else f"exit status {code}"
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-
-def _closed() -> ModelFailed:
-    return ModelFailed("The model process is shut down.")
