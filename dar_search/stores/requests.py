@@ -1,0 +1,57 @@
+"""Whether a search can be run as asked: one rule for every store."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dar_search.errors import DimensionMismatch, RequestError
+from dar_search.ports import SearchRequest
+
+MAX_DEPTH = 10_000
+"""OpenSearch's limit for the candidates of a leg."""
+
+
+def check_request(request: SearchRequest, dimension: int) -> None:
+    """Raises DimensionMismatch for a vector of another length than `dimension`, and RequestError."""
+    if request.vector is None and request.text is None:
+        raise RequestError("A search needs a vector, a text or both.")
+    if not 1 <= request.depth <= MAX_DEPTH:
+        raise RequestError(f"The depth of a search is 1 to {MAX_DEPTH:,}, not {request.depth}.")
+    if request.size < 1 or request.offset < 0:
+        raise RequestError(
+            f"A page has a size of at least 1 and starts at 0, not {request.size} from {request.offset}."
+        )
+    if request.offset + request.size > request.depth:
+        raise RequestError(
+            f"The page of {request.size} from {request.offset} ends beyond the search's depth of {request.depth}.",
+            f"Ask for a greater depth, at most {MAX_DEPTH:,}, the same on all pages.",
+        )
+    if request.vector is not None:
+        _check_vector(np.asarray(request.vector), dimension)
+    if request.vector is not None and request.text is not None:
+        _check_fusion(request)
+
+
+def _check_vector(vector: np.ndarray, dimension: int) -> None:
+    if vector.shape != (dimension,):
+        found = f"{vector.shape[0]} dimensions" if vector.ndim == 1 else f"the shape {vector.shape}"
+        raise DimensionMismatch(
+            f"The query vector has {found}; the index has {dimension}.", "Search with the encoder that made the index."
+        )
+    if vector.dtype.kind != "f" or not np.isfinite(vector).all():
+        raise RequestError("The query vector has values that are no finite numbers.")
+    if not vector.any():
+        raise RequestError("The query vector is zero: it has no direction to search in.")
+
+
+def _check_fusion(request: SearchRequest) -> None:
+    fusion = request.fusion
+    if fusion.method not in ("min_max", "rrf"):
+        raise RequestError(f'There is no score fusion "{fusion.method}".', 'Use "min_max" or "rrf".')
+    weights = (fusion.knn, fusion.keyword)
+    if not all(0 <= weight <= 1 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+        raise RequestError(
+            f"The weights of score fusion are at least 0 and sum to 1, not {weights[0]:g} + {weights[1]:g}."
+        )
+    if not 1 <= fusion.rank_constant <= 10_000:
+        raise RequestError(f"RRF's rank constant is 1 to 10,000, not {fusion.rank_constant}.")
