@@ -18,10 +18,10 @@ def load(encoder: str, imaginer: str = "none", device: str = "auto", dtype: str 
     imagining = catalogue.imaginer(imaginer, encoding, device=device, dtype=dtype)
 
     def encode_texts(items: list[str], options: tuple[Any, ...]) -> Sequence[Any]:
-        return encoding.encode_texts(items)
+        return list(encoding.encode_texts(items))
 
     def encode_prepared(items: list[Any], options: tuple[Any, ...]) -> Sequence[Any]:
-        return encoding.encode_prepared(np.stack(items))
+        return list(encoding.encode_prepared(np.stack(items)))
 
     def imagine(items: list[tuple[str, int, int]], options: tuple[Any, ...]) -> list[tuple[Imagination, ...]]:
         (steps,) = options
