@@ -1,0 +1,1 @@
+"""The stores: adapters of the port ImageIndex, and what they need around them."""
