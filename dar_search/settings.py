@@ -204,6 +204,12 @@ def read_config() -> dict[str, Any]:
     return values
 
 
+def java_home() -> Path | None:
+    """The folder of the Java runtime that the machine's own variable JAVA_HOME names, for the local node."""
+    named = os.environ.get("JAVA_HOME")
+    return Path(named).expanduser() if named else None
+
+
 def unknown_variables() -> dict[str, str]:
     """DAR_* variables that name no setting -> what may be meant (empty: nothing near). For `dar doctor`."""
     known = {CONFIG_VARIABLE, *(f"{PREFIX}{name}".upper() for name in Settings.model_fields)}

@@ -1,0 +1,232 @@
+"""A cluster of one to three nodes on this machine: started, waited for, ended with its parent."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pwd
+import re
+import shutil
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dar_search.errors import SettingsError, StoreUnavailable
+from dar_search.stores.node.coordinates import read_coordinates
+from dar_search.stores.node.home import cache_folder, prepared_home
+from dar_search.stores.node.java import find_java
+from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, User, readable_by
+
+MOST_NODES = 3
+_POLL_SECONDS = 0.05
+# An unprivileged user that every Unix has; a server started by root runs as it.
+_UNPRIVILEGED = "nobody"
+
+
+class LocalCluster:
+    """A real OpenSearch cluster on loopback, as a context manager.
+
+    The first start lays the server out from Maven Central into a cache. It runs without TLS and without users: for
+    development and tests, on a machine that is yours.
+
+    Args:
+        nodes: 1 to 3.
+        plugins: of "knn" and "neural-search".
+        port: the first node's HTTP port, the next ones' follow; 0: any free ones.
+        data: a folder that keeps the indices between runs; None: a temporary one, removed at the end.
+        heap: of each node, as Java writes it ("512m").
+        java: the folder of a Java runtime; None: one is looked for.
+        cache: where the server is laid out; None: the user's cache folder.
+        settings: more lines of opensearch.yml, for each node.
+        seconds: how long a start may take.
+        report: told in one line what takes long.
+
+    Attributes:
+        urls: one address a node.
+    """
+
+    def __init__(
+        self,
+        nodes: int = 1,
+        plugins: Sequence[str] = ("knn", "neural-search"),
+        *,
+        port: int = 0,
+        data: Path | None = None,
+        heap: str = "512m",
+        java: Path | None = None,
+        cache: Path | None = None,
+        settings: dict[str, str] | None = None,
+        seconds: float = 120,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        if not 1 <= nodes <= MOST_NODES:
+            raise SettingsError(f"A local cluster has 1 to {MOST_NODES} nodes, not {nodes}.")
+        if not re.fullmatch(r"[1-9]\d*[kmg]", heap, re.IGNORECASE):
+            raise SettingsError(f'"{heap}" is no heap size.', "Write it like 512m or 2g.")
+        coordinates = read_coordinates()
+        chosen = coordinates.plugins_named(tuple(plugins))
+        cache = cache or cache_folder()
+        user = _unprivileged_user()
+        found = find_java(coordinates.java_lowest, coordinates.java_highest, java)
+        home = prepared_home(coordinates, chosen, thai=found.thai, cache=cache, report=report)
+        runtime = readable_by(user, found, cache)
+
+        self.version = coordinates.version
+        self._seconds = seconds
+        self._disposable = None if data else _temporary_folder(user)
+        folder = self._disposable or _kept_folder(data, user)
+        self._ports: list[ReservedPort] = []
+        try:
+            web = [self._reserved(port + index if port else 0) for index in range(nodes)]
+            inner = [self._reserved(0) for _ in range(nodes)]
+        except BaseException:
+            self._release()
+            raise
+        self.urls = tuple(f"http://{LOOPBACK}:{number}" for number in web)
+        names = [f"node-{index + 1}" for index in range(nodes)]
+        self._nodes = tuple(
+            Node(
+                name,
+                home=home,
+                folder=folder,
+                java=runtime,
+                main_class=coordinates.main_class,
+                heap=heap,
+                settings={
+                    "cluster.name": "dar-local",
+                    "network.host": LOOPBACK,
+                    "http.port": str(web[index]),
+                    "transport.port": str(inner[index]),
+                    "discovery.seed_hosts": json.dumps([f"{LOOPBACK}:{number}" for number in inner]),
+                    "cluster.initial_cluster_manager_nodes": json.dumps(names),
+                    # A developer's disk is often fuller than a server's may be; a full one still fails to write.
+                    "cluster.routing.allocation.disk.threshold_enabled": "false",
+                    **(settings or {}),
+                },
+                user=user,
+                disposable=self._disposable,
+            )
+            for index, name in enumerate(names)
+        )
+
+    @property
+    def url(self) -> str:
+        """The first node's address."""
+        return self.urls[0]
+
+    @property
+    def logs(self) -> tuple[Path, ...]:
+        """Each node's log file."""
+        return tuple(node.log for node in self._nodes)
+
+    def start(self) -> LocalCluster:
+        """Starts all nodes, and waits until the cluster is whole. Raises StoreUnavailable with the log's tail."""
+        try:
+            for node in self._nodes:
+                node.start()
+            self.wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Ends all nodes; gently where the data is kept."""
+        for node in self._nodes:
+            if self._disposable:
+                node.kill()
+            else:
+                node.stop()
+        self._release()
+
+    def kill(self, index: int) -> None:
+        """Ends a node (the first is 0) as a crash would. Returns when it has ended."""
+        self._nodes[index].kill()
+
+    def restart(self, index: int, *, wait: bool = True) -> None:
+        """Starts an ended node again, with its data and ports, and (or not) waits until the cluster is whole."""
+        self._nodes[index].start()
+        if wait:
+            self.wait()
+
+    def wait(self, status: str = "yellow") -> None:
+        """Returns when every running node answers and all are one cluster of at least this status."""
+        deadline = time.monotonic() + self._seconds
+        running = [(node, url) for node, url in zip(self._nodes, self.urls, strict=True) if node.running]
+        for node, url in running:
+            query = f"wait_for_nodes={len(running)}&wait_for_status={status}&timeout=1s"
+            while not _whole(url, query):
+                if not node.running:
+                    raise _not_started(node, "ended at its start")
+                if time.monotonic() > deadline:
+                    raise _not_started(node, f"was not ready in {self._seconds:g} s")
+                time.sleep(_POLL_SECONDS)
+
+    def __enter__(self) -> LocalCluster:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reserved(self, number: int) -> int:
+        self._ports.append(ReservedPort(number))
+        return self._ports[-1].number
+
+    def _release(self) -> None:
+        for port in self._ports:
+            port.close()
+        if self._disposable:
+            shutil.rmtree(self._disposable, ignore_errors=True)
+
+
+def _whole(url: str, query: str) -> bool:
+    """Asks the node, which itself waits up to a second; False where it does not answer yet."""
+    address = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+    try:
+        connection.request("GET", f"/_cluster/health?{query}")
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return answer.get("timed_out") is False
+
+
+def _not_started(node: Node, what: str) -> StoreUnavailable:
+    """With the log's telling line in the message, and its tail as a note: the log itself may be removed."""
+    tail = node.tail()
+    telling = [line for line in tail.splitlines() if re.search(r"(Exception|Error)\b", line) and "\tat " not in line]
+    error = StoreUnavailable(
+        f"OpenSearch's {node.name} {what}: {telling[-1] if telling else 'its log does not say why'}",
+        "More memory or time may help (heap, seconds); `dar dev opensearch --data FOLDER` keeps the log.",
+    )
+    error.add_note(tail)
+    return error
+
+
+def _unprivileged_user() -> User | None:
+    if os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam(_UNPRIVILEGED)
+    return User(entry.pw_uid, entry.pw_gid)
+
+
+def _temporary_folder(user: User | None) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="dar-opensearch-"))
+    if user:
+        os.chown(folder, user.uid, user.gid)
+    return folder
+
+
+def _kept_folder(data: Path | None, user: User | None) -> Path:
+    folder = Path(data or ".").expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

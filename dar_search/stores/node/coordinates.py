@@ -1,0 +1,103 @@
+"""What the local node is made of, as opensearch/local-node.toml says."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dar_search.errors import SettingsError
+from dar_search.stores.assets import assets
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file of Maven Central.
+
+    Attributes:
+        coordinate: "group:artifact:version".
+        packaging: "jar" or "zip".
+        sha256: of the file, hex.
+        into: the folders of the home that get it; "thai" only where the Java runtime has no Thai word breaks.
+    """
+
+    coordinate: str
+    packaging: str
+    sha256: str
+    into: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin that may be left out. folder: its name under plugins/; needs: plugins that must be there too."""
+
+    name: str
+    folder: str
+    artifact: Artifact
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A part of the server that OpenSearch loads as it loads plugins. extends: modules whose classes it sees."""
+
+    name: str
+    class_name: str
+    extends: tuple[str, ...]
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """All of opensearch/local-node.toml. digest: of the file, 12 hex digits; a cached home carries it."""
+
+    version: str
+    main_class: str
+    java_lowest: int
+    java_highest: int
+    roots: tuple[str, ...]
+    without: tuple[str, ...]
+    plugins: Mapping[str, Plugin]
+    modules: tuple[Module, ...]
+    jars: tuple[Artifact, ...]
+    digest: str
+
+    def plugins_named(self, names: tuple[str, ...]) -> tuple[Plugin, ...]:
+        """The plugins, checked: each known, and with those that it needs. Raises SettingsError."""
+        for name in names:
+            if name not in self.plugins:
+                raise SettingsError(f'There is no plugin "{name}".', f"There are: {', '.join(self.plugins)}.")
+            for needed in self.plugins[name].needs:
+                if needed not in names:
+                    raise SettingsError(f'The plugin "{name}" needs "{needed}".', f'Leave "{name}" out too.')
+        return tuple(plugin for name, plugin in self.plugins.items() if name in names)
+
+
+def read_coordinates() -> Coordinates:
+    """The file as shipped."""
+    content = assets("local-node.toml").read_bytes()
+    values = tomllib.loads(content.decode())
+    return Coordinates(
+        version=values["version"],
+        main_class=values["main_class"],
+        java_lowest=values["java_lowest"],
+        java_highest=values["java_highest"],
+        roots=tuple(values["roots"]),
+        without=tuple(values["without"]),
+        plugins={
+            row["name"]: Plugin(
+                row["name"], row["folder"], Artifact(row["zip"], "zip", row["sha256"]), tuple(row["needs"])
+            )
+            for row in values["plugin"]
+        },
+        modules=tuple(
+            Module(row["name"], row["class"], tuple(row.get("extends", ())), tuple(row.get("permissions", ())))
+            for row in values["module"]
+        ),
+        jars=tuple(
+            Artifact(coordinate, "jar", row["sha256"], tuple(row["into"]))
+            for coordinate, row in values["artifacts"].items()
+        ),
+        digest=hashlib.sha256(content).hexdigest()[:12],
+    )

@@ -1,0 +1,199 @@
+"""One server process: its folder, configuration, start, end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dar_search.errors import StoreUnavailable
+from dar_search.stores.node.home import THAI_POLICY
+from dar_search.stores.node.java import Java
+
+LOOPBACK = "127.0.0.1"
+_TAIL_LINES = 30
+_WARDEN = Path(__file__).with_name("warden.py")
+_LOG_CONFIGURATION = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom the server runs as. None in place of a User: as the caller."""
+
+    uid: int
+    gid: int
+
+
+class ReservedPort:
+    """A loopback port that nobody else is given while this object lives, though a server may listen on it.
+
+    The socket is bound and never listens; on Linux a second socket may bind the same port if both ask to reuse it,
+    which OpenSearch does. Raises StoreUnavailable where the port is taken.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((LOOPBACK, number))
+        except OSError as error:
+            self._socket.close()
+            raise StoreUnavailable(
+                f"Port {number} cannot be used: {error.strerror}.", "Name another, or 0 for any free one."
+            ) from error
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Node:
+    """A server process that can be started, ended, killed and started again with the same data and ports.
+
+    Args:
+        name: node-1 and so on; also the folder's name under `folder`.
+        home: with lib, modules and plugins; shared, never written.
+        settings: of opensearch.yml, flat.
+        disposable: a folder to remove if this process dies, or None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        home: Path,
+        folder: Path,
+        java: Java,
+        main_class: str,
+        heap: str,
+        settings: Mapping[str, str],
+        user: User | None,
+        disposable: Path | None,
+    ) -> None:
+        self.name = name
+        self.folder = folder / name
+        self._home, self._java, self._main_class, self._heap = home, java, main_class, heap
+        self._user, self._disposable = user, disposable
+        self._warden: subprocess.Popen[bytes] | None = None
+        self._write_files(settings)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / "output.log"
+
+    @property
+    def running(self) -> bool:
+        return self._warden is not None and self._warden.poll() is None
+
+    def start(self) -> None:
+        """Starts the process, and does not wait until it answers."""
+        if self.running:
+            return
+        uid, gid = (str(self._user.uid), str(self._user.gid)) if self._user else ("-", "-")
+        self._warden = subprocess.Popen(
+            [
+                *(sys.executable, "-I", _WARDEN, uid, gid, self.log, self._disposable or "-"),
+                *self._command(),
+            ],
+            stdin=subprocess.PIPE,
+            cwd=self.folder,
+            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the node in order
+        )
+
+    def stop(self) -> None:
+        """Ends the process gently: what was written is on disk, connections are closed."""
+        self._tell(b"stop\n")
+
+    def kill(self) -> None:
+        """Ends the process at once, as a crash would."""
+        self._tell(b"kill\n")
+
+    def tail(self) -> str:
+        """The log's last lines."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
+
+    def _tell(self, word: bytes) -> None:
+        warden, self._warden = self._warden, None
+        if warden is None or warden.stdin is None:
+            return
+        try:
+            warden.stdin.write(word)
+            warden.stdin.close()
+        except BrokenPipeError:  # it has ended already
+            pass
+        finally:
+            warden.wait()
+
+    def _write_files(self, settings: Mapping[str, str]) -> None:
+        for name in ("config", "data", "logs", "tmp"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        paths = {"path.data": f"{self.folder / 'data'}", "path.logs": f"{self.folder / 'logs'}"}
+        lines = {"node.name": self.name, **paths, **settings}
+        (self.folder / "config" / "opensearch.yml").write_text(
+            "".join(f"{key}: {value}\n" for key, value in lines.items())
+        )
+        (self.folder / "config" / "log4j2.properties").write_text(_LOG_CONFIGURATION)
+        if self._user:
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, self._user.uid, self._user.gid, follow_symlinks=False)
+
+    def _command(self) -> list[str]:
+        thai = [] if self._java.thai else [f"-Djava.security.policy={self._home / THAI_POLICY}"]
+        vector = ["--add-modules=jdk.incubator.vector"] if self._java.vector else []
+        return [
+            str(self._java.command),
+            *(*vector, *thai),
+            *(f"-Xms{self._heap}", f"-Xmx{self._heap}", "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError"),
+            f"-XX:ErrorFile={self.folder / 'logs' / 'crash-%p.log'}",
+            f"-Djava.io.tmpdir={self.folder / 'tmp'}",
+            "-Dfile.encoding=UTF-8",
+            "-Djava.security.manager=allow",
+            "-Djava.locale.providers=SPI,COMPAT",
+            "-Djna.nosys=true",
+            "-Dio.netty.noUnsafe=true",
+            "-Dio.netty.noKeySetOptimization=true",
+            "-Dio.netty.recycler.maxCapacityPerThread=0",
+            "-Dlog4j2.disable.jmx=true",
+            "-Dlog4j.shutdownHookEnabled=false",
+            f"-Dopensearch.path.home={self._home}",
+            f"-Dopensearch.path.conf={self.folder / 'config'}",
+            "-Dopensearch.distribution.type=tar",
+            "-Dopensearch.bundled_jdk=false",
+            *("-cp", f"{self._home / 'lib'}/*", self._main_class),
+        ]
+
+
+def readable_by(user: User | None, java: Java, cache: Path) -> Java:
+    """The same runtime at a place that the user can read: copied into the cache where its own folder is closed (a
+    virtual environment in root's home)."""
+    if user is None or _open_to_all(java.home):
+        return java
+    copied = cache / f"java-{java.version}"
+    if not copied.is_dir():
+        partial = copied.with_name(f".{copied.name}-{os.getpid()}")
+        shutil.copytree(java.home, partial, symlinks=False)
+        try:
+            partial.rename(copied)
+        except OSError:  # another process was first
+            shutil.rmtree(partial)
+    return Java(copied, java.version, java.vector, java.thai)
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (path.resolve(), *path.resolve().parents))
