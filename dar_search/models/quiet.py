@@ -1,0 +1,49 @@
+"""Keeps what the model libraries print while loading (progress bars, notes) off the user's terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Inside, no library draws a progress bar or configures the root logger. Not for fetching, which shows them."""
+    with ExitStack() as stack:
+        stack.enter_context(_root_logger_untouched())
+        for library in ("transformers", "diffusers"):
+            # Only where it is loaded already: importing one for the other's sake would cost seconds.
+            if library in sys.modules:
+                stack.enter_context(_no_bars(library))
+        yield
+
+
+@contextmanager
+def _no_bars(library: str) -> Iterator[None]:
+    logs: Any = __import__(f"{library}.utils.logging", fromlist=["logging"])
+    if not logs.is_progress_bar_enabled():
+        yield
+        return
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logs.enable_progress_bar()
+
+
+@contextmanager
+def _root_logger_untouched() -> Iterator[None]:
+    """open_clip calls `logging.info`, which configures the whole process's root logger where it has no handler."""
+    root = logging.getLogger()
+    if root.handlers:
+        yield
+        return
+    silent = logging.NullHandler()
+    root.addHandler(silent)
+    try:
+        yield
+    finally:
+        root.removeHandler(silent)

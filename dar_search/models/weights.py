@@ -1,0 +1,220 @@
+"""Finds a model's files, here or on the Hugging Face hub, and lets nothing but safetensors weights through.
+
+Whatever loads a model first asks here for a folder, then loads from that folder alone: no library picks weights
+from elsewhere, and none runs code that comes with a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
+
+SAFE = ".safetensors"
+# Each of these can run code when it is loaded, or is loaded by code that also accepts such files.
+PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5", ".npz", ".npy", ".joblib"})
+INSTALL_HINT = 'Install them with: pip install "dar-search[models]"'
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_digests: dict[tuple[str, int, int], str] = {}
+_digests_lock = threading.Lock()
+
+
+def require(*packages: str) -> None:
+    """Raises ModelFailed, with the command that installs them, where one of the packages is not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ModelFailed(f"This model needs {' and '.join(missing)}, which are not installed.", INSTALL_HINT)
+
+
+def looks_local(source: str) -> bool:
+    """Whether `source` is meant as a path: it exists, or cannot be a hub repository's name."""
+    return Path(source).expanduser().exists() or _REPOSITORY.fullmatch(source) is None
+
+
+def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = ()) -> Path:
+    """The folder of a model that is given by path or by hub name (ORG/NAME or ORG/NAME@REVISION).
+
+    What is already fetched is used without asking the hub, so a model changes only by `dar models fetch`.
+    patterns, ignore: which of a hub repository's files the model needs, as glob patterns.
+    Raises WeightsMissing.
+    """
+    if looks_local(source):
+        path = Path(source).expanduser()
+        if not path.is_dir():
+            raise WeightsMissing(
+                f"There is no model folder {source!r}.",
+                "Give the path of an existing folder, or a hub name such as ORG/NAME.",
+            )
+        return path
+    return _from_hub(source, patterns, ignore)
+
+
+def hub_file(repository: str, filename: str) -> Path:
+    """One safetensors file of a hub repository, from the local cache if it is there.
+
+    Raises WeightsMissing; UnsafeWeights where the repository has no such file.
+    """
+    require("huggingface_hub")
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, revision = _split_revision(repository)
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision, local_files_only=True))
+    except EntryNotFoundError:
+        pass
+    try:
+        return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision))
+    except Exception as error:  # the hub client's errors share no base class
+        raise _not_fetched(repository, error, filename) from error
+
+
+def choose(where: Path, names: Iterable[str], *, model: str) -> Path:
+    """The first of `names` that is a safetensors file in `where`.
+
+    Raises UnsafeWeights where only pickled weights are there, WeightsMissing where none are.
+    """
+    for name in names:
+        if (where / name).is_file():
+            return where / name
+    raise _no_safe_weights(where, model)
+
+
+def check(where: Path, *, model: str) -> list[Path]:
+    """All safetensors files of a folder (not of its subfolders), by name. Raises UnsafeWeights, WeightsMissing."""
+    found = sorted(where.glob(f"*{SAFE}"))
+    if not found:
+        raise _no_safe_weights(where, model)
+    return found
+
+
+def revision(files: Iterable[Path], config: object = None) -> str:
+    """A digest of weights (and of the configuration that shapes their output): "sha256:" and 16 hex digits.
+
+    It depends on the files' contents, names and order alone, so the same model has the same revision on every machine.
+    """
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.name}\0{digest(path)}\0".encode())
+    if config is not None:
+        total.update(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    return f"sha256:{total.hexdigest()[:16]}"
+
+
+def digest(path: Path) -> str:
+    """A file's SHA-256, in hex; remembered until its size or time of change differs. Raises WeightsMissing."""
+    # The hub's cache names a large file by its SHA-256 already; hashing gigabytes again would delay each start.
+    real = path.resolve()
+    if real.parent.name == "blobs" and _SHA256.fullmatch(real.name):
+        return real.name
+    try:
+        status = real.stat()
+        key = (str(real), status.st_size, status.st_mtime_ns)
+        with _digests_lock:
+            if key in _digests:
+                return _digests[key]
+        with real.open("rb") as file:
+            value = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsMissing(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the file's rights."
+        ) from error
+    with _digests_lock:
+        _digests[key] = value
+    return value
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """A JSON object from a model's folder. Raises WeightsMissing where it is absent or no JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsMissing(
+            f"The model folder {path.parent} has no {path.name}.", "Is it the right folder? Fetch the model again."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsMissing(f"{path} cannot be read as JSON: {error}.", "Fetch the model again.") from error
+    if not isinstance(content, dict):
+        raise WeightsMissing(f"{path} holds no JSON object.", "Fetch the model again.")
+    return content
+
+
+def _from_hub(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Path:
+    require("huggingface_hub")
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, revision_name = _split_revision(source)
+    download = partial(
+        huggingface_hub.snapshot_download,
+        name,
+        revision=revision_name,
+        allow_patterns=list(patterns),
+        ignore_patterns=list(ignore),
+    )
+    try:
+        return Path(download(local_files_only=True))
+    except EntryNotFoundError:
+        pass
+    try:
+        return Path(download())
+    except Exception as error:  # the hub client's errors share no base class
+        raise _not_fetched(source, error) from error
+
+
+def _split_revision(source: str) -> tuple[str, str | None]:
+    name, _, revision_name = source.partition("@")
+    return name, revision_name or None
+
+
+def _not_fetched(source: str, error: Exception, filename: str = "") -> WeightsMissing | UnsafeWeights:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    name = source.partition("@")[0]
+    if isinstance(error, GatedRepoError):
+        hint = f"Accept the licence on the page of {name}, then set HF_TOKEN and try again."
+        return WeightsMissing(f"The model {source!r} is gated.", hint)
+    if isinstance(error, RepositoryNotFoundError):
+        hint = "Check the name; a private model needs HF_TOKEN; a local folder needs its path to exist."
+        return WeightsMissing(f"The hub has no model {source!r}.", hint)
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+        return UnsafeWeights(
+            f"The hub's {source!r} has no {filename or 'such file'}: its weights are pickled, and refused.",
+            "Choose a model with .safetensors files, or convert it on a machine that may run it.",
+        )
+    if constants.HF_HUB_OFFLINE:
+        hint = "Unset HF_HUB_OFFLINE and run: dar models fetch, or copy the model's folder here and name its path."
+        return WeightsMissing(f"The weights of {source!r} are not on this machine, and HF_HUB_OFFLINE is set.", hint)
+    hint = "With a network, run: dar models fetch. Without one, copy the model's folder here and name its path."
+    return WeightsMissing(
+        f"The weights of {source!r} are not on this machine and cannot be fetched ({type(error).__name__}).", hint
+    )
+
+
+def _no_safe_weights(where: Path, model: str) -> WeightsMissing | UnsafeWeights:
+    files = sorted(path.name for path in where.iterdir() if path.is_file()) if where.is_dir() else []
+    pickled = [name for name in files if Path(name).suffix.lower() in PICKLED]
+    if pickled:
+        return UnsafeWeights(
+            f"{model} has no safetensors weights, only {pickled[0]}, which could run code when loaded: refused.",
+            "Choose a model with .safetensors files, or convert it on a machine that may run it.",
+        )
+    return WeightsMissing(
+        f"{model} has no weights: no {SAFE} file in {where}.", "Fetch the model again, or name another folder."
+    )

@@ -1,0 +1,128 @@
+"""Makes tiny checkpoints with random weights, of the real classes, with the libraries' own save functions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# open_clip: a ViT and a text transformer as small as its classes allow, over its own vocabulary.
+OPEN_CLIP: dict[str, Any] = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+DIMENSION = 32
+PIECES = ("<|startoftext|>", "<|endoftext|>")
+
+
+def open_clip_folder(
+    folder: Path, *, seed: int = 0, preprocessing: dict[str, Any] | None = None, model: dict[str, Any] | None = None
+) -> Path:
+    """A folder that open_clip's local-dir loading takes."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config = model or OPEN_CLIP
+    torch.manual_seed(seed)
+    built = open_clip.CLIP(**config)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in built.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    content = {"model_cfg": config, "preprocess_cfg": preprocessing or {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def clip_tokenizer(folder: Path, length: int = 16) -> int:
+    """A CLIP tokenizer with single letters as its vocabulary; returns the vocabulary's size."""
+    import transformers
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    names = [*PIECES, *letters, *(letter + "</w>" for letter in letters)]
+    tokenizer = transformers.CLIPTokenizer(
+        vocab={name: number for number, name in enumerate(names)},
+        merges=[],
+        bos_token=PIECES[0],
+        eos_token=PIECES[1],
+        pad_token=PIECES[1],
+        unk_token=PIECES[1],
+        model_max_length=length,
+    )
+    tokenizer.save_pretrained(folder)
+    return len(names)
+
+
+def clip_text_encoder(folder: Path, vocabulary: int, *, width: int, length: int = 16) -> None:
+    """A CLIPTextModelWithProjection that projects to `width`."""
+    import transformers
+
+    config = transformers.CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=length,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    transformers.CLIPTextModelWithProjection(config).save_pretrained(folder)
+
+
+def prior_folder(
+    folder: Path,
+    *,
+    kind: str = "kandinsky",
+    dimension: int = DIMENSION,
+    seed: int = 0,
+    recommended: dict[str, Any] | None = None,
+) -> Path:
+    """A diffusion prior in diffusers' layout: "kandinsky" or "unclip" (UnCLIPScheduler) or "ddim"."""
+    import diffusers
+    import torch
+
+    torch.manual_seed(seed)
+    length = 16
+    prior = diffusers.PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=1,
+        embedding_dim=dimension,
+        num_embeddings=length,
+        additional_embeddings=4,
+    )
+    with torch.no_grad():
+        prior.clip_mean.normal_(0, 0.1)
+        prior.clip_std.fill_(0.5)
+    prior.save_pretrained(folder / "prior")
+    vocabulary = clip_tokenizer(folder / "tokenizer", length)
+    clip_text_encoder(folder / "text_encoder", vocabulary, width=dimension, length=length)
+    part = "prior_scheduler" if kind == "unclip" else "scheduler"
+    if kind == "ddim":
+        scheduler: Any = diffusers.DDIMScheduler(
+            beta_schedule="squaredcos_cap_v2", prediction_type="sample", clip_sample=False, timestep_spacing="trailing"
+        )
+    else:
+        scheduler = diffusers.UnCLIPScheduler(
+            prediction_type="sample", clip_sample_range=5.0, variance_type="fixed_small_log"
+        )
+    scheduler.save_pretrained(folder / part)
+    index: dict[str, Any] = {
+        "_class_name": "UnCLIPPipeline" if kind == "unclip" else "KandinskyPriorPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "prior": ["diffusers", "PriorTransformer"],
+        part: ["diffusers", type(scheduler).__name__],
+        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+    }
+    if recommended:
+        index["_dar_search"] = recommended
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
