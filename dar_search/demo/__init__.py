@@ -1,0 +1,1 @@
+"""A world that the project draws itself, with ground truth, and the small models trained on it."""
