@@ -1,0 +1,203 @@
+"""The rules reformulator: joins the caption and what the answers add into one declarative text. No model, no state.
+
+"a woman on a bench" + "is her hair long? yes" + "what color is the bench? brown" + "is it sunny? no"
+becomes "a woman on a bench, long hair, brown bench".
+
+- A "yes" turns its question into a statement; another answer is attached to what its question asks about.
+- A "no" is left out, for CLIP's text encoders read "no dog" much like "a dog"; but "no, red" still says red.
+- Vague answers ("can't tell") are left out; a later answer about the same thing replaces an earlier one.
+- The caption comes first, unchanged, so that the text is never less than the caption.
+
+What it knows of English is in the tables of rules_english.py; the code here only applies them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dar_search.data import Dialogue, Reformulation, Turn
+from dar_search.models import rules_english as english
+
+
+@dataclass(slots=True)
+class _Thing:
+    """What was said of one thing, by kind: before its name ("red"), after it ("on the left")."""
+
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+
+    def phrase(self, name: str) -> str:
+        order = {kind: number for number, kind in enumerate(english.ADJECTIVE_ORDER)}
+        adjectives = sorted(self.before.items(), key=lambda item: order.get(item[0], len(order)))
+        return " ".join(dict.fromkeys([*(value for _, value in adjectives), name, *self.after.values()]))
+
+
+class RulesReformulator:
+    """A Reformulator by rules: deterministic, instant, and never without the caption."""
+
+    @property
+    def name(self) -> str:
+        return "rules"
+
+    def reformulate(self, dialogue: Dialogue) -> Reformulation:
+        """The caption, then what the turns add; the same text is the prompt. Raises nothing."""
+        facts = _Facts()
+        for turn in dialogue.turns:
+            facts.add(turn)
+        caption = " ".join(dialogue.caption.split()).rstrip(".,; ")
+        known = f" {caption.lower()} "
+        added = [phrase for phrase in _without_repeats(facts.phrases()) if f" {phrase} " not in known]
+        text = ", ".join(filter(None, [caption, *added])) or dialogue.text
+        return Reformulation(text=text, prompts=(text,), reformulator=self.name)
+
+
+class _Facts:
+    """What the turns say, in the order in which it came up; a later answer to the same question wins."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, _Thing | str] = {}
+
+    def add(self, turn: Turn) -> None:
+        question = english.QUESTION_LEAD.sub("", _plain(turn.question))
+        affirmed, clauses = _read_answer(turn.answer)
+        asked = _asked(question)
+        if clauses and (asked or not affirmed):
+            self._tell(question, asked or _property(question), ", ".join(clauses))
+        elif affirmed and not asked:
+            self._affirm(_statement(question), " ".join(clauses))
+        elif not affirmed:
+            self._said.pop(_statement(question), None)
+
+    def phrases(self) -> Iterator[str]:
+        for name, said in self._said.items():
+            yield said if isinstance(said, str) else said.phrase(name)
+
+    def _affirm(self, statement: str, added: str) -> None:
+        if count := english.COUNT.fullmatch(added):
+            phrase = f"{count['n']} {statement}".strip()
+        elif f" {added} " in f" {statement} ":
+            phrase = statement
+        elif not statement or (added and (english.OWN_PHRASE.match(added) or _shares_word(statement, added))):
+            phrase = added
+        else:
+            phrase = f"{statement} {added}".strip()
+        if phrase:
+            self._said[statement or phrase] = phrase
+
+    def _tell(self, question: str, asked: tuple[str, str, str] | None, answer: str) -> None:
+        kind, subject, verb = asked or ("", "", "")
+        kind = next((of_value for pattern, of_value in english.KIND_OF_VALUE if pattern.fullmatch(answer)), kind)
+        if kind == "colour":
+            answer = english.COLOUR_WORDS.sub("", answer)
+        key = f"{kind or question} {subject}".strip()
+        if not subject:  # an open question may be asked again for more
+            self._said[answer] = answer
+        elif kind == "count":
+            count = english.COUNT.fullmatch(answer)
+            self._said[key] = f"{count['n']} {subject}" if count else answer
+        elif verb:
+            shown = [] if re.fullmatch(english.PRONOUN, subject) else [subject]
+            shown += [] if verb == "doing" or answer.startswith(verb) else [verb]
+            self._said[key] = " ".join([*shown, answer])
+        elif kind == "age" and re.fullmatch(r"\d[\d\s-]*(?:(?:to|or) \d+)?", answer):
+            self._thing(subject).after[kind] = f"{answer} years old"
+        elif _stands_alone(answer, kind, subject):
+            self._said[key] = answer
+        elif english.PREPOSITION.match(answer) or len(answer.split()) > 3:
+            self._thing(subject).after[kind] = answer
+        else:
+            self._thing(subject).before[kind] = answer
+
+    def _thing(self, name: str) -> _Thing:
+        thing = self._said.get(name)
+        if not isinstance(thing, _Thing):
+            thing = self._said[name] = _Thing()
+        return thing
+
+
+def _plain(text: str) -> str:
+    return " ".join(text[: english.MAX_CHARACTERS].lower().replace("\u2019", "'").split()).rstrip("?.!, ")
+
+
+def _read_answer(answer: str) -> tuple[bool, list[str]]:
+    """Whether it says yes, and its clauses that say what there is."""
+    text = _plain(answer)
+    yes = english.YES.match(text)
+    opening = yes or english.NO.match(text)
+    affirmed = yes is not None
+    clauses = []
+    for raw in english.CLAUSE_END.split(text[opening.end() :] if opening else text):
+        clause = raw.strip()
+        if english.VAGUE.search(clause) or english.NEGATIVE.search(clause):
+            continue
+        if english.ECHO.fullmatch(clause):
+            affirmed = affirmed or not opening
+            continue
+        while lead := english.LEAD.match(clause):
+            clause = clause[lead.end() :]
+        if clause:
+            clauses.append(" ".join(clause.split()[: english.MAX_CLAUSE_WORDS]))
+    return affirmed, clauses
+
+
+def _asked(question: str) -> tuple[str, str, str] | None:
+    """(kind, the thing asked about, a verb to keep) of a question for a value; None for a yes/no question."""
+    for pattern, kind in english.ASKED:
+        if match := pattern.fullmatch(question):
+            groups = match.groupdict()
+            return kind or groups["o"], _thing_name(groups["s"]), groups.get("v") or ""
+    if re.match(r"(?:what|which|who|whose|where|when|why|how)\b", question):
+        return question, "", ""
+    return None
+
+
+def _property(question: str) -> tuple[str, str, str] | None:
+    """What "is the laptop silver" is about, for the answer "white"."""
+    match = re.fullmatch(rf"{english.BE} {english.SUBJECT} [\w-]+", question)
+    return ("property", _thing_name(match["s"]), "") if match else None
+
+
+def _thing_name(subject: str) -> str:
+    for _ in range(2):
+        subject = english.SUBJECT_ENDS.sub("", english.IN_THE_PICTURE.sub("", subject.strip()))
+    return subject
+
+
+def _statement(question: str) -> str:
+    """What a "yes" to the question says; empty where that is nothing."""
+    question = english.IN_THE_PICTURE.sub("", question)
+    for pattern, template in english.AFFIRMED:
+        if match := pattern.fullmatch(question):
+            groups = {name: value or "" for name, value in match.groupdict().items()}
+            if verb := groups.get("v"):
+                groups["v"] = english.THIRD_PERSON.get(verb, f"{verb}s")
+            return " ".join(template.format(**groups).split())
+    return ""
+
+
+def _shares_word(one: str, other: str) -> bool:
+    words = ({word.rstrip("s") for word in text.split() if len(word) > 3} for text in (one, other))
+    return not set.isdisjoint(*words)
+
+
+def _stands_alone(answer: str, kind: str, subject: str) -> bool:
+    """Whether the answer says it all, so that naming its subject would only repeat or mislead."""
+    if english.WHOLE_PICTURE.fullmatch(subject) or _shares_word(subject, answer) or english.OWN_PHRASE.match(answer):
+        return True
+    return bool(english.WEATHER.fullmatch(subject)) and (
+        kind != "colour" or english.PREPOSITION.match(answer) is not None
+    )
+
+
+def _without_repeats(phrases: Iterable[str]) -> list[str]:
+    """Without the phrases that another one contains: "a star" beside "green star in the upper left"."""
+    kept: dict[str, str] = {}
+    for phrase in phrases:
+        core = f" {re.sub(r'^(?:an?|the|some) ', '', phrase)} "
+        if any(core in other for other in kept):
+            continue
+        kept = {other: text for other, text in kept.items() if other not in core}
+        kept[core] = phrase
+    return list(kept.values())
