@@ -13,10 +13,11 @@ import regex
 
 MAX_WORD_CHARACTERS = 255
 """Longer words are cut into pieces, as Lucene's tokenizer does."""
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()  # noqa: SIM905  # thirty literals read worse
-)
+_STOP_WORDS = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
+will with
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 _POSSESSIVE = ("'s", "'S", "’s", "’S", "＇s", "＇S")
 
 
