@@ -9,10 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dar_search.data import VectorWeights
-from dar_search.errors import RequestError
+import numpy as np
+
+from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights
+from dar_search.errors import DimensionMismatch, RequestError
 
 TEXT_ONLY = VectorWeights(1.0, 0.0)
 _MAX_WEIGHT = 1000.0
@@ -60,6 +63,98 @@ SCHEDULES = {
     "released": Schedule(((0, VectorWeights(0.8, 0.2)), (2, VectorWeights(0.5, 0.5)))),
     "text-only": Schedule(((0, TEXT_ONLY),)),
 }
+
+
+def fuse_vectors(text: FloatArray, imagined: Sequence[FloatArray], weights: VectorWeights) -> FloatArray:
+    """One k-NN query vector: `weights.text * text + weights.image * mean(imagined)`; text alone if none is imagined.
+
+    DAR's released evaluation scores a picture g as `w_t * (text . g) + w_v * mean_i(imagined_i . g)`. That is linear
+    in g, so the inner product of g with this vector IS that score, for any number of imagined pictures.
+
+    Args:
+        text: (d,) float32.
+        imagined: any number of (d,) float32.
+
+    Returns:
+        (d,) float32, NOT of unit length. Raises DimensionMismatch.
+    """
+    for embedding in imagined:
+        if embedding.shape != text.shape:
+            raise DimensionMismatch(f"An imagined embedding has shape {embedding.shape}, the text's {text.shape}.")
+    if not imagined:
+        return text.astype(np.float32)
+    mean = np.mean(np.asarray(imagined, dtype=np.float64), axis=0)
+    fused: FloatArray = (weights.text * text.astype(np.float64) + weights.image * mean).astype(np.float32)
+    return fused
+
+
+#: What min-max gives a leg's lowest candidate, so that it still ranks before one that the leg lacks.
+LOWEST_SHARE = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A candidate after score fusion. legs: its place in each leg that has it, "knn" and "keyword"."""
+
+    id: str
+    score: float
+    legs: Mapping[str, LegHit]
+
+
+def ranked(candidates: Mapping[str, float]) -> dict[str, LegHit]:
+    """A leg's candidates (id -> raw score), best first, ties by id; ranks from 1."""
+    order = sorted(candidates.items(), key=lambda item: (-item[1], item[0]))
+    return {id: LegHit(rank, score) for rank, (id, score) in enumerate(order, 1)}
+
+
+def fuse_scores(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion) -> list[Fused]:
+    """The legs' candidates in one order: by fused score, ties by id.
+
+    The rules are those of OpenSearch's normalization-processor (`min_max` with `arithmetic_mean`) and of its
+    score-ranker-processor (`rrf`), so that fusing here or on the server gives the same order: a leg that lacks a
+    candidate counts 0 for it; see `share` for one that has it.
+
+    Args:
+        legs: "knn" and "keyword" -> id -> raw score, of all the leg's candidates.
+    """
+    places = {name: ranked(candidates) for name, candidates in legs.items()}
+    ranges = {name: score_range(candidates) for name, candidates in legs.items()}
+    fused = []
+    for id in {id for candidates in legs.values() for id in candidates}:
+        found = {name: hits[id] for name, hits in places.items() if id in hits}
+        score = sum(share(fusion, name, hit, *ranges[name]) for name, hit in sorted(found.items()))
+        fused.append(Fused(id, score, found))
+    return sorted(fused, key=lambda candidate: (-candidate.score, candidate.id))
+
+
+def score_range(candidates: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """A leg's lowest and highest raw score, as min-max and `data.Leg` need them; None where it has no candidate."""
+    return min(candidates.values(), default=None), max(candidates.values(), default=None)
+
+
+def share(fusion: ScoreFusion, name: str, hit: LegHit, lowest: float | None, highest: float | None) -> float:
+    """What one leg gives to a candidate's fused score.
+
+    min_max: weight * (score - lowest) / (highest - lowest); the lowest gets 0.001, and all get 1 where
+    lowest == highest. rrf: weight / (rank_constant + rank), ranks from 1 (Cormack et al., SIGIR 2009).
+    """
+    weight = fusion.knn if name == "knn" else fusion.keyword
+    if fusion.method == "rrf":
+        return weight / (fusion.rank_constant + hit.rank)
+    if lowest is None or highest is None or highest == lowest:
+        return weight
+    return weight * ((hit.score - lowest) / (highest - lowest) or LOWEST_SHARE)
+
+
+def check_score_fusion(fusion: ScoreFusion) -> None:
+    """Raises RequestError for weights that are not two shares of 1, an unknown method or a bad rank constant."""
+    if fusion.method not in ("min_max", "rrf"):
+        raise RequestError(f'There is no score fusion "{fusion.method}".', "Use min_max or rrf.")
+    weights = (fusion.knn, fusion.keyword)
+    if not all(0 <= weight <= 1 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+        raise RequestError(f"The legs' weights {weights} are not two shares of 1.", "Such as knn 0.7 and keyword 0.3.")
+    if not 1 <= fusion.rank_constant <= 10_000:
+        raise RequestError(f"The rank constant {fusion.rank_constant} is not in 1 to 10,000.", "60 is usual.")
 
 
 def _weight(text: str) -> float:
