@@ -18,6 +18,8 @@ from dar_search.stores.node.java import Java
 LOOPBACK = "127.0.0.1"
 _TAIL_LINES = 30
 _WARDEN = Path(__file__).with_name("warden.py")
+# One light compiler and the plainest collector.
+_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _LOG_CONFIGURATION = """\
 status = error
 appender.console.type = Console
@@ -66,6 +68,7 @@ class Node:
     Args:
         name: node-1 and so on; also the folder's name under `folder`.
         home: with lib, modules and plugins; shared, never written.
+        quick: starts with half the work, and then searches slower.
         settings: of opensearch.yml, flat.
         disposable: a folder to remove if this process dies, or None.
     """
@@ -79,6 +82,7 @@ class Node:
         java: Java,
         main_class: str,
         heap: str,
+        quick: bool,
         settings: Mapping[str, str],
         user: User | None,
         disposable: Path | None,
@@ -86,6 +90,7 @@ class Node:
         self.name = name
         self.folder = folder / name
         self._home, self._java, self._main_class, self._heap = home, java, main_class, heap
+        self._quick = quick
         self._user, self._disposable = user, disposable
         self._warden: subprocess.Popen[bytes] | None = None
         self._write_files(settings)
@@ -158,7 +163,7 @@ class Node:
         vector = ["--add-modules=jdk.incubator.vector"] if self._java.vector else []
         return [
             str(self._java.command),
-            *(*vector, *thai),
+            *(*vector, *thai, *(_QUICK if self._quick else ())),
             *(f"-Xms{self._heap}", f"-Xmx{self._heap}", "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError"),
             f"-XX:ErrorFile={self.folder / 'logs' / 'crash-%p.log'}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
