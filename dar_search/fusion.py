@@ -146,17 +146,6 @@ def share(fusion: ScoreFusion, name: str, hit: LegHit, lowest: float | None, hig
     return weight * ((hit.score - lowest) / (highest - lowest) or LOWEST_SHARE)
 
 
-def check_score_fusion(fusion: ScoreFusion) -> None:
-    """Raises RequestError for weights that are not two shares of 1, an unknown method or a bad rank constant."""
-    if fusion.method not in ("min_max", "rrf"):
-        raise RequestError(f'There is no score fusion "{fusion.method}".', "Use min_max or rrf.")
-    weights = (fusion.knn, fusion.keyword)
-    if not all(0 <= weight <= 1 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
-        raise RequestError(f"The legs' weights {weights} are not two shares of 1.", "Such as knn 0.7 and keyword 0.3.")
-    if not 1 <= fusion.rank_constant <= 10_000:
-        raise RequestError(f"The rank constant {fusion.rank_constant} is not in 1 to 10,000.", "60 is usual.")
-
-
 def _weight(text: str) -> float:
     try:
         weight = float(text)

@@ -1,0 +1,120 @@
+"""DAR: a dialogue becomes one query vector and one query text (Diffusion Augmented Retrieval, SIGIR 2025).
+
+    dialogue -> reformulation (text for the retrieval encoder, prompts for the imaginer)
+             -> imaginations  (what the prompts look like, as embeddings in the encoder's space)
+             -> vector = w_text * encode(text) + w_image * mean(imaginations)
+
+Text first: a reformulator or an imaginer that fails is a leg with a reason, never an error. Only an encoder that
+fails leaves nothing to search with.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery
+from dar_search.errors import DialogueError, ModelError, ModelFailed, ModelTimeout, RequestError
+from dar_search.fusion import SCHEDULES, TEXT_ONLY, Schedule, fuse_vectors
+from dar_search.ports import Encoder, Imaginer, Reformulator
+
+MAX_IMAGINATIONS = 64
+RELEASED = SCHEDULES["released"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImaginationOptions:
+    """How to imagine each prompt.
+
+    Attributes:
+        count: imaginations of each prompt, 1 to 64.
+        seed: of the first one; the same in every round, so that a new round brings new words, not new noise.
+        steps: diffusion steps; None for the model's own default.
+    """
+
+    count: int = 1
+    seed: int = 0
+    steps: int | None = None
+
+
+def rewrite(
+    dialogue: Dialogue,
+    encoder: Encoder,
+    reformulator: Reformulator,
+    imaginer: Imaginer | None = None,
+    *,
+    schedule: Schedule = RELEASED,
+    options: ImaginationOptions = ImaginationOptions(),
+) -> RewrittenQuery:
+    """The whole of DAR. Raises DialogueError for a dialogue without words, and what the encoder raises."""
+    if not dialogue.text.strip():
+        raise DialogueError("The dialogue has no words.", "Begin with a caption.")
+    weights = schedule.at(dialogue.round)
+
+    reformulation, reformulated = _reformulate(dialogue, reformulator)
+    text = encoder.encode_texts([reformulation.text])[0]
+    if weights.image > 0:
+        imaginations, imagined = _imagine(reformulation.prompts, imaginer, options, dimension=len(text))
+    else:
+        imaginations, imagined = (), Leg("off", reason=f"round {dialogue.round} gives imagined pictures no weight")
+    weights = weights if imaginations else TEXT_ONLY
+    vector = fuse_vectors(text, [imagination.embedding for imagination in imaginations], weights)
+
+    legs = {"reformulation": reformulated, "imagination": imagined}
+    return RewrittenQuery(dialogue, reformulation, text, imaginations, weights, vector, legs)
+
+
+def _reformulate(dialogue: Dialogue, reformulator: Reformulator) -> tuple[Reformulation, Leg]:
+    """The reformulation, or the dialogue's own words where it fails."""
+    began = time.perf_counter()
+    try:
+        reformulation = reformulator.reformulate(dialogue)
+        if not reformulation.text.strip() or not any(prompt.strip() for prompt in reformulation.prompts):
+            raise ModelFailed(f"{reformulator.name} wrote nothing.")
+    except ModelError as error:
+        note = f"{error.message} The dialogue's own words are used."
+        reformulation = Reformulation(dialogue.text, (dialogue.text,), reformulator="none", note=note)
+        return reformulation, _failed(error, began, note)
+    if reformulation.note:
+        return reformulation, Leg("failed", _since(began), reformulation.note)
+    return reformulation, Leg("ok", _since(began))
+
+
+def _imagine(
+    prompts: tuple[str, ...], imaginer: Imaginer | None, options: ImaginationOptions, dimension: int
+) -> tuple[tuple[Imagination, ...], Leg]:
+    """What each prompt looks like. Where one fails, those before it are kept."""
+    wanted = [prompt for prompt in dict.fromkeys(prompts) if prompt.strip()]
+    if imaginer is None:
+        return (), Leg("off", reason="there is no imaginer")
+    if options.count < 1 or options.count * len(wanted) > MAX_IMAGINATIONS:
+        raise RequestError(
+            f"{options.count} imaginations of {len(wanted)} prompts are not in 1 to {MAX_IMAGINATIONS}.",
+            "Ask for fewer of each prompt.",
+        )
+    began = time.perf_counter()
+    imaginations: list[Imagination] = []
+    for prompt in wanted:
+        try:
+            made = imaginer.imagine(prompt, count=options.count, seed=options.seed, steps=options.steps)
+            if len(made) != options.count or not all(_usable(one.embedding, dimension) for one in made):
+                raise ModelFailed(f"{imaginer.name} gave no usable embeddings for a space of {dimension} dimensions.")
+        except ModelError as error:
+            return tuple(imaginations), _failed(error, began, error.message)
+        imaginations += made
+    return tuple(imaginations), Leg("ok", _since(began))
+
+
+def _usable(embedding: FloatArray, dimension: int) -> bool:
+    # A NaN makes every score NaN, and a length other than 1 shifts the schedule's weights.
+    return embedding.shape == (dimension,) and bool(abs(float(np.linalg.norm(embedding)) - 1) < 1e-3)
+
+
+def _failed(error: ModelError, began: float, reason: str) -> Leg:
+    return Leg("late" if isinstance(error, ModelTimeout) else "failed", _since(began), reason)
+
+
+def _since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
