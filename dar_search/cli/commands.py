@@ -19,13 +19,14 @@ from dar_search.cli.output import warn
 from dar_search.errors import FeatureMissing
 
 GROUP = "dar_search.commands"
-_BUILT_IN = {
+BUILT_IN = {
     "demo": "dar_search.cli.demo:demo",
     "ingest": "dar_search.cli.ingest:ingest",
     "search": "dar_search.cli.search:search",
     "chat": "dar_search.cli.chat:chat",
     "rewrite": "dar_search.cli.rewrite:rewrite",
     "index": "dar_search.cli.index:app",
+    "evaluate": "dar_search.cli.evaluate:evaluate",
     "doctor": "dar_search.cli.doctor:doctor",
     "dev": "dar_search.cli.dev:app",
 }
@@ -66,7 +67,7 @@ def available() -> dict[str, EntryPoint]:
     """Command name -> where its code is, built-in commands first."""
     built_in = {
         name: EntryPoint(name, value, GROUP)
-        for name, value in _BUILT_IN.items()
+        for name, value in BUILT_IN.items()
         if importlib.util.find_spec(value.partition(":")[0])
     }
     return built_in | {name: entry for name, entry in sorted(plugins().items()) if name not in built_in}
@@ -90,7 +91,7 @@ def plugin_problems() -> dict[str, str | FeatureMissing]:
 
 
 def _command_from(entry: EntryPoint) -> Any:
-    if entry.dist is None and entry.name in _BUILT_IN:
+    if entry.dist is None and entry.name in BUILT_IN:
         return _made(entry)
     package = entry.dist.name if entry.dist else entry.module
     try:

@@ -1,0 +1,67 @@
+"""What a run leaves behind: results.json, timings.json, TREC files, plots and the report, in one folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dar_search.data import FloatArray
+from dar_search.evaluation.plots import plot
+from dar_search.evaluation.ranking import Ranker
+from dar_search.evaluation.report import Example, examples, report
+from dar_search.evaluation.results import evaluate, timings, write_results
+from dar_search.evaluation.runs import Progress, Ranked
+from dar_search.evaluation.trec import document, standard_measures, topic, write_qrels, write_run
+
+
+def write_all(
+    ranked: Ranked,
+    ranker: Ranker,
+    folder: Path,
+    *,
+    imagined_pictures: Mapping[int, bytes],
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Write everything and return the results. Raises SettingsError where the `evaluation` extra is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = evaluate(ranked)
+    if ranked.configuration.trec_depth:
+        results["standard_measures"] = _write_trec(ranked, ranker, folder, progress)
+    latencies = timings(ranked)
+    k = max(ranked.configuration.k)
+    plots: dict[str, bytes] = {}
+    for measure in (f"recall_at_{k}", f"hits_at_{k}"):
+        plots[measure] = plot(results, measure, "svg")
+        (folder / f"{measure}.svg").write_bytes(plots[measure])
+        (folder / f"{measure}.png").write_bytes(plot(results, measure, "png"))
+    shown: list[Example] = examples(ranked, ranker, ranked.configuration.examples)
+    page = report(ranked, results, latencies, plots, shown, imagined_pictures)
+    (folder / "report.html").write_text(page, "utf-8")
+    (folder / "timings.json").write_text(json.dumps(latencies, indent=1) + "\n", "utf-8")
+    # The last of all: where it is, the run is whole.
+    write_results(results, folder / "results.json")
+    return results
+
+
+def _write_trec(ranked: Ranked, ranker: Ranker, folder: Path, progress: Progress) -> dict[str, dict[str, float]]:
+    qrels = folder / "qrels.txt"
+    write_qrels(ranked, qrels)
+    found: dict[str, dict[str, float]] = {}
+    for number, (variant, by_seed) in enumerate(ranked.ranks.items()):
+        seed = next(iter(by_seed))
+        path = folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', variant.name)}.run.txt"
+        write_run(ranked, variant, path, _rows(ranked, ranker, ranked.queries(variant, seed)))
+        found[variant.name] = {name: round(value, 6) for name, value in standard_measures(qrels, path).items()}
+        progress("writing TREC runs", number + 1, len(ranked.ranks))
+    return found
+
+
+def _rows(ranked: Ranked, ranker: Ranker, queries: FloatArray) -> Iterator[tuple[str, str, int, float]]:
+    for conversation, rounds in zip(ranked.conversations, queries, strict=True):
+        rows, scores = ranker.top(rounds, ranked.configuration.trec_depth)
+        for number, (found, values) in enumerate(zip(rows, scores, strict=True)):
+            for rank, (row, score) in enumerate(zip(found, values, strict=True), 1):
+                yield topic(conversation.id, number), document(ranked, int(row)), rank, float(score)

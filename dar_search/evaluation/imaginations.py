@@ -1,0 +1,109 @@
+"""Where a run's imaginations come from: the imaginer, pregenerated pictures, or embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from dar_search.data import FloatArray
+from dar_search.errors import SourceError
+from dar_search.evaluation.dialogue_sets import Conversation
+from dar_search.ports import Encoder, Imaginer
+
+# Far apart, so that two dialogues never share a seed; all of a run's seeds stay within 31 bits.
+SEED_STRIDE = 64
+SEED_LIMIT = 2**31
+
+
+class ImaginationSource(Protocol):
+    """The imaginations of one round.
+
+    Attributes:
+        key: all that they depend on, beside the dialogue and the seed.
+    """
+
+    key: str
+
+    def imagined(
+        self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
+    ) -> FloatArray:
+        """(K, d) float32, rows of unit length, for round `number` of the `position`-th conversation."""
+        ...
+
+
+class ImaginerSource:
+    """Imagined now. A dialogue has seeds of its own, the same in each round: rounds differ by what was said alone."""
+
+    def __init__(self, imaginer: Imaginer, count: int, steps: int | None) -> None:
+        self._imaginer = imaginer
+        self._count = count
+        self._steps = steps
+        self.key = f"imaginer {imaginer.name} count {count} steps {steps}"
+
+    def imagined(
+        self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
+    ) -> FloatArray:
+        first = (seed * 1_000_003 + position) * SEED_STRIDE % SEED_LIMIT
+        found = [
+            imagination.embedding
+            for prompt in prompts
+            for imagination in self._imaginer.imagine(prompt, count=self._count, seed=first, steps=self._steps)
+        ]
+        return np.stack(found)
+
+
+class PictureSource:
+    """Pregenerated pictures, named as in DAR's release: {dialogue}_{round}.jpg, `dialogue` being its place or id."""
+
+    def __init__(self, folder: Path, encoder: Encoder) -> None:
+        if not folder.is_dir():
+            raise SourceError(f"{folder} is no folder.", "Name the folder of {dialogue}_{round}.jpg files.")
+        self._folder = folder
+        self._encoder = encoder
+        names = sorted(f"{path.name} {path.stat().st_size}" for path in folder.iterdir())
+        self.key = f"pictures {hashlib.sha256(chr(10).join(names).encode()).hexdigest()}"
+
+    def imagined(
+        self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
+    ) -> FloatArray:
+        for stem in (f"{conversation.id}_{number}", f"{position}_{number}"):
+            for suffix in (".jpg", ".jpeg", ".png", ".webp"):
+                path = self._folder / f"{stem}{suffix}"
+                if path.is_file():
+                    return self._encode(path)
+        raise SourceError(f"{self._folder} has no picture {conversation.id}_{number}.jpg.", "One a dialogue and round.")
+
+    def _encode(self, path: Path) -> FloatArray:
+        try:
+            with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
+                return self._encoder.encode_images([image.convert("RGB")])
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise SourceError(f"{path} is no readable picture: {error}.", "Generate it again.") from error
+
+
+class EmbeddingSource:
+    """Embeddings from a .npy array: (dialogues, rounds, d), or (dialogues, rounds, K, d)."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._rows = np.load(path, allow_pickle=False, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} is no .npy array: {error}.") from error
+        if self._rows.ndim == 3:
+            self._rows = self._rows[:, :, None]
+        if self._rows.ndim != 4:
+            raise SourceError(f"{path} has the shape {self._rows.shape}.", "It should be (dialogues, rounds, d).")
+        self.key = f"embeddings {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+    def imagined(
+        self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
+    ) -> FloatArray:
+        if position >= self._rows.shape[0] or number >= self._rows.shape[1]:
+            raise SourceError(f"There are no imagined embeddings for dialogue {position}, round {number}.")
+        rows = np.asarray(self._rows[position, number], np.float32)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
