@@ -7,7 +7,7 @@ DarError
 │   ├── RequestError           bad_request       sizes, offsets, weights, counts
 │   ├── SettingsError          bad_settings
 │   ├── SourceError            bad_source        a folder or JSONL that cannot be read
-│   ├── PictureError           a code for each way a picture can be bad (see ingestion.decoding)
+│   ├── PictureError           a code for each way a picture can be bad (see ingestion.failures)
 │   ├── RecordError            bad_record        metadata or an id that no store can keep
 │   ├── DimensionMismatch      dimension_mismatch
 │   └── UnknownModel           unknown_model

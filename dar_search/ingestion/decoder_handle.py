@@ -1,0 +1,166 @@
+"""A decoder process, seen from the process that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dar_search.ingestion.decoding import DecodeLimits
+from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.jobs import Decoded, Job, Outcome, Same, Undecodable
+from dar_search.ingestion.wire import BadMessage, Message, Unpacker
+from dar_search.preparation import Preparation
+
+COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoder_process")
+START_SECONDS = 60.0
+_PIPE_BYTES = 1 << 20
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
+
+
+class Died(Exception):
+    """The process ended, or answered nonsense and was ended."""
+
+
+class DecoderHandle:
+    """One decoder process, and the jobs that it has been given.
+
+    It must be made in a thread that lives as long as the process shall: Linux ends it with that thread.
+
+    Attributes:
+        jobs: given and not yet answered, oldest first: the process works on the first one.
+        ready: whether it has started and confined itself.
+    """
+
+    def __init__(self, preparation: Preparation, limits: DecodeLimits, command: Sequence[str] = COMMAND) -> None:
+        self.jobs: deque[Job] = deque()
+        self.ready = False
+        self._preparation = preparation
+        self._limits = limits
+        self._unpacker = Unpacker()
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            bufsize=0,
+            env=_environment(),
+            process_group=0,  # Ctrl-C is for the process that the user started
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018  # for mypy
+        self._requests = self._process.stdin.fileno()
+        self.answers = self._process.stdout.fileno()
+        """The file descriptor to wait on before `receive`."""
+        os.set_blocking(self.answers, False)
+        _enlarge(self.answers)
+        self._deadline = time.monotonic() + START_SECONDS
+        self._send({"parent": os.getpid(), "preparation": asdict(preparation), "limits": asdict(limits)})
+
+    def give(self, job: Job) -> None:
+        if self.ready and not self.jobs:
+            self._deadline = time.monotonic() + self._limits.seconds
+        self.jobs.append(job)
+        self._send({"path": job.item.path.decode("latin-1"), "known": job.known_sha256})
+
+    def seconds_left(self) -> float:
+        """Until it counts as hanging; infinite where it has nothing to do."""
+        if self.ready and not self.jobs:
+            return float("inf")
+        return self._deadline - time.monotonic()
+
+    def receive(self) -> list[Outcome]:
+        """The answers that have arrived; does not wait. Raises Died."""
+        outcomes: list[Outcome] = []
+        try:
+            while piece := os.read(self.answers, _PIPE_BYTES):
+                self._deadline = time.monotonic() + self._limits.seconds
+                self._unpacker.feed(piece)
+                while (message := self._unpacker.next()) is not None:
+                    self._take(message, outcomes)
+        except BlockingIOError:
+            return outcomes
+        except (BadMessage, KeyError, TypeError, ValueError, OSError):
+            self.kill()
+        if outcomes:
+            return outcomes  # the end is seen again at the next call
+        raise Died
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> str:
+        """Ends the process and frees what it held -> how it ended, for people."""
+        self._process.kill()
+        status = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode("utf-8", "replace").split("\n")
+        self._complaints.close()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"{_ending(status)}{f', saying: {last[:300]}' if last else ''}"
+
+    def _send(self, fields: dict[str, object]) -> None:
+        # Small and few: they fit into the pipe. A broken pipe shows itself at the next receive().
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._requests, Message(fields).pack())
+
+    def _take(self, message: Message, outcomes: list[Outcome]) -> None:
+        if not self.ready:
+            if message.fields.get("status") != "ready":
+                raise BadMessage("not ready")
+            self.ready = True
+        elif self.jobs:
+            outcomes.append(self._outcome(self.jobs[0], message))
+            self.jobs.popleft()
+        else:
+            raise BadMessage("an answer that nobody asked for")
+
+    def _outcome(self, job: Job, message: Message) -> Outcome:
+        fields = message.fields
+        if fields["status"] == "same":
+            return Same(job)
+        if fields["status"] == "failed" and fields["code"] in FAILURE_CODES:
+            return Undecodable(job, fields["code"], " ".join(str(fields["message"])[:500].split()))
+        width, height, sha256 = int(fields["width"]), int(fields["height"]), str(fields["sha256"])
+        if fields["status"] != "decoded" or min(width, height) < 1 or len(bytes.fromhex(sha256)) != 32:
+            raise BadMessage("no outcome")
+        return Decoded(job, sha256, self._pixels(message.pixels), message.thumbnail, width, height)
+
+    def _pixels(self, raw: bytes) -> NDArray[np.uint8]:
+        return np.frombuffer(raw, np.uint8).reshape(self._preparation.height, self._preparation.width, 3)
+
+
+def _environment() -> dict[str, str]:
+    """Enough to start, one thread for each numeric library, and none of the parent's secrets."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _enlarge(pipe: int) -> None:
+    """A pipe that holds a whole answer spares the decoder from waiting for its reader."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the system's limit for pipes is lower: slower, not wrong
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

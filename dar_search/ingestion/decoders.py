@@ -1,0 +1,134 @@
+"""Decoder processes at work: jobs in, outcomes out, whatever the pictures are.
+
+A process that hangs or dies costs one failure: it is replaced, and the work goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from dar_search.errors import DarError
+from dar_search.ingestion.cores import usable_cores
+from dar_search.ingestion.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
+from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.jobs import Job, Outcome, Undecodable
+from dar_search.preparation import Preparation
+
+# A second job waits in the process's pipe, so that it need not wait for ours.
+JOBS_EACH = 2
+MAX_FAILED_STARTS = 3
+_STOP_CHECK_SECONDS = 0.2
+
+
+class Decoders:
+    """A set of decoder processes.
+
+    Args:
+        preparation: the encoder's.
+        limits: what one picture may cost.
+        processes: how many at once; None: one for each core.
+        command: what to start; another one is for tests.
+    """
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        limits: DecodeLimits = DEFAULT_LIMITS,
+        *,
+        processes: int | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self._preparation = preparation
+        self._limits = limits
+        self._most = processes or usable_cores()
+        self._command = command
+        self._handles: list[DecoderHandle] = []
+        self._again: deque[Job] = deque()
+        self._failed_starts = 0
+        self._stopping = False
+
+    def decode(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """One outcome for each job, in the order in which they are done; takes jobs as it needs them.
+
+        Processes start with the first jobs, in the calling thread, and end with the iterator.
+
+        Raises:
+            DarError: decoder processes do not start.
+        """
+        source = iter(jobs)
+        try:
+            while not self._stopping:
+                more = self._hand_out(source)
+                if not more and not any(handle.jobs for handle in self._handles):
+                    return
+                self._wait()
+                for handle in tuple(self._handles):
+                    yield from self._collect(handle)
+        finally:
+            for handle in self._handles:
+                handle.end()
+            self._handles.clear()
+
+    def stop(self) -> None:
+        """Makes `decode` end soon, from any thread, without outcomes for what is under way."""
+        self._stopping = True
+
+    def _hand_out(self, source: Iterator[Job]) -> bool:
+        """Keeps every process supplied -> whether there may be more jobs."""
+        while len(self._handles) < self._most or any(len(handle.jobs) < JOBS_EACH for handle in self._handles):
+            job = self._again.popleft() if self._again else next(source, None)
+            if job is None:
+                return False
+            self._supplied_worst().give(job)
+        return True
+
+    def _supplied_worst(self) -> DecoderHandle:
+        """An idle process, else a new one, else the one with the fewest jobs."""
+        handle = min(self._handles, key=lambda handle: len(handle.jobs), default=None)
+        if handle is None or (handle.jobs and len(self._handles) < self._most):
+            handle = DecoderHandle(self._preparation, self._limits, self._command)
+            self._handles.append(handle)
+        return handle
+
+    def _wait(self) -> None:
+        """Until a process has answered, ended, or hangs; in any case not for long, so that `stop` is seen."""
+        poll = select.poll()
+        for handle in self._handles:
+            poll.register(handle.answers, select.POLLIN)
+        left = min((handle.seconds_left() for handle in self._handles), default=0.0)
+        poll.poll(max(0, math.ceil(1000 * min(left, _STOP_CHECK_SECONDS))))
+
+    def _collect(self, handle: DecoderHandle) -> Iterator[Outcome]:
+        try:
+            outcomes = handle.receive()
+        except Died:
+            yield from self._replace(handle, "decoder_died")
+            return
+        if handle.ready:
+            self._failed_starts = 0
+        yield from outcomes
+        # Looked at only after its answers were taken: the caller may have let us wait longer than any limit.
+        if not outcomes and handle.seconds_left() <= 0:
+            yield from self._replace(handle, "decode_timeout")
+
+    def _replace(self, handle: DecoderHandle, code: str) -> Iterator[Outcome]:
+        """Ends a process; its first job is to blame, the others are done again. The next job starts a new one."""
+        self._handles.remove(handle)
+        ending = handle.end()
+        jobs = deque(handle.jobs)
+        if not handle.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                reason = ending if code == "decoder_died" else f"not ready after {START_SECONDS:g} s"
+                raise DarError(f"The decoder process does not start: {reason}.", "Check the installation and memory.")
+        elif jobs:
+            job = jobs.popleft()
+            if code == "decode_timeout":
+                message = f"Decoding took longer than {self._limits.seconds:g} s."
+            else:
+                message = f"The decoder process died of this picture ({ending})."
+            yield Undecodable(job, code, message)
+        self._again.extendleft(reversed(jobs))

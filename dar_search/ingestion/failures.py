@@ -1,0 +1,40 @@
+"""Every way an item can fail to get into an index: the one table of stable codes.
+
+A code is part of the public interface (failure lists, `--json`, the ingest service): it is never renamed, and its
+meaning never changes. A store may add codes of its own for a record that it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FAILURE_CODES: Mapping[str, str] = {
+    # listing a source
+    "bad_line": "A line of a JSONL file is not a usable row.",
+    "bad_caption": "A caption is not UTF-8 text, or is too long.",
+    "bad_metadata": "A metadata field has a name or a value that no index can keep.",
+    "duplicate_id": "A row has the id (or, without ids, the path) of an earlier row; the earlier one counts.",
+    "unsupported_address": "The picture's address is of a kind that is not read, such as http:.",
+    "unreadable_folder": "A folder inside the source cannot be listed.",
+    "link_outside": "A symbolic link leads out of the folder.",
+    "symlink_loop": "A symbolic link leads to itself.",
+    # reading a file
+    "file_missing": "There is no file at the path (or it went away).",
+    "unreadable_file": "The file cannot be read: permissions, or the disk.",
+    "not_a_file": "The path is a folder, a device or a named pipe.",
+    "empty_file": "The file has zero bytes.",
+    "too_large": "The file has more bytes than the limit.",
+    # decoding a picture
+    "not_a_picture": "The content is no picture, whatever the name says.",
+    "unsupported_format": "A picture, in a format that is not on the allow-list.",
+    "truncated_picture": "The picture ends too early.",
+    "broken_picture": "The picture is damaged in another way.",
+    "too_many_pixels": "More pixels than the limit: a decompression bomb, or a very large picture.",
+    "side_too_long": "A side of the picture is longer than the limit.",
+    "out_of_memory": "Decoding needs more memory than a decoder may have.",
+    "decode_timeout": "Decoding took longer than the limit, and was ended.",
+    "decoder_died": "The decoder process died of this picture.",
+    # encoding and writing
+    "encoding_failed": "The encoder gave no usable embedding for the picture.",
+    "record_vanished": "Another process removed the record while its caption or metadata was being updated.",
+}

@@ -1,0 +1,61 @@
+"""Reading one file that may be anything: a pipe, a device, too large, gone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from dar_search.errors import PictureError
+
+
+def read_file(path: bytes, max_bytes: int) -> bytes:
+    """The bytes of a regular file of 1 to `max_bytes` bytes.
+
+    Raises:
+        PictureError: file_missing, unreadable_file, symlink_loop, not_a_file, empty_file, too_large.
+    """
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer. It changes nothing for regular files.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            _check(os.fstat(descriptor), max_bytes)
+            data = _read_all(descriptor, max_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise unreadable(error) from error
+    if not data:
+        raise PictureError("empty_file", "The file is empty.", "Copy it again from where it came.")
+    return data
+
+
+def unreadable(error: OSError) -> PictureError:
+    """What an operating system's error about a file means for the failure list."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return PictureError("file_missing", "There is no such file.", "Check the path.")
+    if error.errno == errno.ELOOP:
+        return PictureError("symlink_loop", "The symbolic link leads to itself.", "Remove the link.")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PictureError("unreadable_file", "No permission to read the file.", "Make it readable for this user.")
+    return PictureError("unreadable_file", f"The file cannot be read: {error.strerror}.", "Check the disk.")
+
+
+def _check(status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError("not_a_file", "The path is not a regular file.", "Give the path of a picture.")
+    if status.st_size > max_bytes:
+        raise PictureError(
+            "too_large", f"The file has {status.st_size:,} bytes; the limit is {max_bytes:,}.", "Make it smaller."
+        )
+
+
+def _read_all(descriptor: int, max_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    left = max_bytes + 1
+    while left > 0 and (part := os.read(descriptor, min(left, 1 << 22))):
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise PictureError("too_large", f"The file grew beyond the limit of {max_bytes:,} bytes.", "Make it smaller.")
+    return b"".join(parts)

@@ -1,0 +1,153 @@
+"""A folder of pictures, with its subfolders.
+
+What counts as a picture is decided by the name's suffix (in any case), so that `notes.txt` is no failure, and a text
+file called `a.jpg` is one. Names that begin with a dot are skipped. `photo.txt` beside `photo.jpg` is its caption,
+`photo.json` an object of metadata (whose "caption" counts where there is no `photo.txt`).
+
+Symbolic links:
+- to a file inside the folder: followed; the link's own name is the key.
+- to a folder inside the folder: skipped, because its pictures are listed under their own names. So are loops.
+- out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere; with
+  `follow_links=True` they are followed, and each folder is visited once.
+- to nothing, or to itself: a failure, if the name is a picture's.
+
+Keys are made of the folder's real path, so that one folder has one set of keys, however it was reached.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dar_search.data import Failure
+from dar_search.errors import PictureError, SourceError
+from dar_search.ingestion.files import unreadable
+from dar_search.ingestion.locations import file_uri, printable, record_id
+from dar_search.ingestion.sidecars import Sidecars
+from dar_search.ingestion.sources import BadItem, SourceItem, counted
+
+# Formats that cannot be decoded are listed too: a folder of .heic files must not look empty.
+PICTURE_SUFFIXES = frozenset(
+    b".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .avif .tif .tiff .bmp .dib .heic .heif .jxl .jp2 .j2k".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    path: bytes
+    sidecars: Sidecars
+
+
+@dataclass(frozen=True, slots=True)
+class _Subfolder:
+    path: bytes
+
+
+class FolderSource:
+    """The pictures in a folder. See the module's docstring. Raises SourceError if it cannot be listed."""
+
+    def __init__(self, path: bytes, *, follow_links: bool = False) -> None:
+        self._root = os.path.realpath(path)
+        self._follow_links = follow_links
+        try:
+            os.scandir(self._root).close()
+        except OSError as error:
+            raise self._unlistable(error) from error
+
+    @property
+    def origin(self) -> str:
+        return file_uri(self._root)
+
+    def items(self) -> Iterator[SourceItem | BadItem]:
+        for found in self._walk():
+            yield found if isinstance(found, BadItem) else self._item(found)
+
+    def count(self) -> Iterator[int]:
+        return counted(self._walk())
+
+    def _walk(self) -> Iterator[_Picture | BadItem]:
+        """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's."""
+        visited: set[tuple[int, int]] = set()
+        stack = [self._listing(self._root, visited)]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+            elif isinstance(found, _Subfolder):
+                stack.append(self._listing(found.path, visited))
+            else:
+                yield found
+
+    def _listing(self, folder: bytes, visited: set[tuple[int, int]]) -> Iterator[_Picture | BadItem | _Subfolder]:
+        try:
+            status = os.stat(folder)  # noqa: PTH116  # bytes, which pathlib does not take
+            if (status.st_dev, status.st_ino) in visited:
+                return
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                listed = sorted((entry for entry in entries if entry.name[:1] != b"."), key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == self._root:
+                raise self._unlistable(error) from error
+            message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
+            yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
+            return
+        sidecars = Sidecars(folder, (entry.name for entry in listed))
+        for entry in listed:
+            found = self._found(entry, sidecars)
+            if found is not None:
+                yield found
+
+    def _found(self, entry: os.DirEntry[bytes], sidecars: Sidecars) -> _Picture | BadItem | _Subfolder | None:
+        named_as_picture = os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122  # bytes
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            return _bad(entry.path, unreadable(error)) if named_as_picture else None
+        is_folder = stat.S_ISDIR(mode)
+        if not is_folder and not named_as_picture:
+            return None
+        if entry.is_symlink():
+            inside = self._is_inside(entry.path)
+            if inside and is_folder:
+                return None
+            if not inside and not self._follow_links:
+                return _bad(entry.path, _link_outside())
+        if is_folder:
+            return _Subfolder(entry.path)
+        if not stat.S_ISREG(mode):
+            return _bad(entry.path, PictureError("not_a_file", "The path is not a regular file."))
+        return _Picture(entry.path, sidecars)
+
+    def _item(self, picture: _Picture) -> SourceItem | BadItem:
+        key = file_uri(picture.path)
+        try:
+            for sidecar in picture.sidecars.of(picture.path):
+                if os.path.islink(sidecar) and not self._follow_links and not self._is_inside(sidecar):  # noqa: PTH114
+                    raise _link_outside()
+            caption, metadata = picture.sidecars.read(picture.path)
+        except PictureError as error:
+            return _bad(picture.path, error)
+        return SourceItem(record_id(key), key, picture.path, caption, metadata)
+
+    def _is_inside(self, path: bytes) -> bool:
+        real = os.path.realpath(path)
+        return real == self._root or real.startswith(self._root.rstrip(b"/") + b"/")
+
+    def _unlistable(self, error: OSError) -> SourceError:
+        return SourceError(
+            f'The folder "{printable(self._root)}" cannot be listed: {error.strerror}.', "Check its permissions."
+        )
+
+
+def _link_outside() -> PictureError:
+    return PictureError(
+        "link_outside", "It is a link out of the folder.", "Ingest the folder it leads to, or follow links."
+    )
+
+
+def _bad(path: bytes, error: PictureError) -> BadItem:
+    key = file_uri(path)
+    return BadItem(Failure(key, error.code, str(error)), record_id(key))

@@ -1,0 +1,58 @@
+"""What goes into the decoders and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dar_search.ingestion.sources import SourceItem
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A picture to decode.
+
+    Attributes:
+        stored_digest: `ImageRecord.digest` of the record that the index has; empty if it has none.
+    """
+
+    item: SourceItem
+    stored_digest: str = ""
+
+    @property
+    def known_sha256(self) -> str:
+        """Of the bytes that the index has: a file that still has them is not decoded."""
+        return self.stored_digest.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture, decoded. See `decoding.DecodedPicture`; sha256: of the file's bytes, hexadecimal."""
+
+    job: Job
+    sha256: str
+    pixels: NDArray[np.uint8]
+    thumbnail: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The file still has the bytes that the index has."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """A code of `failures.FAILURE_CODES`, and one line for people."""
+
+    job: Job
+    code: str
+    message: str
+
+
+Outcome = Decoded | Same | Undecodable

@@ -1,0 +1,101 @@
+"""What an ingest run says about itself: while it runs, and at its end."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dar_search.data import Failure
+
+_REPORT_SECONDS = 0.1
+_RATE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: items that are indexed, unchanged or failed.
+        total: items in the source; None until it has been counted.
+        rate: items a second over the last ten seconds.
+    """
+
+    done: int
+    total: int | None
+    rate: float
+    indexed: int
+    unchanged: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What a run did.
+
+    Attributes:
+        indexed: records written, new or changed.
+        unchanged: items whose record was right already.
+        removed: records pruned.
+        failures: items that are not in the index as they are now, and why. (A picture that was readable once keeps
+            its old record.)
+        notes: what a person should know beyond that, a sentence each.
+    """
+
+    indexed: int
+    unchanged: int
+    removed: int
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{"indexed", "unchanged", "failed", "removed", "failures": [{"source", "code", "message"}]}`."""
+        failures = [{"source": item.source, "code": item.code, "message": item.message} for item in self.failures]
+        return {
+            "indexed": self.indexed,
+            "unchanged": self.unchanged,
+            "failed": self.failed,
+            "removed": self.removed,
+            "failures": failures,
+        }
+
+
+class Tally:
+    """The counts of a run under way. Each count is written by one thread only, so there is no lock.
+
+    Args:
+        progress: called now and then from the thread that calls `show`.
+    """
+
+    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+        self.indexed = 0
+        self.unchanged = 0
+        self.failures: list[Failure] = []
+        self.total: int | None = None
+        self._progress = progress
+        self._shown_at = 0.0
+        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def show(self, *, now: bool = False) -> None:
+        """Tells `progress`, unless that was just done (`now=True`: in any case)."""
+        if self._progress is None:
+            return
+        clock = time.monotonic()
+        if not now and clock - self._shown_at < _REPORT_SECONDS:
+            return
+        self._shown_at = clock
+        failed = len(self.failures)
+        done = self.indexed + self.unchanged + failed
+        self._samples.append((clock, done))
+        while len(self._samples) > 2 and clock - self._samples[0][0] > _RATE_SECONDS:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        rate = (done - before) / (clock - since) if clock > since else 0.0
+        self._progress(Progress(done, self.total, rate, self.indexed, self.unchanged, failed))
