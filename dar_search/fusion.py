@@ -146,6 +146,20 @@ def share(fusion: ScoreFusion, name: str, hit: LegHit, lowest: float | None, hig
     return weight * ((hit.score - lowest) / (highest - lowest) or LOWEST_SHARE)
 
 
+def check_score_fusion(fusion: ScoreFusion) -> None:
+    """Raises RequestError for weights that are not two shares of 1, an unknown method or a bad rank constant."""
+    if fusion.method not in ("min_max", "rrf"):
+        raise RequestError(f'There is no score fusion "{fusion.method}".', "Use min_max or rrf.")
+    weights = (fusion.knn, fusion.keyword)
+    if not all(0 <= weight <= 1 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+        raise RequestError(
+            f"The weights of score fusion are at least 0 and sum to 1, not {weights[0]:g} + {weights[1]:g}.",
+            "Such as 0.7 for k-NN and 0.3 for keywords.",
+        )
+    if not 1 <= fusion.rank_constant <= 10_000:
+        raise RequestError(f"RRF's rank constant is 1 to 10,000, not {fusion.rank_constant}.", "60 is usual.")
+
+
 def _weight(text: str) -> float:
     try:
         weight = float(text)
