@@ -190,7 +190,7 @@ def awkward_pictures() -> dict[bytes, tuple[bytes, Good | Bad]]:
 
 
 def write_awkward_folder(folder: Path) -> dict[bytes, Good | Bad]:
-    """Fills a folder -> paths relative to it (bytes) and what must become of each. Not listed: what is to be left out."""
+    """Fills a folder -> paths relative to it, and what must become of each; others are to be left out."""
     expected: dict[bytes, Good | Bad] = {}
     for name, (content, outcome) in awkward_pictures().items():
         _write(folder, name, content)
@@ -201,10 +201,10 @@ def write_awkward_folder(folder: Path) -> dict[bytes, Good | Bad]:
     _write(folder, b".hidden.jpg", jpeg(scene()))
     _write(folder, b".hidden/plain.jpg", jpeg(scene()))
     _write(folder, b"notes.txt", b"No picture has this name.")
-    os.symlink("..", folder / "deep" / "loop")
-    os.symlink("self.jpg", folder / "self.jpg")
-    os.symlink("nothing.jpg", folder / "dangling.jpg")
-    os.symlink("plain.jpg", folder / "link.jpg")
+    (folder / "deep" / "loop").symlink_to("..")
+    (folder / "self.jpg").symlink_to("self.jpg")
+    (folder / "dangling.jpg").symlink_to("nothing.jpg")
+    (folder / "link.jpg").symlink_to("plain.jpg")
     os.mkfifo(folder / "pipe.jpg")
     return expected | {
         b"deep/er/plain.jpg": Good(),
@@ -217,10 +217,9 @@ def write_awkward_folder(folder: Path) -> dict[bytes, Good | Bad]:
 
 
 def _write(folder: Path, name: bytes, content: bytes) -> None:
-    path = os.path.join(os.fsencode(folder), name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(content)
+    path = folder / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def quadrants_of(image: Image.Image) -> Quadrants:
