@@ -33,7 +33,6 @@ def doctor(
     Examples:
 
       dar doctor
-
       dar doctor --store http://localhost:9200 --encoder open_clip:./my-clip
 
     Exit status: 0 if nothing failed, 3 if something did.

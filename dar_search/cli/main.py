@@ -62,11 +62,8 @@ def dar(
     [bold]Start here[/bold]
 
       dar demo                             see it work, on pictures that it makes
-
       dar ingest ./photos --index photos   make a folder of pictures searchable
-
       dar chat --index photos              find one, in a conversation
-
       dar doctor                           what works here, and what to do
     """
     remember(common, encoder)

@@ -188,6 +188,15 @@ class RankingOptions:
             show_default=False,
         ),
     ] = None
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="How many candidates each ranking brings (at least offset + size; the same for all pages).",
+            rich_help_panel=RANKING,
+            show_default=False,
+        ),
+    ] = None
     exact: Annotated[
         bool,
         typer.Option(
@@ -199,7 +208,6 @@ class RankingOptions:
     ] = False
 
 
-_GROUPS: tuple[type, ...] = (CommonOptions, EncoderOptions, RewritingOptions, RankingOptions)
 _GIVEN_BEFORE: ContextVar[dict[type, Any]] = ContextVar("_GIVEN_BEFORE")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -207,7 +215,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def grouped(command: Command) -> Command:
     """`command` with each parameter that is a group of options replaced by the group's fields, for Typer."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if hint in _GROUPS}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
@@ -232,8 +240,17 @@ def grouped(command: Command) -> Command:
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
+    call.__doc__ = unwrapped(command.__doc__ or "")
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return cast(Command, call)
+
+
+def unwrapped(text: str) -> str:
+    """Help text whose paragraphs are one line each, to be wrapped by the terminal; indented lines stay as they are."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(
+        paragraph if paragraph.startswith(" ") else " ".join(paragraph.split("\n")) for paragraph in paragraphs
+    )
 
 
 def remember(*groups: Any) -> None:
@@ -279,6 +296,7 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
                 weight = group.keyword_weight
                 overrides |= {
                     "fusion": group.fusion,
+                    "depth": group.depth,
                     "knn_weight": None if weight is None else round(1 - weight, 12),
                     "keyword": None if weight is None else weight > 0,
                 }

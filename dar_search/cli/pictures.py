@@ -29,7 +29,8 @@ def print_pictures(
     fitting = max(1, (console.width + _GAP) // (columns + _GAP))
     for start in range(0, len(pictures), fitting):
         tiles = [opened(picture) for picture in pictures[start : start + fitting]]
-        console.print(Drawing(contact_sheet(tiles, canvas, columns, rows), canvas), end="")
+        if any(tiles):
+            console.print(Drawing(contact_sheet(tiles, canvas, columns, rows), canvas), end="")
         for line in zip(*labels[start : start + fitting], strict=True):
             console.print(Text((" " * _GAP).join(_fitted(text, columns) for text in line)), overflow="crop")
         console.print()

@@ -1,0 +1,132 @@
+"""`dar ingest`: make a folder of pictures, or the rows of a JSONL file, searchable."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, TaskID
+
+from dar_search.cli.opening import opened_store
+from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, settings_from
+from dar_search.cli.output import (
+    DONE,
+    DONE_WITH_FAILURES,
+    answer_console,
+    busy,
+    note,
+    plain_text,
+    print_json,
+    progress_bar,
+    warn,
+)
+from dar_search.cli.sources import shown_source
+from dar_search.data import Provenance
+from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.ingestion import report as reports
+from dar_search.ports import ImageIndex, Store
+
+_FAILURES_SHOWN = 20
+
+
+@grouped
+def ingest(
+    source: Annotated[
+        str, typer.Argument(metavar="FOLDER|FILE.jsonl", help="Where the pictures are.", show_default=False)
+    ],
+    index: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The index to fill; it is made if it is not there.", show_default=False),
+    ],
+    common: CommonOptions,
+    encoder: EncoderOptions,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", metavar="", help="Also remove what came from this source and is no longer there."),
+    ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
+    ] = False,
+) -> int:
+    """Make a folder of pictures searchable.
+
+    Run it again after a change: what did not change is not encoded again. A picture that cannot be read is listed,
+    and the others go in. Killed at any moment, run it again and it goes on.
+
+    Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
+
+      {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
+
+    Examples:
+
+      dar ingest ./photos --index photos
+      dar ingest products.jsonl --index products --prune
+      dar ingest ./photos --index photos --store http://localhost:9200
+
+    Exit status: 0 all are in, 3 some pictures failed (they are listed).
+    """
+    from dar_search.bootstrap import load_encoder
+    from dar_search.ingestion.ingest import ingest as bring_in
+    from dar_search.ingestion.sources import open_source
+
+    pictures = open_source(source, follow_links=follow_links)
+    settings = settings_from(common, encoder)
+    with opened_store(settings) as store:
+        with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
+            model = load_encoder(settings)
+            provenance = model.provenance
+        target = _open_or_create(store, index, provenance)
+        with progress_bar(quiet=common.json) as bar:
+            task = bar.add_task("Ingesting", total=None)
+            try:
+                report = bring_in(pictures, target, model, prune=prune, progress=lambda state: _show(bar, task, state))
+            except KeyboardInterrupt:
+                note("Interrupted. What was done is kept; run the same command again to go on.")
+                raise
+        total = target.count()
+    for line in report.notes:
+        warn(line)
+    if common.json:
+        print_json(report.as_dict())
+    else:
+        _print_report(report, index, total)
+    return DONE_WITH_FAILURES if report.failures else DONE
+
+
+def _open_or_create(store: Store, name: str, provenance: Provenance) -> ImageIndex:
+    try:
+        return store.open(name, provenance)
+    except IndexNotFound:
+        pass
+    try:
+        index = store.create(name, provenance)
+    except IndexExists:  # another process was faster
+        return store.open(name, provenance)
+    note(
+        f'Made the index "{name}" in {store.address}: encoder {provenance.encoder}, {provenance.dimension} dimensions.'
+    )
+    return index
+
+
+def _show(bar: Progress, task: TaskID, state: reports.Progress) -> None:
+    failed = f", {state.failed:,} failed" if state.failed else ""
+    unchanged = f", {state.unchanged:,} unchanged" if state.unchanged else ""
+    bar.update(task, completed=state.done, total=state.total, description=f"Ingesting{unchanged}{failed}")
+
+
+def _print_report(report: reports.IngestReport, index: str, total: int) -> None:
+    for failure in report.failures[:_FAILURES_SHOWN]:
+        note(f"failed: {shown_source(failure.source)}: {failure.message} ({failure.code})", "red")
+    if len(report.failures) > _FAILURES_SHOWN:
+        note(f"... and {len(report.failures) - _FAILURES_SHOWN:,} more; all are listed with --json.", "red")
+    counts = {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "failed": len(report.failures),
+        "removed": report.removed,
+    }
+    line = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "indexed")
+    console = answer_console()
+    console.print(plain_text(f"{line}. The index {index} holds {total:,} pictures."), soft_wrap=True)
+    if total:
+        note(f"Find one: dar chat --index {index}", "dim")
