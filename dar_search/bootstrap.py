@@ -13,7 +13,7 @@ SQLITE = "sqlite:"
 
 
 def open_store(address: str, settings: Settings) -> Store:
-    """The store at an address: `sqlite:PATH`, `http://...` or `https://...`.
+    """The store at an address: `sqlite:PATH`, `http(s)://...` or `profile:NAME`.
 
     Raises SettingsError for an address of another kind, StoreError where the store cannot be used.
     """
@@ -21,11 +21,13 @@ def open_store(address: str, settings: Settings) -> Store:
         from dar_search.stores.sqlite import SQLiteStore
 
         return SQLiteStore(Path(address.removeprefix(SQLITE)).expanduser())
-    if address.startswith(("http://", "https://")):
+    if address.startswith(("http://", "https://", "profile:")):
         from dar_search.stores.opensearch import OpenSearchStore
 
         return OpenSearchStore(address, settings)
-    raise SettingsError(f'"{mask(address)[:80]}" is no store\'s address.', "Write sqlite:PATH or http(s)://host:port.")
+    raise SettingsError(
+        f'"{mask(address)[:80]}" is no store\'s address.', "Write sqlite:PATH, http(s)://host:port or profile:NAME."
+    )
 
 
 def load_encoder(settings: Settings) -> Encoder:

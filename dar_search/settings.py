@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from dar_search.cluster_access import SECRETS, ClusterAccess, Secret, refuse_exposed_secrets
 from dar_search.data import ScoreFusion
 from dar_search.errors import InputError, SettingsError
 from dar_search.fusion import Schedule
@@ -41,7 +42,7 @@ def mask(address: str) -> str:
 
 
 def _store_address(value: str) -> str:
-    if re.fullmatch(r"sqlite:.+|https?://[^/\s]+.*", value):
+    if re.fullmatch(r"sqlite:.+|profile:[\w.-]+|https?://[^/\s]+.*", value):
         return value
     raise ValueError("it names no store")
 
@@ -72,10 +73,8 @@ class OpenSearchIndexSettings(BaseModel):
     analyzer: str = Field("english", pattern=r"^[a-z0-9_-]+$", description="The captions' analyzer.")
 
 
-class OpenSearchSettings(BaseModel):
+class OpenSearchSettings(ClusterAccess):
     """How to reach an OpenSearch cluster, beyond its address, and how to use it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     index: OpenSearchIndexSettings = OpenSearchIndexSettings()
     bulk_megabytes: float = Field(8, gt=0, le=64, description="The size of one writing request.")
@@ -84,9 +83,6 @@ class OpenSearchSettings(BaseModel):
     default_pipeline: Literal["merge", "skip"] = Field(
         "merge", description="An index's own default search pipeline: joined with the project's, or skipped."
     )
-
-    username: str | None = None
-    password: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -100,9 +96,18 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path(APPLICATION, appauthor=False),
         description="Where the embedded store and other lasting files are kept.",
     )
+    profile: str | None = Field(
+        None, pattern=r"^[\w.-]+$", description="A cluster of the profiles' file, where no store is named."
+    )
+    profiles_file: Annotated[Path, AfterValidator(_home_expanded)] = Field(
+        default_factory=lambda: platformdirs.user_config_path(APPLICATION, appauthor=False) / "profiles.toml",
+        description="The file with [profiles.NAME] tables.",
+    )
     store: Annotated[str, AfterValidator(_store_address)] = Field(
-        default_factory=lambda data: f"sqlite:{data['data_folder'] / 'images.sqlite'}",
-        description="The store's address: sqlite:PATH, http://host:port or https://host:port.",
+        default_factory=lambda data: (
+            f"profile:{data['profile']}" if data["profile"] else f"sqlite:{data['data_folder'] / 'images.sqlite'}"
+        ),
+        description="The store's address: sqlite:PATH, http(s)://host:port or profile:NAME.",
     )
     encoder: str = Field("demo", min_length=1, description="demo, open_clip:ARCH/PRETRAINED or open_clip:PATH.")
     reformulator: str = Field("rules", min_length=1, description="What writes text out of a dialogue: rules.")
@@ -201,7 +206,24 @@ def read_config() -> dict[str, Any]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}.", 'Write lines such as encoder = "demo".') from error
     _refuse_unknown(values, f" in {path}")
+    refuse_exposed_secrets(path, values)
     return values
+
+
+def secret(value: Secret | None) -> str | None:
+    """The secret itself, from where it is. Raises SettingsError where it is not there."""
+    if value is None or isinstance(value, SecretStr):
+        return value.get_secret_value() if value else None
+    if value.file is not None:
+        try:
+            return value.file.expanduser().read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"The secret's file {value.file} cannot be read.", "Check its path and rights."
+            ) from error
+    if found := os.environ.get(str(value.env)):
+        return found
+    raise SettingsError(f"The environment variable {value.env}, which holds a secret, is not set.", "Set it.")
 
 
 def java_home() -> Path | None:
@@ -232,7 +254,10 @@ def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
 
 def _opensearch_values() -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for variable, (first, *rest) in _OPENSEARCH_VARIABLES.items():
+    variables = dict(_OPENSEARCH_VARIABLES)
+    if os.environ.get(f"{PREFIX}PROFILE") or "profile" in read_config():
+        del variables["OPENSEARCH_URL"]  # a profile says more than the address does
+    for variable, (first, *rest) in variables.items():
         if text := os.environ.get(variable):
             if rest:
                 values.setdefault(first, {})[rest[0]] = text
@@ -246,8 +271,8 @@ def _explained(error: ValidationError, given: Mapping[str, Any]) -> SettingsErro
     wrong = next(item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called")
     path = [str(part) for part in wrong["loc"]]
     name = ".".join(path)
-    secret = "password" in name or "secret" in name
-    shown = "" if secret or wrong["type"] == "missing" else f' is "{mask(str(wrong["input"]))[:80]}"'
+    hidden = not SECRETS.isdisjoint(path)
+    shown = "" if hidden or wrong["type"] == "missing" else f' is "{mask(str(wrong["input"]))[:80]}"'
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
     allowed = (Settings.model_fields[path[0]].description or "") if len(path) == 1 else ""
     if wrong["type"] == "extra_forbidden":

@@ -29,7 +29,7 @@ _FULL_HINT = "Often the disk is full: free some, then lift the block (index.bloc
 _LATER_HINT = "Try again later, or give the cluster more room."
 # What a server says of a part that it has not got -> the plugin that has it.
 _MISSING_PARTS: Mapping[str, str] = {
-    r"knn_vector|unknown setting \[index\.knn|unknown query \[knn\]|script_lang not supported \[knn\]": "opensearch-knn",
+    r"knn_vector|setting \[index\.knn|unknown query \[knn\]|script_lang not supported \[knn\]": "opensearch-knn",
     r"unknown query \[(hybrid|neural)\]|normalization-processor|score-ranker-processor": "opensearch-neural-search",
 }
 
