@@ -1,0 +1,177 @@
+"""The OpenSearch store: `ports.Store` on a cluster.
+
+The index "photos" is a numbered one, photos-000001, behind the alias "photos" to read from and "photos-write" to write
+to, so that a later one can take its place. The parts: bodies (what is sent), opensearch_connection and _calls (how),
+opensearch_features and _pipelines (what the cluster and an index bring), opensearch_index (one index), _state, _bulk,
+_documents and _searching.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dar_search.data import Provenance
+from dar_search.errors import IndexExists, IndexNotFound, SettingsError, StoreError, StoreForbidden, StoreUnavailable
+from dar_search.settings import Settings, mask
+from dar_search.stores import bodies
+from dar_search.stores.names import check_name
+from dar_search.stores.opensearch_bulk import BulkWriter
+from dar_search.stores.opensearch_calls import Cluster, quoted
+from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch_features import Features, detect
+from dar_search.stores.opensearch_index import Access, OpenSearchIndex, write_alias
+from dar_search.stores.opensearch_state import Cached, read_state
+from dar_search.stores.provenance import check_dimension, check_provenance
+
+_NAMED = 20
+_NAME_PATH = f"*.aliases,*.mappings._meta.{bodies.META}.name"
+
+
+class OpenSearchStore:
+    """Indices on a cluster. May be used from many threads. Connects at the first use.
+
+    Args:
+        address: as `opensearch_connection.connect` takes it.
+    """
+
+    def __init__(self, address: str, settings: Settings) -> None:
+        options = settings.opensearch
+        self._address = address
+        self._options = options.index
+        self._cluster = Cluster(connect(address, settings), retry_seconds=options.retry_seconds)
+        self._writer = BulkWriter(
+            self._cluster,
+            request_bytes=int(options.bulk_megabytes * 1_000_000),
+            in_flight=options.bulk_in_flight,
+        )
+        self._features = Cached(lambda: detect(self._cluster), lifetime=float("inf"))
+        self._access = Access(
+            self._cluster,
+            self._writer,
+            self._features.get,
+            ef_search=options.index.ef_search,
+            skip_pipeline=options.default_pipeline == "skip",
+        )
+
+    @property
+    def address(self) -> str:
+        return mask(self._address)
+
+    @property
+    def features(self) -> Features:
+        """What the cluster offers. Raises StoreUnavailable, FeatureMissing if it is no OpenSearch."""
+        return self._features.get()
+
+    def create(self, name: str, provenance: Provenance) -> OpenSearchIndex:
+        """Also raises FeatureMissing without the k-NN plugin, SettingsError for an analyzer that is not there."""
+        check_name(name)
+        check_dimension(provenance)
+        self.features.require_knn()
+        path = f"/{quoted(name)},{quoted(write_alias(name))}"
+        if self._cluster.read("GET", path, ignore_unavailable="true", filter_path="*.aliases"):
+            raise self._exists(name)
+        index = f"{name}-{self._last_number(name) + 1:06d}"
+        aliases: Mapping[str, bodies.Body] = {name: {}, write_alias(name): {"is_write_index": True}}
+        body = bodies.index_body(name, provenance, self._options, aliases)
+        try:
+            self._cluster.send("PUT", f"/{quoted(index)}", bodies.encode(body))
+        except IndexExists:
+            raise self._exists(name) from None
+        except StoreError as error:
+            raise self._explained(error) from error
+        self._wait_for_primaries(index)
+        return self._index(name)
+
+    def open(self, name: str, provenance: Provenance | None = None) -> OpenSearchIndex:
+        """Also raises StoreTooNew and StoreCorrupt."""
+        check_name(name)
+        index = self._index(name)
+        check_provenance(name, index.provenance, provenance)
+        return index
+
+    def names(self) -> list[str]:
+        found = self._cluster.read("GET", "/*", filter_path=_NAME_PATH)
+        names = {_named(about) for about in found.values() if _named(about) in about.get("aliases", {})}
+        return sorted(name for name in names if name)
+
+    def drop(self, name: str) -> None:
+        """Removes all numbered indices of this name, older ones too."""
+        check_name(name)
+        indices = sorted(index for index, about in self._numbered(name).items() if _named(about) == name)
+        if not indices:
+            raise self._not_found(name)
+        self._cluster.send("DELETE", f"/{','.join(quoted(index) for index in indices)}")
+
+    def check(self) -> Mapping[str, str]:
+        health = self._cluster.read("GET", "/_cluster/health", filter_path="status,number_of_nodes,active_shards")
+        features = self.features
+        known = features.plugins is not None
+        lines = {
+            "store": f"OpenSearch {features.version} at {self.address}",
+            "cluster": f"{health['status']}, {health['number_of_nodes']} nodes, {health['active_shards']} shards",
+            "k-NN": ("there" if features.has_knn else "missing: install it on every node") if known else "not known",
+            "score fusion": "on the server (min-max, one shard), else in the client"
+            if features.hybrid
+            else "in the client",
+        }
+        for name in self.names():
+            index = self._index(name)
+            provenance = index.provenance
+            lines[f"index {name}"] = (
+                f"{index.count():,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}"
+            )
+        return lines
+
+    def close(self) -> None:
+        self._writer.close()
+        self._cluster.close()
+
+    def _index(self, name: str) -> OpenSearchIndex:
+        try:
+            return OpenSearchIndex(name, read_state(self._cluster, name), self._access)
+        except IndexNotFound as error:
+            raise self._not_found(name) from error
+
+    def _numbered(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._cluster.read("GET", f"/{quoted(name)}-*", filter_path=_NAME_PATH)
+        return {index: about for index, about in found.items() if re.fullmatch(r"\d{6}", index[len(name) + 1 :])}
+
+    def _last_number(self, name: str) -> int:
+        return max((int(index[-6:]) for index in self._numbered(name)), default=0)
+
+    def _wait_for_primaries(self, index: str) -> None:
+        answer = self._cluster.read("GET", f"/_cluster/health/{quoted(index)}", wait_for_status="yellow", timeout="25s")
+        if answer["timed_out"]:
+            raise StoreUnavailable(
+                f'The cluster has made "{index}" but finds no node to keep it.',
+                "Look at GET /_cluster/allocation/explain.",
+            )
+
+    def _exists(self, name: str) -> IndexExists:
+        return IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
+
+    def _not_found(self, name: str) -> IndexNotFound:
+        message = f'There is no index "{name}" in {self.address}.'
+        try:
+            names = self.names()
+        except StoreForbidden:
+            return IndexNotFound(message, "You may not list the indices that there are.")
+        listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        return IndexNotFound(
+            message, f"There are: {listed}." if names else "There are none yet: `dar ingest` makes one."
+        )
+
+    def _explained(self, error: StoreError) -> StoreError | SettingsError:
+        if "analyzer [" in error.message:
+            return SettingsError(
+                f'The cluster has no analyzer "{self._options.analyzer}".',
+                'Set opensearch.index.analyzer to one that it has, such as "standard".',
+            )
+        return error
+
+
+def _named(about: Mapping[str, Any]) -> str | None:
+    name = about.get("mappings", {}).get("_meta", {}).get(bodies.META, {}).get("name")
+    return name if isinstance(name, str) else None

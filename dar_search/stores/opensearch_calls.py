@@ -1,0 +1,71 @@
+"""One way to call a cluster: every request goes through `Cluster.send`, which maps what goes wrong."""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import stamina
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import OpenSearchException, TransportError
+
+from dar_search.errors import DarError, StoreUnavailable
+from dar_search.stores.opensearch_errors import mapped
+
+READ_TIMEOUT = 30.0  # seconds, of one request
+WRITE_TIMEOUT = 120.0
+READ_PATIENCE = 5.0  # seconds that a read outlasts a cluster that is not there
+
+
+class Cluster:
+    """A cluster's client, with one place for errors, time-outs and patience. Safe to use from several threads.
+
+    Attributes:
+        retry_seconds: how long a write outlasts a cluster that is not there.
+    """
+
+    def __init__(self, client: OpenSearch, *, retry_seconds: float) -> None:
+        self._client = client
+        self.retry_seconds = retry_seconds
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float = READ_TIMEOUT, **params: Any
+    ) -> Any:
+        """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work."""
+        try:
+            return self._client.transport.perform_request(method, path, params=params, body=body, timeout=seconds)
+        except OpenSearchException as error:
+            raise mapped(error) from error
+
+    def read(self, method: str, path: str, body: bytes | None = None, **params: Any) -> Any:
+        """`send`, again and again for a short while where the cluster is away or busy: for what changes nothing."""
+        for attempt in patiently(min(READ_PATIENCE, self.retry_seconds)):
+            with attempt:
+                answer = self.send(method, path, body, **params)
+        return answer
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
+    """Attempts at something that may raise StoreUnavailable, for so long, with growing pauses and jitter."""
+    deadline = time.monotonic() + seconds
+
+    def worth_another(error: Exception) -> bool:
+        return isinstance(error, StoreUnavailable) and time.monotonic() < deadline
+
+    yield from stamina.retry_context(on=worth_another, attempts=None, timeout=None, wait_initial=0.1, wait_max=3.0)
+
+
+def quoted(name: str) -> str:
+    """An index's name in a path."""
+    return urllib.parse.quote(name, safe="")
+
+
+def mapped_part(status: int, error: Mapping[str, Any]) -> DarError:
+    """The error of one part of an answer (a bulk item, a search of several), as if it were the whole answer."""
+    return mapped(TransportError(status, str(error.get("type", "")), {"error": error, "status": status}))

@@ -1,0 +1,92 @@
+"""A picture's record as an OpenSearch document, and back.
+
+Vectors travel as JSON arrays of the shortest decimals that read back as the same float32. Measured for d = 512:
+orjson on the NumPy row 30 us and 6.3 KB, orjson on `tolist()` 39 us and 10.8 KB, the json module 500 us.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from dar_search.data import FloatArray, ImageRecord, Metadata
+from dar_search.stores.bodies import EMPTY_FIELDS, encode
+
+
+def index_action(record: ImageRecord, embedding: FloatArray, metadata: str) -> bytes:
+    """The two lines of a bulk request that insert or replace a record.
+
+    Args:
+        embedding: (d,) float32, the record's.
+        metadata: the record's metadata as a JSON object.
+    """
+    return b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(record.id), encode(document(record, embedding, metadata)))
+
+
+def delete_action(id: str) -> bytes:
+    """The line of a bulk request that removes a record."""
+    return b'{"delete":{"_id":%b}}\n' % orjson.dumps(id)
+
+
+def document(record: ImageRecord, embedding: FloatArray, metadata: str) -> dict[str, Any]:
+    """A record -> its `_source`; what is empty is left out. The vector stays a NumPy array.
+
+    A field with an empty list has no type, and the mapping takes no field without one: its name is kept apart.
+    """
+    fields: dict[str, Any] = {
+        "id": record.id,
+        "source": record.source,
+        "origin": record.origin,
+        "digest": record.digest,
+        "caption": record.caption,
+        "width": record.width,
+        "height": record.height,
+    }
+    fields = {name: value for name, value in fields.items() if value}
+    fields["vector"] = embedding
+    empty = [name for name, value in record.metadata.items() if isinstance(value, list | tuple) and not value]
+    if empty:
+        fields[EMPTY_FIELDS] = empty
+        fields["metadata"] = {name: value for name, value in record.metadata.items() if name not in empty}
+    elif record.metadata:
+        fields["metadata"] = orjson.Fragment(metadata)
+    if record.thumbnail is not None:
+        fields["thumbnail"] = base64.b64encode(record.thumbnail).decode("ascii")
+    return fields
+
+
+def record(id: str, source: Mapping[str, Any]) -> ImageRecord:
+    """A document's whole `_source` -> the record."""
+    return ImageRecord(
+        id=id,
+        embedding=embedding(source),
+        source=source.get("source", ""),
+        origin=source.get("origin", ""),
+        digest=source.get("digest", ""),
+        caption=source.get("caption", ""),
+        metadata=metadata(source),
+        width=source.get("width", 0),
+        height=source.get("height", 0),
+        thumbnail=thumbnail(source),
+    )
+
+
+def embedding(source: Mapping[str, Any]) -> FloatArray:
+    """The document's vector, (d,) float32, bit for bit as it was written."""
+    return np.array(source.get("vector", ()), dtype=np.float32)
+
+
+def metadata(source: Mapping[str, Any]) -> Metadata:
+    """The document's metadata, as it was given."""
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in source.get("metadata", {}).items()}
+    return fields | dict.fromkeys(source.get(EMPTY_FIELDS, ()), ())
+
+
+def thumbnail(source: Mapping[str, Any]) -> bytes | None:
+    """The document's thumbnail, decoded."""
+    text = source.get("thumbnail")
+    return None if text is None else base64.b64decode(text)

@@ -1,0 +1,218 @@
+"""One index on an OpenSearch cluster: `ports.ImageIndex` behind a read alias and a write alias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dar_search.data import Failure, ImageRecord, Provenance, SearchResult
+from dar_search.errors import StoreError, StoreUnavailable
+from dar_search.filters import Filter
+from dar_search.ports import SearchRequest
+from dar_search.stores import bodies
+from dar_search.stores.fields import check_filter
+from dar_search.stores.opensearch_bulk import STRICT, Action, BulkWriter, Refused
+from dar_search.stores.opensearch_calls import Cluster, mapped_part, quoted
+from dar_search.stores.opensearch_documents import delete_action, index_action, record
+from dar_search.stores.opensearch_features import Features
+from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
+from dar_search.stores.opensearch_searching import Moved, Searcher
+from dar_search.stores.opensearch_state import Cached, IndexState, read_state
+from dar_search.stores.provenance import check_provenance
+from dar_search.stores.records import Checked, check_records
+from dar_search.stores.requests import check_request
+
+_AT_ONCE = 1_000  # ids in one request
+_KEPT_OPEN = "2m"  # how long the cluster keeps a point in time after the last page
+_WRITE_AGE = 1.0  # seconds; a writer looks often whether the alias still leads to vectors of its encoder
+_TRIES = 5
+
+
+def write_alias(name: str) -> str:
+    """The alias that an index is written through."""
+    return f"{name}-write"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an index needs of its store. features: detected at the first use."""
+
+    cluster: Cluster
+    writer: BulkWriter
+    features: Callable[[], Features]
+    ef_search: int
+    skip_pipeline: bool
+
+
+class OpenSearchIndex:
+    """An index. Safe to use from several threads.
+
+    What a write acknowledges is on the disk of the primary and of its replicas in sync (request-level durability of
+    the translog). Searches, counts and `ids` see what was written up to the last refresh; `get` and `digests` see all.
+    """
+
+    def __init__(self, name: str, state: IndexState, access: Access) -> None:
+        self._name = name
+        self._provenance = state.provenance
+        self._access = access
+        self._cluster = access.cluster
+        self._state = Cached(lambda: read_state(access.cluster, name), state)
+        self._pipeline: Cached[DefaultPipeline] = Cached(self._read_pipeline)
+        self._unseen = False  # written through this object, and not refreshed since
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def provenance(self) -> Provenance:
+        return self._provenance
+
+    def write(self, records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
+        return self._write(records, tries=2)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        self._current(age=_WRITE_AGE)
+        actions = (Action(id, delete_action(id)) for id in _possible(ids))
+        outcome = self._access.writer.write(write_alias(self.name), actions)
+        self._unseen = True
+        return len(outcome.found)
+
+    def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
+        return {id: record(id, source) for id, source in self._documents(ids)}
+
+    def digests(self, ids: Sequence[str]) -> dict[str, str]:
+        return {id: source.get("digest", "") for id, source in self._documents(ids, _source_includes="digest")}
+
+    def ids(self, *, origin: str | None = None) -> Iterator[str]:
+        """All that was written before the first is asked for, as of that moment."""
+        self.refresh()
+        path = f"/{quoted(self.name)}/_search/point_in_time"
+        point = self._cluster.read("POST", path, keep_alive=_KEPT_OPEN)["pit_id"]
+        try:
+            after: str | None = None
+            while True:
+                body = bodies.ids_search(point, origin, after=after, size=_AT_ONCE, keep_alive=_KEPT_OPEN)
+                answer = self._cluster.read(
+                    "POST", "/_search", bodies.encode(body), filter_path="pit_id,hits.hits.sort"
+                )
+                point = answer.get("pit_id", point)
+                page = [hit["sort"][0] for hit in answer.get("hits", {}).get("hits", [])]
+                yield from page
+                if len(page) < _AT_ONCE:
+                    return
+                after = page[-1]
+        finally:
+            self._cluster.send("DELETE", "/_search/point_in_time", bodies.encode({"pit_id": [point]}))
+
+    def count(self, filter: Filter = ()) -> int:
+        """Sees what was written through this object; what others wrote, up to the last refresh."""
+        if self._unseen:
+            self.refresh()
+        types = self._types(filter)
+        query = bodies.filter_query(filter, types) if filter else {"match_all": {}}
+        path = f"/{quoted(self.name)}/_count"
+        return int(self._cluster.read("POST", path, bodies.encode({"query": query}))["count"])
+
+    def refresh(self) -> None:
+        self._unseen = False
+        answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh")
+        if answer["_shards"]["failed"]:
+            raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")
+
+    def search(self, request: SearchRequest) -> SearchResult:
+        check_request(request, self.provenance.dimension)
+        self._types(request.filter)
+        features = self._access.features()
+        for _ in range(_TRIES):
+            state = self._current()
+            searcher = Searcher(self._cluster, features, self.name, state, self._pipeline.get(), self._access.ef_search)
+            try:
+                return searcher.search(request)
+            except Moved:
+                self._current(age=0)
+        raise StoreUnavailable(f'The alias "{self.name}" keeps moving.', "Try again later.")
+
+    def _current(self, *, age: float | None = None) -> IndexState:
+        """The state, at most so many seconds old. Raises EncoderMismatch if the alias leads to other vectors now."""
+        state = self._state.get(age)
+        check_provenance(self.name, state.provenance, self.provenance)
+        return state
+
+    def _read_pipeline(self) -> DefaultPipeline:
+        name = self._current().default_pipeline
+        return read_default_pipeline(self._cluster, self.name, name, skip=self._access.skip_pipeline)
+
+    def _types(self, filter: Filter) -> Mapping[str, Any]:
+        """The metadata fields' types, with those of the filter if they are there at all. Raises FilterError."""
+        types = self._current().types
+        if any(condition.field not in types for condition in filter):
+            types = self._current(age=_WRITE_AGE).types
+        check_filter(filter, types)
+        return types
+
+    def _write(self, records: Sequence[ImageRecord], *, tries: int) -> list[tuple[str, Failure]]:
+        checked = self._admitted(records)
+        refused = list(checked.refused)
+        outcome = self._access.writer.write(write_alias(self.name), _index_actions(checked))
+        self._unseen = True
+        # Fields unknown to the index: it was made anew behind the alias since they were looked at.
+        anew = [one for one in checked.accepted if tries > 1 and _is_unknown_field(outcome.refused.get(one.id))]
+        for one in checked.accepted:
+            item = outcome.refused.get(one.id)
+            if item is not None and one not in anew:
+                reason = f"The cluster refused it: {item.kind}: {item.reason}"
+                refused.append((one.id, Failure(one.source or one.id, "refused", reason)))
+        if anew:
+            self._current(age=0)
+            refused += self._write(anew, tries=tries - 1)
+        return refused
+
+    def _admitted(self, records: Sequence[ImageRecord]) -> Checked:
+        """Checks the records, and adds their new metadata fields to the mapping."""
+        state = self._current(age=_WRITE_AGE)
+        for _ in range(_TRIES):
+            checked = check_records(records, self.provenance.dimension, state.types)
+            if not checked.new_fields:
+                return checked
+            body = bodies.encode(bodies.metadata_mapping(checked.new_fields))
+            conflict: StoreError | None = None
+            try:
+                self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise
+                conflict = error  # another writer may have given a field another type: look, and check against that
+            state = self._current(age=0)
+        raise conflict or StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
+
+    def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        path = f"/{quoted(self.name)}/_mget"
+        wanted = list(_possible(ids))
+        for start in range(0, len(wanted), _AT_ONCE):
+            body = bodies.encode({"ids": wanted[start : start + _AT_ONCE]})
+            for document in self._cluster.read("POST", path, body, **params)["docs"]:
+                if "error" in document:
+                    raise mapped_part(404, document["error"])
+                if document.get("found"):
+                    yield document["_id"], document.get("_source", {})
+
+
+def _is_unknown_field(item: Refused | None) -> bool:
+    return item is not None and item.kind == STRICT
+
+
+def _index_actions(checked: Checked) -> Iterator[Action]:
+    rows = zip(checked.accepted, checked.embeddings, checked.metadata, strict=True)
+    return (Action(one.id, index_action(one, embedding, metadata)) for one, embedding, metadata in rows)
+
+
+def _possible(ids: Sequence[str]) -> Iterator[str]:
+    """The ids without repetition; none that no record can have, which OpenSearch would refuse."""
+    for id in dict.fromkeys(ids):
+        try:
+            if id and len(id.encode()) <= 512:
+                yield id
+        except UnicodeEncodeError:
+            continue
