@@ -9,6 +9,7 @@ import pwd
 import re
 import shutil
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -165,10 +166,25 @@ class LocalCluster:
             query = f"wait_for_nodes={len(running)}&wait_for_status={status}&timeout=1s"
             while not _whole(url, query):
                 if not node.running:
-                    raise _not_started(node, "ended at its start")
+                    raise _ended_badly(node, "ended at its start")
                 if time.monotonic() > deadline:
-                    raise _not_started(node, f"was not ready in {self._seconds:g} s")
+                    raise _ended_badly(node, f"was not ready in {self._seconds:g} s")
                 time.sleep(_POLL_SECONDS)
+
+    def wait_for_end(self, ended: threading.Event) -> None:
+        """Returns when the event is set. Raises StoreUnavailable where a node ends before that."""
+        lost: list[Node] = []
+
+        def watch(node: Node) -> None:
+            node.wait()
+            lost.append(node)
+            ended.set()
+
+        for node in self._nodes:
+            threading.Thread(target=watch, args=(node,), daemon=True).start()
+        ended.wait()
+        if lost:
+            raise _ended_badly(lost[0], "ended by itself")
 
     def __enter__(self) -> LocalCluster:
         return self.start()
@@ -203,7 +219,7 @@ def _whole(url: str, query: str) -> bool:
     return answer.get("timed_out") is False
 
 
-def _not_started(node: Node, what: str) -> StoreUnavailable:
+def _ended_badly(node: Node, what: str) -> StoreUnavailable:
     """With the log's telling line in the message, and its tail as a note: the log itself may be removed."""
     tail = node.tail()
     telling = [line for line in tail.splitlines() if re.search(r"(Exception|Error)\b", line) and "\tat " not in line]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from dar_search.errors import SettingsError
@@ -66,12 +66,25 @@ class Coordinates:
     def plugins_named(self, names: tuple[str, ...]) -> tuple[Plugin, ...]:
         """The plugins, checked: each known, and with those that it needs. Raises SettingsError."""
         for name in names:
-            if name not in self.plugins:
-                raise SettingsError(f'There is no plugin "{name}".', f"There are: {', '.join(self.plugins)}.")
+            self._check(name)
             for needed in self.plugins[name].needs:
                 if needed not in names:
                     raise SettingsError(f'The plugin "{name}" needs "{needed}".', f'Leave "{name}" out too.')
         return tuple(plugin for name, plugin in self.plugins.items() if name in names)
+
+    def names_without(self, left_out: Collection[str]) -> tuple[str, ...]:
+        """All plugins but these and those that need them. Raises SettingsError for one that there is not."""
+        for name in left_out:
+            self._check(name)
+        return tuple(
+            name
+            for name, plugin in self.plugins.items()
+            if name not in left_out and not set(plugin.needs).intersection(left_out)
+        )
+
+    def _check(self, name: str) -> None:
+        if name not in self.plugins:
+            raise SettingsError(f'There is no plugin "{name}".', f"There are: {', '.join(self.plugins)}.")
 
 
 def read_coordinates() -> Coordinates:

@@ -127,6 +127,11 @@ class Node:
         """Ends the process at once, as a crash would."""
         self._tell(b"kill\n")
 
+    def wait(self) -> None:
+        """Returns when the process has ended, by itself or by `stop` or `kill`."""
+        if self._warden is not None:
+            self._warden.wait()
+
     def tail(self) -> str:
         """The log's last lines."""
         if not self.log.exists():
