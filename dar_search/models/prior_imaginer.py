@@ -303,11 +303,12 @@ def _loaded(path: Path, name: str, index: Mapping[str, Any], device: torch.devic
 
 def _class_of(index: Mapping[str, Any], part: str, library: Any, base: type) -> Any:
     """A class of the library itself: a model's folder may not name code of its own."""
-    package, _, name = ":".join(map(str, index.get(part, ("", "")))).partition(":")
+    named = index.get(part)
+    package, name = map(str, named) if isinstance(named, list) and len(named) == 2 else ("", str(named))
     found = getattr(library, name, None) if package == library.__name__ else None
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise ModelFailed(
-            f"model_index.json names {package}.{name} as {part}, which is no {base.__name__} of {library.__name__}.",
+            f"model_index.json names {named} as {part}, which is no {base.__name__} of {library.__name__}.",
             "Only folders whose parts are the library's own classes can be loaded.",
         )
     return found

@@ -10,7 +10,10 @@ import hashlib
 import importlib.util
 import json
 import re
+import socket
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +24,7 @@ from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
 SAFE = ".safetensors"
 # Each of these can run code when it is loaded, or is loaded by code that also accepts such files.
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5", ".npz", ".npy", ".joblib"})
+_CONNECT_SECONDS = 10
 INSTALL_HINT = 'Install them with: pip install "dar-search[models]"'
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -73,6 +77,7 @@ def hub_file(repository: str, filename: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision, local_files_only=True))
     except EntryNotFoundError:
         pass
+    _require_hub(repository)
     try:
         return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision))
     except Exception as error:  # the hub client's errors share no base class
@@ -166,6 +171,7 @@ def _from_hub(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Pa
         return Path(download(local_files_only=True))
     except EntryNotFoundError:
         pass
+    _require_hub(source)
     try:
         return Path(download())
     except Exception as error:  # the hub client's errors share no base class
@@ -175,6 +181,20 @@ def _from_hub(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Pa
 def _split_revision(source: str) -> tuple[str, str | None]:
     name, _, revision_name = source.partition("@")
     return name, revision_name or None
+
+
+def _require_hub(source: str) -> None:
+    """Raises WeightsMissing at once where the hub cannot be reached: its client would try for half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or urllib.request.getproxies():
+        return
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _not_fetched(source, error) from error
 
 
 def _not_fetched(source: str, error: Exception, filename: str = "") -> WeightsMissing | UnsafeWeights:
