@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dar_search.errors import DimensionMismatch, RequestError
+from dar_search.fusion import check_score_fusion
 from dar_search.ports import SearchRequest
 
 MAX_DEPTH = 10_000
@@ -29,7 +30,7 @@ def check_request(request: SearchRequest, dimension: int) -> None:
     if request.vector is not None:
         _check_vector(np.asarray(request.vector), dimension)
     if request.vector is not None and request.text is not None:
-        _check_fusion(request)
+        check_score_fusion(request.fusion)
 
 
 def _check_vector(vector: np.ndarray, dimension: int) -> None:
@@ -42,16 +43,3 @@ def _check_vector(vector: np.ndarray, dimension: int) -> None:
         raise RequestError("The query vector has values that are no finite numbers.")
     if not vector.any():
         raise RequestError("The query vector is zero: it has no direction to search in.")
-
-
-def _check_fusion(request: SearchRequest) -> None:
-    fusion = request.fusion
-    if fusion.method not in ("min_max", "rrf"):
-        raise RequestError(f'There is no score fusion "{fusion.method}".', 'Use "min_max" or "rrf".')
-    weights = (fusion.knn, fusion.keyword)
-    if not all(0 <= weight <= 1 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
-        raise RequestError(
-            f"The weights of score fusion are at least 0 and sum to 1, not {weights[0]:g} + {weights[1]:g}."
-        )
-    if not 1 <= fusion.rank_constant <= 10_000:
-        raise RequestError(f"RRF's rank constant is 1 to 10,000, not {fusion.rank_constant}.")

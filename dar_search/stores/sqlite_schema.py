@@ -1,0 +1,193 @@
+"""The embedded store's tables, and how a file of an older version becomes one of this version.
+
+A record's key is its index's id times 2**40 plus a number that is never used twice, so an index's rows lie together in
+each table, in the order they were written, and what belongs to a key never changes: replacing a record gives it a new
+key. That is what makes the vectors in memory easy to keep up to date (see sqlite_vectors).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dar_search.errors import FeatureMissing, StoreCorrupt, StoreError, StoreTooNew
+
+APPLICATION_ID = 0x44415253  # "DARS"
+KEY_BITS = 40
+# 16 KiB pages: the vectors of usual encoders (2 to 4 KB) fill them to three quarters at least; 4 KiB would hold one.
+PAGE_BYTES = 16_384
+CHECKPOINT_BYTES = 32 << 20
+
+Step = Callable[[sqlite3.Connection], None]
+
+_FIRST = (
+    """
+    CREATE TABLE indices (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        token TEXT NOT NULL,                -- random: tells an index from a later one of the same name
+        encoder TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        dimension INTEGER NOT NULL,
+        preparation TEXT NOT NULL,
+        change INTEGER NOT NULL DEFAULT 0,  -- counts the transactions that wrote to the index
+        numbers INTEGER NOT NULL DEFAULT 0  -- how many numbers of keys are used up
+    )
+    """,
+    """
+    CREATE TABLE records (
+        key INTEGER PRIMARY KEY,
+        index_id INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        source TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        caption TEXT NOT NULL,
+        metadata TEXT NOT NULL,             -- a JSON object
+        UNIQUE (index_id, id)
+    )
+    """,
+    "CREATE TABLE vectors (key INTEGER PRIMARY KEY, embedding BLOB NOT NULL)",  # float32, little-endian
+    "CREATE TABLE thumbnails (key INTEGER PRIMARY KEY, picture BLOB NOT NULL)",
+    """
+    CREATE TABLE fields (
+        id INTEGER PRIMARY KEY,
+        index_id INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        type TEXT NOT NULL,
+        UNIQUE (index_id, name)
+    )
+    """,
+    # The metadata again, value by value, for filters: text, float or 0 and 1.
+    "CREATE TABLE facets (field INTEGER, value, key INTEGER, PRIMARY KEY (field, value, key)) WITHOUT ROWID",
+    # Keys that are gone, by the change that removed them; the last KEPT_CHANGES changes only.
+    """
+    CREATE TABLE removals (
+        index_id INTEGER, change INTEGER, key INTEGER, PRIMARY KEY (index_id, change, key)
+    ) WITHOUT ROWID
+    """,
+)
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    for statement in _FIRST:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+#: Step n makes a file of version n out of one of version n - 1. A step that has been released is never changed.
+STEPS: tuple[Step, ...] = (_create_tables,)
+
+
+def words_table(index_id: int) -> str:
+    """The full-text table of an index's captions: one each, so that BM25 counts this index's captions alone."""
+    return f"words_{int(index_id)}"
+
+
+def create_words(connection: sqlite3.Connection, index_id: int) -> None:
+    """The words come as `words.words` cuts them; only blanks part them, and SQLite adds Porter's stemmer."""
+    connection.execute(
+        f"CREATE VIRTUAL TABLE {words_table(index_id)} "
+        "USING fts5(words, tokenize=\"porter ascii tokenchars '''_.:,;'\")"
+    )
+
+
+def key_range(index_id: int) -> tuple[int, int]:
+    """The first and last key that an index's records can have."""
+    return index_id << KEY_BITS, ((index_id + 1) << KEY_BITS) - 1
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The version of the file's schema; 0 for a new file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def prepare(
+    connection: sqlite3.Connection, path: Path, steps: Sequence[Step] = STEPS, *, patience_s: float = 30.0
+) -> None:
+    """Makes a connection ready: checks whose file it is, creates or upgrades its tables, sets what a connection has.
+
+    Raises StoreTooNew, StoreCorrupt for another program's file, FeatureMissing, StoreError; sqlite3.Error.
+    """
+    new = _check_owner(connection, path)
+    check_version(connection, path, len(steps))
+    if new:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    _use_log(connection, path, patience_s)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute("PRAGMA secure_delete = FAST")
+    page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page_bytes}")
+    connection.execute(f"PRAGMA journal_size_limit = {2 * CHECKPOINT_BYTES}")
+    if version(connection) < len(steps):
+        _upgrade(connection, path, steps)
+
+
+def check_version(connection: sqlite3.Connection, path: Path, newest: int = len(STEPS)) -> None:
+    """Raises StoreTooNew. Asked in each transaction: another process may have upgraded the file."""
+    found = version(connection)
+    if found > newest:
+        raise StoreTooNew(
+            f'The store "{path}" has version {found}; this dar-search knows versions up to {newest}.',
+            "Upgrade dar-search, or use another store.",
+        )
+
+
+def _check_owner(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is new. Raises StoreCorrupt for another program's file."""
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    if owner == APPLICATION_ID:
+        return False
+    if owner == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        return True
+    raise StoreCorrupt(
+        f'The file "{path}" is another program\'s SQLite database, not a dar-search store.',
+        "Give the path of another file; one that does not exist yet is made.",
+    )
+
+
+def _use_log(connection: sqlite3.Connection, path: Path, patience_s: float) -> None:
+    # Switching to WAL does not wait for others who are doing the same, so the waiting is here.
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise StoreError(
+                f'The store "{path}" is where SQLite cannot keep its write-ahead log.',
+                "Put it on a local disk: network file systems lack what the log needs.",
+            )
+        return
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) -> None:
+    """All missing steps in one transaction: killed halfway, the file is as it was."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _check_owner(connection, path)  # somebody else may have been here first
+        check_version(connection, path, len(steps))
+        for number, step in enumerate(steps[version(connection) :], version(connection) + 1):
+            step(connection)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError) and "no such module: fts5" in str(error):
+            raise FeatureMissing(
+                "This Python's SQLite lacks full-text search (FTS5).", "Use a Python whose SQLite has FTS5."
+            ) from error
+        raise
