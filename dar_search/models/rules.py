@@ -13,6 +13,7 @@ What it knows of English is in the tables of rules_english.py; the code here onl
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -60,15 +61,14 @@ class _Facts:
         self._said: dict[str, _Thing | str] = {}
 
     def add(self, turn: Turn) -> None:
-        question = english.QUESTION_LEAD.sub("", _plain(turn.question))
-        affirmed, clauses = _read_answer(turn.answer)
-        asked = _asked(question)
-        if clauses and (asked or not affirmed):
-            self._tell(question, asked or _property(question), ", ".join(clauses))
-        elif affirmed and not asked:
-            self._affirm(_statement(question), " ".join(clauses))
-        elif not affirmed:
-            self._said.pop(_statement(question), None)
+        reading = _read(turn)
+        if reading.clauses and (reading.asked or not reading.affirmed):
+            about = reading.asked or _property(reading.question)
+            self._tell(reading.question, about, ", ".join(reading.clauses))
+        elif reading.affirmed and not reading.asked:
+            self._affirm(reading.statement, " ".join(reading.clauses))
+        elif not reading.affirmed:
+            self._said.pop(reading.statement, None)
 
     def phrases(self) -> Iterator[str]:
         for name, said in self._said.items():
@@ -115,6 +115,24 @@ class _Facts:
         if not isinstance(thing, _Thing):
             thing = self._said[name] = _Thing()
         return thing
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a turn means. asked: see `_asked`; statement: what a "yes" would say; clauses: what the answer adds."""
+
+    question: str
+    asked: tuple[str, str, str] | None
+    statement: str
+    affirmed: bool
+    clauses: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=4096)  # each round of a dialogue reads the turns before it again
+def _read(turn: Turn) -> _Reading:
+    question = english.QUESTION_LEAD.sub("", _plain(turn.question))
+    affirmed, clauses = _read_answer(turn.answer)
+    return _Reading(question, _asked(question), _statement(question), affirmed, tuple(clauses))
 
 
 def _plain(text: str) -> str:
