@@ -68,8 +68,9 @@ def exact_leg(request: SearchRequest, types: FieldTypes) -> Body:
 
 def keyword_leg(request: SearchRequest, types: FieldTypes) -> Body:
     """The keyword leg: captions that have any of the words, by BM25. Words only: there is no query syntax in it."""
-    words = list(itertools.islice(_WORD.finditer(request.text or ""), _MAX_WORDS))
-    match: Body = {"match": {"caption": {"query": (request.text or "")[: words[-1].end()] if words else ""}}}
+    text = request.text or ""
+    words = list(itertools.islice(_WORD.finditer(text), _MAX_WORDS + 1))
+    match: Body = {"match": {"caption": {"query": text if len(words) <= _MAX_WORDS else text[: words[-2].end()]}}}
     if not request.filter:
         return match
     filtered = filter_query(request.filter, types)
