@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,6 +28,7 @@ Scalar = str | float | bool
 FIELD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 MAX_CONDITIONS = 64
 MAX_VALUES = 1_000
+MAX_NUMBER = sys.float_info.max  # a JSON integer may be larger than any float
 _RANGE: tuple[Operator, ...] = ("gt", "gte", "lt", "lte")
 _HINT = 'Write {"city": "Paris"}, {"year": {"gte": 2000}}, {"tag": ["a", "b"]} or {"not": {...}}.'
 
@@ -128,7 +130,7 @@ def _scalar(name: str, value: Any) -> Scalar:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_NUMBER:
         raise FilterError(f'A range of "{name}" takes a finite number.', _HINT)
     return float(value)
 
@@ -136,10 +138,10 @@ def _number(name: str, value: Any) -> float:
 def _scalar_from_text(text: str) -> Scalar:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(value, bool | str):
         return value
-    if isinstance(value, int | float) and abs(value) < float("inf"):
+    if isinstance(value, int | float) and abs(value) <= MAX_NUMBER:
         return float(value)
     return text
