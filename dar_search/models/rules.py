@@ -136,7 +136,10 @@ def _read(turn: Turn) -> _Reading:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text[: english.MAX_CHARACTERS].lower().replace("\u2019", "'").split()).rstrip("?.!, ")
+    text = " ".join(text[: english.MAX_CHARACTERS].lower().replace("\u2019", "'").split())
+    for pattern, replacement in english.ALIKE:
+        text = pattern.sub(replacement, text)
+    return " ".join(text.split()).rstrip("?.!, ")
 
 
 def _read_answer(answer: str) -> tuple[bool, list[str]]:

@@ -42,7 +42,7 @@ ASKED = _table(
 AFFIRMED = _table(
     (r"(?:can|could) you (?:tell|make out|read|guess)(?: if| that| it's)? (?P<p>(?:it|this|he|she|they) .+)", "{p}"),
     (r"(?:can|could|do|would) you (?:tell|make out|read|guess|like|know|want|recogni[sz]e)\b.*", ""),
-    (r"(?:do|would|can) you (?:think|believe|say)(?: that)? (?P<p>.+)", "{p}"),
+    (r"(?:do|would|can) you (?:think|believe|say)(?: that)?(?: (?:it|this)(?:'s| is))? (?P<p>.+)", "{p}"),
     (r".*\b(?:anything|something|anybody|anyone|someone|what) else\b.*|(?:is|are) there any others?", ""),
     (rf"(?:{BE} (?:there|their|they) |{BE} (?=any ))(?:any )?(?:of \w+ )?(?P<p>.+)", "{p}"),
     (r"(?:(?:can|could|do|did) (?:you|we|i) (?:also |actually )?)?see (?:any |a lot of )?(?P<p>.+)", "{p}"),
@@ -84,10 +84,16 @@ NEGATIVE = re.compile(
 )
 #: What a clause may begin with that adds nothing.
 LEAD = re.compile(
-    r"(?:(?:answer|question) ?:|(?:well|just|only|mostly|basically|actually|also|but|and|yes)\b|(?:about|around)(?= \d)"
+    r"(?:(?:well|just|only|mostly|basically|actually|also|but|and|yes)\b|(?:about|around)(?= \d)"
     r"|i (?:think|believe|guess|would say|can see|see|only see)\b|(?:it|he|she|there|they)(?:'s|'re| is| are)\b|its\b"
     r"|(?:it |they |he |she )?(?:looks?|appears?|seems?)(?: like| to be| to)?\b"
     r"|the (?:answer|colou?r)s? (?:is|are)\b|see\b)[\s,]*"
+)
+#: Spellings made alike before anything else: (pattern, replacement).
+ALIKE = _table(
+    (r"^(what|where|who|how)'s\b", r"\1 is"),
+    (r"\b(?:answer|question) ?:", " "),
+    (r"\b(\w+)(?: \1\b)+", r"\1"),
 )
 QUESTION_LEAD = re.compile(r"^(?:(?:and|so|ok|okay|then|also|well|oh|cool|nice|great|but)\b[\s,]+)+")
 IN_THE_PICTURE = re.compile(
