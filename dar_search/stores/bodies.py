@@ -117,9 +117,10 @@ def hybrid_search(legs: Sequence[Body], depth: int, pipeline: Body) -> Body:
     }
 
 
-def hybrid_page(body: Body, *, size: int, offset: int, fields: Sequence[str]) -> Body:
-    """A `hybrid_search` that returns only a page, with its fields: for response processors that need them."""
-    wanted = {name: part for name, part in body.items() if name not in ("stored_fields", "docvalue_fields")}
+def page_for_processors(body: Body, *, size: int, offset: int, fields: Sequence[str]) -> Body:
+    """A search that returns one page with all that a response processor may need: fields, scores, a total."""
+    left_out = ("stored_fields", "docvalue_fields", "sort", "track_total_hits")
+    wanted = {name: part for name, part in body.items() if name not in left_out}
     return wanted | {"from": offset, "size": size, "_source": list(fields)}
 
 

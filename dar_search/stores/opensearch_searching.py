@@ -84,6 +84,8 @@ class Searcher:
 
     def _one_leg(self, request: SearchRequest, name: str, leg: Body) -> tuple[Hit, ...]:
         body = bodies.page_search(leg, size=request.size, offset=request.offset, fields=_fields(request))
+        if self.pipeline.reorders:
+            return self._reordered(body, request)
         found = self._found(self.pipeline.applied(body), _PAGE, request, self._search_type(name))
         scores = self._raw(name, [hit["sort"][0] for hit in found], request)
         hits = []
@@ -95,13 +97,17 @@ class Searcher:
         pipeline = bodies.fusion_pipeline(request.fusion, self.pipeline.parts)
         body = bodies.hybrid_search([legs["knn"], legs["keyword"]], request.depth, pipeline)
         if self.pipeline.reorders:
-            body = bodies.hybrid_page(body, size=request.size, offset=request.offset, fields=_fields(request))
-            found = self._found(body, _PAGE, request)
-            return tuple(
-                self._hit(hit, rank, hit["_score"], {}, request) for rank, hit in enumerate(found, request.offset + 1)
-            )
+            return self._reordered(body, request)
         scores = {hit["fields"]["id"][0]: hit["_score"] for hit in self._found(body, _CANDIDATE, request)}
         return self._page([Fused(id, hit.score, {}) for id, hit in ranked(scores).items()], request)
+
+    def _reordered(self, body: Body, request: SearchRequest) -> tuple[Hit, ...]:
+        """The page in the order, and with the scores, that the index's own response processors give it."""
+        page = bodies.page_for_processors(body, size=request.size, offset=request.offset, fields=_fields(request))
+        found = self._found(page, _PAGE, request)
+        return tuple(
+            self._hit(hit, rank, hit["_score"], {}, request) for rank, hit in enumerate(found, request.offset + 1)
+        )
 
     def _in_client(
         self, request: SearchRequest, legs: Mapping[str, Body]

@@ -28,7 +28,7 @@ class IndexState:
         index: the numbered index behind the alias, such as "photos-000001".
         version: of the index's layout.
         shards: primary shards.
-        engine: what keeps the k-NN graph.
+        engine: what keeps the k-NN graph; empty where the mapping does not say.
         types: the metadata fields.
         default_pipeline: the name of the index's own default search pipeline, or None.
     """
@@ -101,7 +101,7 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             ),
             version=version,
             shards=int(settings["number_of_shards"]),
-            engine=str(properties["vector"]["method"]["engine"]),
+            engine=str(properties["vector"].get("method", {}).get("engine", "")),
             types=metadata_types(properties),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
         )

@@ -53,7 +53,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "candidates": lambda: bodies.candidates_search(bodies.keyword_leg(PLAIN, TYPES), 100),
     "hybrid": lambda: bodies.hybrid_search(_legs(PLAIN), 100, bodies.fusion_pipeline(ScoreFusion())),
     "hybrid-filtered": lambda: bodies.hybrid_search(_legs(FILTERED), 100, bodies.fusion_pipeline(ScoreFusion())),
-    "hybrid-page-merged": lambda: bodies.hybrid_page(
+    "hybrid-page-merged": lambda: bodies.page_for_processors(
         bodies.hybrid_search(
             _legs(PLAIN),
             100,
