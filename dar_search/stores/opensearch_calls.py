@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from opensearchpy.exceptions import OpenSearchException, TransportError
 from dar_search.errors import DarError, StoreUnavailable
 from dar_search.stores.opensearch_errors import mapped
 
+_LOG = logging.getLogger(__name__)
 READ_TIMEOUT = 30.0  # seconds, of one request
 WRITE_TIMEOUT = 120.0
 READ_PATIENCE = 5.0  # seconds that a read outlasts a cluster that is not there
@@ -54,9 +56,16 @@ class Cluster:
 def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
     """Attempts at something that may raise StoreUnavailable, for so long, with growing pauses and jitter."""
     deadline = time.monotonic() + seconds
+    said = False
 
     def worth_another(error: Exception) -> bool:
-        return isinstance(error, StoreUnavailable) and time.monotonic() < deadline
+        nonlocal said
+        if not isinstance(error, StoreUnavailable) or time.monotonic() >= deadline:
+            return False
+        if not said:
+            _LOG.warning("%s Trying again for up to %.0f s.", error.message, seconds)
+            said = True
+        return True
 
     yield from stamina.retry_context(on=worth_another, attempts=None, timeout=None, wait_initial=0.1, wait_max=3.0)
 

@@ -1,0 +1,40 @@
+"""OpenSearch as kinds of store for the contract suite: one node, one without neural-search, three nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dar_search.ports import Store
+from dar_search.settings import load_settings
+from dar_search.stores.opensearch import OpenSearchStore
+from tests.clusters import local_cluster
+
+Opener = Callable[[], Store]
+OPENSEARCH_KINDS = ("opensearch", "opensearch_fused_in_client", "opensearch_three_nodes")
+
+
+def opener(address: str, **index: Any) -> Opener:
+    """Opens handles of the store at an address; `index`: settings of its new indices."""
+    return lambda: OpenSearchStore(address, load_settings(opensearch={"index": index}))
+
+
+@pytest.fixture(scope="session")
+def opensearch_opener(opensearch_url: str) -> Opener:
+    """Score fusion on the server."""
+    return opener(opensearch_url)
+
+
+@pytest.fixture(scope="session")
+def opensearch_fused_in_client_opener(opensearch_without_neural_search: str) -> Opener:
+    """No `hybrid` query: score fusion in the client."""
+    return opener(opensearch_without_neural_search)
+
+
+@pytest.fixture(scope="session")
+def opensearch_three_nodes_opener() -> Iterator[Opener]:
+    """Two shards, each with a replica, so that nodes have to work together."""
+    with local_cluster(3) as cluster:
+        yield opener(",".join(cluster.urls), shards=2, replicas=1)
