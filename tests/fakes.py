@@ -58,7 +58,7 @@ class FakeEncoder:
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         self.texts += texts
         words = [re.findall(r"\w+", text.lower()) or [""] for text in texts]
-        return np.stack([unit(np.sum([self._word(word) for word in set(some)], axis=0)) for some in words])
+        return np.stack([unit(np.sum([self._word(word) for word in sorted(set(some))], axis=0)) for some in words])
 
     def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
         return self.encode_prepared(np.stack([self.preparation.prepare(image) for image in images]))
