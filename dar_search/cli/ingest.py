@@ -8,7 +8,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from dar_search.cli.opening import opened_store
-from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, settings_from
+from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, repeated, settings_from
 from dar_search.cli.output import (
     DONE,
     DONE_WITH_FAILURES,
@@ -90,6 +90,8 @@ def ingest(
         print_json(report.as_dict())
     else:
         _print_report(report, index, total)
+        if total:
+            note(f"Find one: dar chat --index {index}{repeated(common, encoder)}", "dim")
     return DONE_WITH_FAILURES if report.failures else DONE
 
 
@@ -128,5 +130,3 @@ def _print_report(report: reports.IngestReport, index: str, total: int) -> None:
     line = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "indexed")
     console = answer_console()
     console.print(plain_text(f"{line}. The index {index} holds {total:,} pictures."), soft_wrap=True)
-    if total:
-        note(f"Find one: dar chat --index {index}", "dim")

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from dar_search.cli.commands import CONTEXT, LazyCommands
+from dar_search.cli.grouping import grouped, remember
 from dar_search.cli.logs import configure_logging
-from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, remember
+from dar_search.cli.options import CommonOptions, EncoderOptions
 from dar_search.cli.output import (
     COULD_NOT,
     DONE,

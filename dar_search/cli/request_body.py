@@ -20,7 +20,7 @@ def request_shown(
 ) -> dict[str, Any]:
     """For OpenSearch the method, path and body of the search; for the embedded store its SearchRequest."""
     request = search_request(query, options)
-    if settings.store.startswith(("http://", "https://")):
+    if not settings.store.startswith("sqlite:"):
         return _opensearch(request, settings, index or "INDEX")
     return {
         "store": "sqlite",

@@ -1,0 +1,180 @@
+"""`dar demo`: see it work, on pictures that it makes itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from dar_search.cli.opening import opened_store
+from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
+from dar_search.cli.output import note, print_json, progress_bar, side_console
+from dar_search.cli.searching import Rewriter, load_rewriter
+from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
+from dar_search.ports import ImageIndex, Store
+from dar_search.settings import Settings
+
+INDEX = "dar-demo"
+_ROUNDS_MEASURED = (0, 2, 4, 6, 8, 10)
+
+
+@grouped
+def demo(
+    common: CommonOptions,
+    encoder: EncoderOptions,
+    rewriting: RewritingOptions,
+    size: Annotated[
+        int, typer.Option(metavar="NUMBER", min=100, max=50_000, help="How many pictures the gallery has.")
+    ] = 2000,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the pictures go; those that are there are used again. Default: in your data folder.",
+            show_default=False,
+        ),
+    ] = None,
+    dialogues: Annotated[
+        int, typer.Option(metavar="NUMBER", min=2, max=2000, help="How many dialogues Recall@10 is measured on.")
+    ] = 48,
+    number: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Which of these dialogues is replayed.")] = 1,
+    port: Annotated[
+        int, typer.Option(metavar="NUMBER", min=0, max=65535, help="Where the page is served; 0: any free port.")
+    ] = 0,
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve", help="Serve the page afterwards. Default: on a terminal.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """See it work, on pictures that it makes itself.
+
+    Draws a gallery of simple scenes as picture files, makes them searchable with the small models that come with
+    dar, and replays a dialogue that no model has seen: after each answer, where is the picture that the person has
+    in mind? By text alone, and with imagination. Then the same over some dozens of dialogues.
+
+    Examples:
+
+      dar demo
+      dar demo --size 500 --data ./demo --no-serve
+      dar demo --number 7 --imagine 4
+    """
+    from dar_search.cli.demo_shown import Run, print_run, run_as_json
+    from dar_search.demo.picture_files import draw_gallery
+    from dar_search.demo.replay import held_out, recall, replay
+    from dar_search.demo.report import write_report
+
+    if number > dialogues:
+        raise RequestError(f"There are {dialogues} dialogues, so none is number {number}.", "Give a smaller --number.")
+    if dialogues > size:
+        raise RequestError(f"A gallery of {size} pictures has no {dialogues} dialogues.", "Give fewer --dialogues.")
+    settings, folder = _demo_settings(common, encoder, rewriting, data)
+    with _step("Drawing pictures", size, common) as step:
+        files = draw_gallery(folder, size, progress=step)
+    rewriter = load_rewriter(settings, quiet=common.json)
+    with opened_store(settings) as store:
+        index = _ingested(store, rewriter, files.manifest, common)
+        subjects = list(held_out(files, dialogues))
+        chosen = subjects[number - 1]
+        with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:
+            rounds = []
+            for one in replay(chosen, rewriter, index, size):
+                rounds.append(one)
+                step(len(rounds))
+        with _step("Measuring Recall@10", dialogues, common) as step:
+            measured = recall(subjects, _ROUNDS_MEASURED, rewriter, index, step)
+        address = store.address
+    page = write_report(files, chosen, rounds, measured)
+    run = Run(files, chosen, rounds, measured, page, address, INDEX)
+    if common.json:
+        print_json(run_as_json(run))
+    else:
+        print_run(run)
+    wanted = serve if serve is not None else _a_person_looks_on() and not common.json
+    if wanted:
+        _serve(folder, port)
+
+
+def _demo_settings(
+    common: CommonOptions, encoder: EncoderOptions, rewriting: RewritingOptions, data: Path | None
+) -> tuple[Settings, Path]:
+    """The demo's own models and store, unless the command line names others: one's own index is never touched."""
+    encoder = replace(encoder, encoder=encoder.encoder or "demo")
+    rewriting = replace(rewriting, imaginer=rewriting.imaginer or "demo")
+    settings = settings_from(common, encoder, rewriting)
+    folder = (data or settings.data_folder / "demo").expanduser().absolute()
+    if common.store is None:
+        settings = settings_from(replace(common, store=f"sqlite:{folder / 'demo.sqlite'}"), encoder, rewriting)
+    return settings, folder
+
+
+def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOptions) -> ImageIndex:
+    from dar_search.ingestion.ingest import ingest
+    from dar_search.ingestion.sources import open_source
+
+    index = _index(store, rewriter, own=common.store is None)
+    source = open_source(manifest)
+    with progress_bar(quiet=common.json) as bar:
+        task = bar.add_task("Ingesting", total=None)
+        report = ingest(
+            source,
+            index,
+            rewriter.encoder,
+            prune=True,
+            progress=lambda state: bar.update(task, completed=state.done, total=state.total),
+        )
+    if report.failures:
+        first = report.failures[0]
+        raise RequestError(
+            f"{len(report.failures)} of the demo's pictures failed, the first with {first.code}: {first.message}",
+            "Draw them again: name an empty folder with --data.",
+        )
+    return index
+
+
+def _index(store: Store, rewriter: Rewriter, *, own: bool) -> ImageIndex:
+    provenance = rewriter.encoder.provenance
+    try:
+        return store.open(INDEX, provenance)
+    except IndexNotFound:
+        return store.create(INDEX, provenance)
+    except EncoderMismatch:
+        # Only in the demo's own file: there it was left by an earlier version's models.
+        if not own:
+            raise
+        store.drop(INDEX)
+        return store.create(INDEX, provenance)
+
+
+@contextmanager
+def _step(what: str, total: int, common: CommonOptions) -> Iterator[Callable[[int], None]]:
+    """A progress bar; yields what sets it."""
+    with progress_bar(quiet=common.json) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _a_person_looks_on() -> bool:
+    """CI=true: a build server, which may have a terminal but nobody at it."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("true", "1")
+
+
+def _serve(folder: Path, port: int) -> None:
+    from dar_search.cli.serving import serve_folder
+
+    def ready(address: str) -> None:
+        line = Text.assemble(("\nLook at it: ", "bold"), (address, "cyan underline"), ("   (Ctrl-C ends)", "dim"))
+        side_console().print(line, soft_wrap=True)
+
+    try:
+        serve_folder(folder, port, ready)
+    except KeyboardInterrupt:
+        note("\nStopped.")
