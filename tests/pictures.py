@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
@@ -116,6 +117,7 @@ def see_through() -> Image.Image:
     return image
 
 
+@functools.cache
 def awkward_pictures() -> dict[bytes, tuple[bytes, Good | Bad]]:
     """Names -> contents and what must become of them. Names are bytes: one is no text."""
     picture = scene()
