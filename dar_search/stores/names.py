@@ -20,8 +20,7 @@ def check_name(name: str) -> str:
     """
     problem = _problem(name)
     if problem:
-        shown = name[:60].encode("ascii", "backslashreplace").decode()
-        raise RequestError(f'An index cannot be named "{shown}": {problem}.', _HINT)
+        raise RequestError(f'An index cannot be named "{repr(name[:60])[1:-1]}": {problem}.', _HINT)
     return name
 
 

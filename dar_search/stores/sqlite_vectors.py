@@ -101,8 +101,7 @@ class Snapshot:
         return found
 
     def _gathered(self, positions: NDArray[np.int64]) -> FloatArray:
-        dimension = self.blocks[0].shape[1] if self.blocks else 0
-        rows = np.empty((len(positions), dimension), np.float32)
+        rows = np.empty((len(positions), self.tail.shape[1]), np.float32)
         if len(positions):
             starts = np.cumsum([0] + [len(block) for block in self.blocks])
             owner = np.searchsorted(starts, positions, side="right") - 1
