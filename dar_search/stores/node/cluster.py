@@ -21,7 +21,7 @@ from dar_search.errors import SettingsError, StoreUnavailable
 from dar_search.stores.node.coordinates import read_coordinates
 from dar_search.stores.node.home import cache_folder, prepared_home
 from dar_search.stores.node.java import find_java
-from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, User, readable_by
+from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, User, open_to_all, readable_by
 
 MOST_NODES = 3
 _POLL_SECONDS = 0.05
@@ -248,4 +248,9 @@ def _temporary_folder(user: User | None) -> Path:
 def _kept_folder(data: Path | None, user: User | None) -> Path:
     folder = Path(data or ".").expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    if user and not open_to_all(folder):
+        raise SettingsError(
+            f"A server that root starts runs as {_UNPRIVILEGED}, which cannot enter {folder}.",
+            "Name a folder that everybody may enter, such as one in /var/lib, or start it as another user.",
+        )
     return folder

@@ -192,7 +192,7 @@ class Node:
 def readable_by(user: User | None, java: Java, cache: Path) -> Java:
     """The same runtime at a place that the user can read: copied into the cache where its own folder is closed (a
     virtual environment in root's home)."""
-    if user is None or _open_to_all(java.home):
+    if user is None or open_to_all(java.home):
         return java
     copied = cache / f"java-{java.version}"
     if not copied.is_dir():
@@ -205,5 +205,6 @@ def readable_by(user: User | None, java: Java, cache: Path) -> Java:
     return Java(copied, java.version, java.vector, java.thai)
 
 
-def _open_to_all(path: Path) -> bool:
+def open_to_all(path: Path) -> bool:
+    """Whether everybody may enter and list a folder, and those that it is in."""
     return all(folder.stat().st_mode & 0o005 == 0o005 for folder in (path.resolve(), *path.resolve().parents))
