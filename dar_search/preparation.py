@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "crop-floor", "squash", "pad"]
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
@@ -23,8 +23,9 @@ class Preparation:
 
     Attributes:
         height, width: of the result, pixels.
-        fit: "crop" (shortest side to size, centre crop), "squash" (aspect ratio ignored), "pad" (longest side to
-            size, the rest filled).
+        fit: "crop" (shortest side to size, centre crop as torchvision's), "crop-floor" (the same with the odd pixel
+            where transformers leaves it), "squash" (aspect ratio ignored), "pad" (longest side to size, the rest
+            filled).
         resample: the filter, always antialiased.
         fill: grey level 0-255 of the padding.
     """
@@ -46,7 +47,7 @@ class Preparation:
         resample = Image.Resampling[self.resample.upper()]
         if self.fit == "squash":
             fitted = _resized(rgb, self.width, self.height, resample)
-        elif self.fit == "crop":
+        elif self.fit in ("crop", "crop-floor"):
             fitted = self._cropped(rgb, resample)
         else:
             fitted = self._padded(rgb, resample)
@@ -61,7 +62,8 @@ class Preparation:
         else:
             rgb = _resized(rgb, max(short, int(short * width / height)), short, resample)
         # torchvision's CenterCrop rounds half to even.
-        top, left = round((rgb.height - self.height) / 2), round((rgb.width - self.width) / 2)
+        whole = int if self.fit == "crop-floor" else round
+        top, left = whole((rgb.height - self.height) / 2), whole((rgb.width - self.width) / 2)
         return rgb.crop((left, top, left + self.width, top + self.height))
 
     def _padded(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:

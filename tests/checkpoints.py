@@ -126,3 +126,109 @@ def prior_folder(
         index["_dar_search"] = recommended
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
+
+
+def _vision(**more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+        **more,
+    }
+
+
+def _text(vocabulary: int, **more: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        **more,
+    }
+
+
+def clip_folder(folder: Path) -> Path:
+    """A transformers CLIP with its tokenizer and image processor."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    vocabulary = clip_tokenizer(folder)
+    text = _text(vocabulary, bos_token_id=0, eos_token_id=1, pad_token_id=1)
+    transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=_vision(), projection_dim=DIMENSION)
+    ).save_pretrained(folder)
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def siglip_folder(folder: Path) -> Path:
+    """A transformers SigLIP with a SentencePiece tokenizer trained on a few words."""
+    import io
+
+    import sentencepiece
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = io.BytesIO()
+    words = ["a", "the", "red", "blue", "green", "car", "dog", "cat", "sofa", "table", "sits", "on", "under", "near"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(words[at:] + words[:at]) for at in range(len(words))]),
+        model_writer=model, vocab_size=40, hard_vocab_limit=False,
+        pad_id=0, eos_id=1, unk_id=2, bos_id=-1, minloglevel=2,
+    )  # fmt: skip
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    tokenizer = transformers.SiglipTokenizer(str(folder / "spiece.model"), model_max_length=16)
+    tokenizer.save_pretrained(folder)
+    transformers.SiglipModel(
+        transformers.SiglipConfig(
+            text_config=_text(len(tokenizer), hidden_size=DIMENSION, projection_size=DIMENSION),
+            vision_config=_vision(hidden_size=DIMENSION),
+        )
+    ).save_pretrained(folder)
+    transformers.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def blip_folder(folder: Path) -> Path:
+    """A transformers BLIP for image-text retrieval with a BERT tokenizer of single letters and a few words."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789?.,"
+    names = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        "car",
+        "red",
+    ]
+    tokenizer = transformers.BertTokenizer(
+        vocab={name: number for number, name in enumerate(names)}, do_lower_case=True, model_max_length=16
+    )
+    tokenizer.save_pretrained(folder)
+    config = transformers.BlipConfig(
+        text_config=_text(
+            len(names), encoder_hidden_size=16, bos_token_id=2, eos_token_id=3, sep_token_id=3, pad_token_id=0
+        ),
+        vision_config=_vision(),
+        image_text_hidden_size=DIMENSION,
+    )
+    transformers.BlipForImageTextRetrieval(config).save_pretrained(folder)
+    transformers.BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder

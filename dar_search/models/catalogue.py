@@ -9,7 +9,14 @@ from dar_search.models.spelling import nearest
 from dar_search.ports import Encoder, Imaginer, Reformulator
 
 BUNDLE = Path(__file__).parent.parent / "demo" / "bundle"
-ENCODERS = ("demo", "open_clip:ARCHITECTURE/PRETRAINED", "open_clip:FOLDER", "open_clip:hf-hub:ORG/NAME")
+ENCODERS = (
+    "demo",
+    "open_clip:ARCHITECTURE/PRETRAINED",
+    "open_clip:FOLDER",
+    "open_clip:hf-hub:ORG/NAME",
+    "transformers:FOLDER",
+    "transformers:ORG/NAME",
+)
 REFORMULATORS = ("rules",)
 IMAGINERS = ("none", "demo", "prior:FOLDER", "prior:ORG/NAME")
 
@@ -26,6 +33,10 @@ def encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Encoder:
         return open_clip_encoder(str(BUNDLE / "encoder"), name="demo", device=device, dtype=dtype)
     if kind == "open_clip" and source:
         return open_clip_encoder(source, device=device, dtype=dtype)
+    if kind == "transformers" and source:
+        from dar_search.models.transformers_encoder import transformers_encoder
+
+        return transformers_encoder(source, device=device, dtype=dtype)
     raise _unknown("encoder", name, ENCODERS)
 
 

@@ -18,7 +18,7 @@ from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
 from dar_search.models import weights
 from dar_search.models.quiet import quiet_loading
 from dar_search.models.spelling import nearest
-from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder
+from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder, cut
 from dar_search.preparation import Fit, Preparation
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "fill_color": 0,
 }
 _FITS: Mapping[str, Fit] = {"shortest": "crop", "longest": "pad", "squash": "squash"}
-# No token of a known vocabulary averages more letters than this over a whole text, and the tokenizer's cost grows
-# faster than the length of a word.
-_LETTERS_PER_TOKEN = 32
 _CACHED_WORDS = 50_000
 
 
@@ -196,8 +193,7 @@ class OpenClipTowers:
     device: torch.device
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
-        letters = (self.tokenizer.context_length or 77) * _LETTERS_PER_TOKEN
-        tokens = self.tokenizer([" ".join(text.split())[:letters] for text in texts])
+        tokens = self.tokenizer([cut(text, self.tokenizer.context_length or 77) for text in texts])
         cache = getattr(self.tokenizer, "cache", None)
         if isinstance(cache, dict) and len(cache) > _CACHED_WORDS:
             # open_clip remembers every word that it ever saw; a service must not grow with what it is asked.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 64
+# No text averages more letters a token than this, and a tokenizer's cost grows faster than the length of a word.
+_LETTERS_PER_TOKEN = 32
 
 
 class Towers(Protocol):
@@ -147,6 +149,11 @@ def unit_rows(rows: FloatArray, model: str) -> FloatArray:
     if not np.all(np.isfinite(lengths)) or np.any(lengths == 0):
         raise ModelFailed(f"{model} gave an embedding that is not finite, or zero.", "Try dtype float32.")
     return np.ascontiguousarray(rows / lengths, dtype=np.float32)
+
+
+def cut(text: str, tokens: int) -> str:
+    """A text, its white space folded, without what is beyond `tokens` tokens in any case."""
+    return " ".join(text.split())[: tokens * _LETTERS_PER_TOKEN]
 
 
 def _parts(whole: Any, size: int) -> Iterator[Any]:
