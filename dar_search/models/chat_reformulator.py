@@ -1,0 +1,129 @@
+"""A Reformulator that runs a chat model of transformers (Qwen, Llama and others) in this process."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dar_search.data import Dialogue, Reformulation
+from dar_search.errors import ModelFailed, SettingsError
+from dar_search.models import instructions, weights
+from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
+from dar_search.models.quiet import quiet_loading
+
+if TYPE_CHECKING:
+    import torch
+
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+IGNORED = ("*/*", "consolidated*")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How to ask.
+
+    Attributes:
+        prompts: for the imaginer, how many.
+        most_tokens: of the answer, for each prompt.
+        seconds: the longest that the model may write; what it has not finished then counts as no answer.
+    """
+
+    prompts: int = 1
+    most_tokens: int = 200
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1 or self.most_tokens < 1 or self.seconds <= 0:
+            raise SettingsError(f"A chat model cannot be asked so: {self}.", "Each value is more than zero.")
+
+
+class ChatReformulator:
+    """Loads its weights at the first dialogue; one dialogue at a time. Raises ModelError."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        name: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        options: ChatOptions | None = None,
+    ) -> None:
+        """source: a folder's path or a hub name. Raises WeightsMissing at once for a path that is no model folder."""
+        local = weights.looks_local(source)
+        if local:
+            weights.read_config(weights.folder(source, patterns=PATTERNS) / "config.json")
+        self._source = source
+        self._name = name or f"chat:{Path(source).expanduser().resolve().name if local else source}"
+        self._device_name = device
+        self._dtype_name = dtype
+        self._options = options or ChatOptions()
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def reformulate(self, dialogue: Dialogue) -> Reformulation:
+        with self._lock, failures_named(f"Reformulating with {self._name}"):
+            answer = self._model.answer(instructions.messages(dialogue, self._options.prompts), self._options)
+        return instructions.read(answer, reformulator=self._name, prompts=self._options.prompts)
+
+    def warm_up(self) -> None:
+        """Load now what would otherwise be loaded at the first dialogue."""
+        with self._lock:
+            _ = self._model
+
+    @cached_property
+    def _model(self) -> _ChatModel:
+        device = resolve_device(self._device_name)
+        with failures_named(f"Loading {self._name}"):
+            return _loaded(self._source, self._name, device, resolve_dtype(self._dtype_name, device))
+
+
+@dataclass(frozen=True, slots=True)
+class _ChatModel:
+    model: Any
+    tokenizer: Any
+    device: torch.device
+
+    def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> str:
+        """Greedy, so that the same dialogue always has the same reformulation."""
+        import torch
+
+        tokens = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+        ).to(self.device)
+        length = tokens["input_ids"].shape[1]
+        room = int(getattr(self.model.config, "max_position_embeddings", 2**31)) - length
+        if room < 1:
+            raise ModelFailed("The dialogue is longer than the chat model's context.", "Use a model with a longer one.")
+        with torch.inference_mode(), quiet_loading():
+            written = self.model.generate(
+                **tokens,
+                do_sample=False,
+                max_new_tokens=min(options.most_tokens * (1 + options.prompts), room),
+                max_time=options.seconds,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+            )
+        return str(self.tokenizer.decode(written[0, length:], skip_special_tokens=True))
+
+
+def _loaded(source: str, name: str, device: torch.device, dtype: torch.dtype) -> _ChatModel:
+    weights.require("torch", "transformers")
+    import transformers
+
+    where = weights.folder(source, patterns=PATTERNS, ignore=IGNORED)
+    weights.check(where, model=name)
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    with quiet_loading():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **safely)
+        if not tokenizer.chat_template:
+            raise ModelFailed(f"{name} has no chat template.", "Choose a chat (instruct) model.")
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **safely)
+    # Sampling settings that come with a model would only be warned about: the answer is greedy.
+    model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+    return _ChatModel(model.to(device).eval().requires_grad_(False), tokenizer, device)

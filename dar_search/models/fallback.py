@@ -1,0 +1,32 @@
+"""A reformulator that never leaves a dialogue without text: where the first fails, the second answers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from dar_search.data import Dialogue, Reformulation
+from dar_search.errors import ModelError
+from dar_search.ports import Reformulator
+
+_log = logging.getLogger(__name__)
+
+
+class FallbackReformulator:
+    """`first`, or where it raises a ModelError, `second`, with a note that says so and why."""
+
+    def __init__(self, first: Reformulator, second: Reformulator) -> None:
+        self._first = first
+        self._second = second
+
+    @property
+    def name(self) -> str:
+        return self._first.name
+
+    def reformulate(self, dialogue: Dialogue) -> Reformulation:
+        try:
+            return self._first.reformulate(dialogue)
+        except ModelError as error:
+            _log.warning("%s failed, %s answers: %s", self._first.name, self._second.name, error.message)
+            answer = self._second.reformulate(dialogue)
+            return replace(answer, note=f"{self._second.name} instead of {self._first.name}: {error.message}")
