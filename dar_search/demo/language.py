@@ -117,7 +117,11 @@ def alt_text(scene: Scene, rng: random.Random, split: Split = "train") -> str:
 
 def description(scene: Scene, rng: random.Random, split: Split = "train") -> str:
     """A dense caption: any number of things and attributes, as one phrase or as sentences."""
-    known = _dense_facts(scene, rng)
+    return described(dense_facts(scene, rng), rng, split)
+
+
+def described(known: Knowledge, rng: random.Random, split: Split = "train") -> str:
+    """All of these facts as one phrase, as sentences, or as a reformulation has them."""
     speaker = Speaker(rng, split)
     if rng.random() < 0.3:
         return sentences(known, speaker)
@@ -145,7 +149,8 @@ def _alt_facts(scene: Scene, rng: random.Random) -> dict[Fact, str]:
     return {fact: everything[fact] for fact in chosen}
 
 
-def _dense_facts(scene: Scene, rng: random.Random) -> dict[Fact, str]:
+def dense_facts(scene: Scene, rng: random.Random) -> dict[Fact, str]:
+    """What a dense description tells: anything from one thing's type to everything."""
     everything = truth(scene)
     density = rng.random()
     things = {thing.type for thing in rng.sample(scene.things, rng.randint(1, len(scene.things)))}

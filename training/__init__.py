@@ -1,0 +1,1 @@
+"""Training of the demo bundle. Not part of the wheel."""

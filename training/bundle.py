@@ -1,0 +1,64 @@
+"""Train the whole demo bundle from nothing, or go on where it stopped: `python -m training.bundle --work DIR`.
+
+Every stage writes checkpoints into DIR and is skipped once finished. `--into FOLDER` copies the result (encoder/ and
+prior/) there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as long, for a trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from training import image_tower, imaginer_text, prior, text_tower
+
+STEPS = {"image_tower": 2_400, "text_tower": 3_000, "imaginer_text": 4_000, "prior": 4_000}
+PARTS = ("encoder", "prior")
+
+
+def train(work: Path, scale: float) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
+    stages: dict[str, Callable[[], object]] = {
+        "image_tower": lambda: image_tower.train(work, steps["image_tower"]),
+        "features": lambda: image_tower.cached_features(work),
+        "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
+        "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
+        "prior": lambda: prior.train(work, steps["prior"]),
+    }
+    times = work / "times.json"
+    spent: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
+    for name, run in stages.items():
+        began = time.perf_counter()
+        run()
+        spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
+        times.write_text(json.dumps(spent, indent=2))
+        print(f"{name}: {spent[name] / 60:.1f} minutes in all", flush=True)
+
+
+def copied(work: Path, into: Path) -> None:
+    """The finished folders, and nothing else, under `into`."""
+    for part in PARTS:
+        shutil.rmtree(into / part, ignore_errors=True)
+        shutil.copytree(work / part, into / part, copy_function=shutil.copyfile)
+    total = sum(file.stat().st_size for file in into.rglob("*") if file.is_file())
+    print(f"{into}: {total / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--into", type=Path)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    train(arguments.work, arguments.scale)
+    if arguments.into:
+        copied(arguments.work, arguments.into)
