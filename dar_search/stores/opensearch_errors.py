@@ -103,7 +103,8 @@ def _unreachable(error: Any) -> DarError:
 def _answered(error: Any) -> DarError:
     """A status code with the server's reason."""
     status = error.status_code
-    kind, reason = first_cause(error.info)
+    # opensearch-py keeps an answer that is not JSON, such as a proxy's page, as the error and not as the info.
+    kind, reason = first_cause(error.info or error.error)
     said = f"{kind}: {reason}".strip(": ") or f"status {status}"
     for wrong, make in _BY_TYPE.items():
         if kind == wrong:
@@ -121,6 +122,11 @@ def _answered(error: Any) -> DarError:
         return StoreUnavailable(f"The cluster is busy or not ready ({status}): {said}.", _LATER_HINT)
     if status == 400 and "plain HTTP request" in said:
         return StoreError("The cluster speaks TLS on that port.", "Write https:// in the address.")
+    if status == 400 and "SSL certificate" in said:
+        return StoreForbidden(
+            "The cluster asks for a client certificate.",
+            "Name one that it knows: opensearch.client_certificate and opensearch.client_key.",
+        )
     for pattern, plugin in _MISSING_PARTS.items():
         if status == 400 and re.search(pattern, said):
             return FeatureMissing(f"The cluster lacks the plugin {plugin}: {said}.", "Install it on every node.")
