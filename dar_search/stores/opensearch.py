@@ -69,6 +69,7 @@ class OpenSearchStore:
         check_name(name)
         check_dimension(provenance)
         self.features.require_knn()
+        self.features.require_engine(self._options.engine)
         path = f"/{quoted(name)},{quoted(write_alias(name))}"
         if self._cluster.read("GET", path, ignore_unavailable="true", filter_path="*.aliases"):
             raise self._exists(name)

@@ -13,9 +13,11 @@ from dar_search.stores.opensearch_calls import Cluster
 
 KNN_PLUGIN = "opensearch-knn"
 HYBRID_PLUGIN = "opensearch-neural-search"
+NO_FAISS_ATTRIBUTE, NO_FAISS = "knn_native_libraries", "none"  # as the local node says of itself (node.attr)
 # Since 2.19 `hybrid` has `pagination_depth`, and all k-NN scores of cosinesimil are (1 + cosine) / 2.
 _LOWEST = (2, 19)
 _HYBRID_OFF = "plugins.neural_search.hybrid_search_disabled"
+_NODES_PATH = f"nodes.*.name,nodes.*.plugins.name,nodes.*.attributes,nodes.*.settings.{_HYBRID_OFF}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,13 @@ class Features:
         version: of OpenSearch, as "2.19.1".
         plugins: on every node; None where the caller may not ask.
         hybrid: the `hybrid` query with paging and the `normalization-processor` work.
+        faiss: no node says that its k-NN plugin lacks the native libraries. A faiss index would end such a node.
     """
 
     version: str
     plugins: frozenset[str] | None
     hybrid: bool
+    faiss: bool
 
     @property
     def has_knn(self) -> bool:
@@ -45,12 +49,21 @@ class Features:
                 "Install it on every node (bin/opensearch-plugin install), or use the distribution that has it.",
             )
 
+    def require_engine(self, engine: str) -> None:
+        """Raises FeatureMissing for what keeps the k-NN graph if a node does not have it."""
+        if engine == "faiss" and not self.faiss:
+            raise FeatureMissing(
+                "A node of the cluster has no native libraries of the k-NN plugin, which faiss needs.",
+                "Set opensearch.index.engine to lucene, or use OpenSearch's own distribution.",
+            )
+
     def fuses(self, fusion: ScoreFusion, shards: int) -> bool:
         """Whether the server's score fusion is this project's.
 
         Only min-max, and only on one shard. `pagination_depth` counts candidates per shard, so that on several
         shards the lowest score of min-max depends on how the pictures are spread; RRF ranks per shard in 2.19, and
-        has weights only from 3.1. The client's fusion is the same everywhere.
+        has weights only from 3.1. The client's fusion is the same everywhere. (Where a leg has equal scores at its
+        last candidate, the server takes any of them and the client those of lowest id.)
         """
         return self.hybrid and fusion.method == "min_max" and shards == 1
 
@@ -66,25 +79,15 @@ def detect(cluster: Cluster) -> Features:
         )
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _LOWEST:
         raise FeatureMissing(f"The cluster is OpenSearch {version}.", "Update it to 2.19 or later.")
-    plugins = _plugins(cluster)
-    hybrid = HYBRID_PLUGIN in (plugins or ()) and not _hybrid_is_off(cluster)
-    return Features(version, plugins, hybrid)
-
-
-def _plugins(cluster: Cluster) -> frozenset[str] | None:
     try:
-        nodes = cluster.read("GET", "/_nodes/plugins", filter_path="nodes.*.name,nodes.*.plugins.name")["nodes"]
+        nodes = cluster.read("GET", "/_nodes/plugins,settings", filter_path=_NODES_PATH, flat_settings="true")["nodes"]
     except StoreForbidden:
-        return None
-    return frozenset.intersection(
-        *(frozenset(plugin["name"] for plugin in node.get("plugins", ())) for node in nodes.values())
-    )
+        return Features(version, None, hybrid=False, faiss=True)  # not known: the client's fusion is always right
+    plugins = frozenset.intersection(*(_plugins(node) for node in nodes.values()))
+    off = any(node.get("settings", {}).get(_HYBRID_OFF) == "true" for node in nodes.values())
+    bare = any(node.get("attributes", {}).get(NO_FAISS_ATTRIBUTE) == NO_FAISS for node in nodes.values())
+    return Features(version, plugins, HYBRID_PLUGIN in plugins and not off, faiss=not bare)
 
 
-def _hybrid_is_off(cluster: Cluster) -> bool:
-    try:
-        answer: Mapping[str, Any] = cluster.read("GET", "/_cluster/settings", flat_settings="true")
-    except StoreForbidden:
-        return True  # not known: the client's fusion is always right
-    values = {**answer.get("persistent", {}), **answer.get("transient", {})}
-    return str(values.get(_HYBRID_OFF, "false")).lower() == "true"
+def _plugins(node: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(plugin["name"] for plugin in node.get("plugins", ()))

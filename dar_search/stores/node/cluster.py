@@ -22,6 +22,7 @@ from dar_search.stores.node.coordinates import read_coordinates
 from dar_search.stores.node.home import cache_folder, prepared_home
 from dar_search.stores.node.java import find_java
 from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, User, open_to_all, readable_by
+from dar_search.stores.opensearch_features import NO_FAISS, NO_FAISS_ATTRIBUTE
 
 MOST_NODES = 3
 _POLL_SECONDS = 0.05
@@ -110,6 +111,8 @@ class LocalCluster:
                     "cluster.initial_cluster_manager_nodes": json.dumps(names),
                     # A developer's disk is often fuller than a server's may be; a full one still fails to write.
                     "cluster.routing.allocation.disk.threshold_enabled": "false",
+                    # Maven Central's k-NN plugin comes without them: an index with faiss would end the node.
+                    f"node.attr.{NO_FAISS_ATTRIBUTE}": NO_FAISS,
                     **(settings or {}),
                 },
                 user=user,
