@@ -29,7 +29,8 @@ def words(text: str) -> list[str]:
             word = segment[start : start + MAX_WORD_CHARACTERS]
             if word.endswith(_POSSESSIVE):
                 word = word[:-2]
-            word = word.lower()
+            # Lucene lowers each character for itself: a final sigma is one like the others.
+            word = word.lower() if word.isascii() else "".join(character.lower()[0] for character in word)
             if word and word not in STOP_WORDS:
                 found.append(word)
     return found
@@ -54,9 +55,13 @@ def _segment_pattern() -> str:
     in_digits = rf"(?:[\p{{WB=MidNum}}\p{{WB=MidNumLet}}\p{{WB=Single_Quote}}]{_MORE}(?={digit}))?+"
     run = rf"(?:{letter}{in_letters}|{digit}{in_digits})++|(?:\p{{WB=Katakana}}{_MORE})++"
     word = rf"(?:{run}|{_JOINER})(?:{_JOINER}|(?<=\p{{WB=ExtendNumLet}}{_MORE})(?:{run}))*+"
-    without_spaces = r"\p{Line_Break=Complex_Context}++"
-    one_character = rf"[\p{{Script=Han}}\p{{Script=Hiragana}}]{_MORE}"
-    emoji = r"\p{Emoji_Presentation}(?:[\p{WB=Extend}\p{WB=ZWJ}]|(?<=\u200d)\p{Extended_Pictographic})*+"
+    without_spaces = rf"(?:\p{{Line_Break=Complex_Context}}{_MORE})++"
+    one_character = rf"[[\p{{Script=Han}}\p{{Script=Hiragana}}]--\p{{WB=ALetter}}]{_MORE}"
+    pictograph = r"[[\p{Emoji}&&\p{Extended_Pictographic}]\p{Emoji_Modifier}]"
+    emoji = (
+        rf"(?:(?<!\u200d)\u200d++)?{pictograph}(?:[\p{{WB=Extend}}\p{{WB=Format}}\p{{WB=ZWJ}}]|(?<=\u200d){pictograph})*+"
+        rf"|(?:\p{{WB=Regional_Indicator}}{_MORE}){{2}}|[#*]\ufe0f?\u20e3"
+    )
     return f"{without_spaces}|{one_character}|{word}|{emoji}"
 
 
