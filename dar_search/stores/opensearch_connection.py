@@ -81,6 +81,8 @@ def parse_hosts(addresses: list[str]) -> tuple[tuple[Host, ...], tuple[str, str]
         tls = parts.scheme == "https"
         prefix = parts.path.rstrip("/")
         hosts.append(Host(str(parts.hostname), parts.port or _PORTS[parts.scheme], tls, prefix))
+    if not hosts:
+        raise SettingsError("The address names no host.", _ADDRESS_HINT)
     if len(logins) > 1:
         raise SettingsError("The hosts of one cluster have the same user and password.", "Name them once.")
     return tuple(hosts), next(iter(logins), None)
@@ -145,7 +147,11 @@ def _aws_signer(access: ClusterAccess) -> Callable[..., dict[str, str]]:
 
 
 def _tls(access: ClusterAccess) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=_file(access.ca_file, "ca_file"))
+    authorities = _file(access.ca_file, "ca_file")
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+    except (ssl.SSLError, OSError) as error:
+        raise SettingsError(f"{authorities} holds no certificate.", "Give a PEM file of authorities.") from error
     if access.client_certificate:
         key = _file(access.client_key, "client_key")
         # Always a password, even a wrong empty one: without it OpenSSL would ask on the terminal, and wait.
