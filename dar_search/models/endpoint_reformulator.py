@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 import urllib.parse
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import stamina
 import urllib3
 from pydantic import SecretStr
 
@@ -22,7 +22,6 @@ from dar_search.models import instructions
 _TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _HINTS = {401: "Check the endpoint's API key.", 403: "Check the endpoint's API key and what it may use."}
 _LARGEST_ANSWER = 256 * 1024
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class EndpointReformulator:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
+        self._structured = options.structured
 
     @property
     def name(self) -> str:
@@ -80,36 +80,47 @@ class EndpointReformulator:
         return answer
 
     def _ask_until_answered(self, dialogue: Dialogue, deadline: float) -> Reformulation:
-        structured = self._options.structured
-        failure = ModelFailed(f"{self.name} was not asked.")
-        for number in range(self._options.tries):
-            wait = min(_FIRST_WAIT * 2**number, _LONGEST_WAIT) * random.uniform(0.75, 1.25)  # noqa: S311  # jitter
-            try:
-                response = self._post(dialogue, structured, deadline)
-            except urllib3.exceptions.HTTPError as error:
-                failure = ModelFailed(
-                    f"{self.name} cannot be reached ({type(error).__name__}).", "Is it running, and the URL right?"
-                )
-            else:
-                status, retry_after, body = response
-                if status == 200:
-                    try:
-                        return self._read(body)
-                    except ModelFailed as error:
-                        failure = error
-                elif status in (400, 422) and structured:
-                    # Not every server knows schemas; the answer is checked here in any case.
-                    structured, wait = False, 0.0
-                    failure = self._refused(status)
-                elif status in _TRY_AGAIN:
-                    failure = self._refused(status)
-                    wait = max(wait, retry_after)
-                else:
-                    raise self._refused(status)
-            if number + 1 == self._options.tries or time.monotonic() + wait >= deadline:
-                break
-            time.sleep(wait)
-        raise failure
+        def next_wait(error: Exception) -> bool | float:
+            if not isinstance(error, _WorthAnotherTry):
+                return False
+            # A wait beyond the deadline would only delay the error.
+            return (error.after or True) if time.monotonic() + error.after < deadline else False
+
+        try:
+            for attempt in stamina.retry_context(
+                on=next_wait,
+                attempts=self._options.tries,
+                timeout=self._options.seconds,
+                wait_initial=0.25,
+                wait_max=4.0,
+                wait_jitter=0.25,
+            ):
+                with attempt:
+                    return self._ask(dialogue, deadline)
+        except _WorthAnotherTry as last:
+            raise last.failure from last
+        raise ModelFailed(f"{self.name} was not asked.")
+
+    def _ask(self, dialogue: Dialogue, deadline: float) -> Reformulation:
+        """One try. Raises _WorthAnotherTry, or ModelFailed for what asking again cannot mend."""
+        try:
+            status, retry_after, body = self._post(dialogue, self._structured, deadline)
+            if status in (400, 422) and self._structured:
+                # Not every server knows schemas; the answer is checked here in any case.
+                status, retry_after, body = self._post(dialogue, False, deadline)
+                self._structured = status != 200
+        except urllib3.exceptions.HTTPError as error:
+            hint = "Is it running, and the URL right?"
+            failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}).", hint)
+            raise _WorthAnotherTry(failure) from error
+        if status in _TRY_AGAIN:
+            raise _WorthAnotherTry(self._refused(status), retry_after)
+        if status != 200:
+            raise self._refused(status)
+        try:
+            return self._read(body)
+        except ModelFailed as error:
+            raise _WorthAnotherTry(error) from error
 
     def _post(self, dialogue: Dialogue, structured: bool, deadline: float) -> tuple[int, float, bytes]:
         """(status, seconds to wait before the next try, body). Raises urllib3's errors, ModelFailed."""
@@ -175,6 +186,15 @@ class EndpointReformulator:
         if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
             return urllib3.ProxyManager(proxy, maxsize=16)
         return urllib3.PoolManager(maxsize=16)
+
+
+class _WorthAnotherTry(Exception):
+    """What went wrong, and how long the server asks to be left alone, seconds."""
+
+    def __init__(self, failure: ModelFailed, after: float = 0.0) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.after = after
 
 
 class _Call:
