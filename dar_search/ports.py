@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,24 @@ class Imaginer(Protocol):
     def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
         """`count` imaginations, with seeds `seed`, `seed + 1`, ...; steps None: the model's own default."""
         ...
+
+
+class KeyedImaginer(Imaginer, Protocol):
+    """An imaginer that can say, without imagining, under which id an imagination would come."""
+
+    def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
+        """The `Imagination.id` of what `imagine` gives for this prompt and seed: a digest of all it depends on."""
+        ...
+
+
+class ImaginationCache(Protocol):
+    """Keeps imaginations by their ids. Never raises on use: what it cannot keep or find is imagined again."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Imagination]:
+        """Those that are there, by id."""
+        ...
+
+    def put(self, imaginations: Iterable[Imagination]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

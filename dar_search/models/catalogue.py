@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dar_search.errors import UnknownModel
 from dar_search.models.spelling import nearest
@@ -17,8 +19,16 @@ ENCODERS = (
     "transformers:FOLDER",
     "transformers:ORG/NAME",
 )
-REFORMULATORS = ("rules",)
-IMAGINERS = ("none", "demo", "prior:FOLDER", "prior:ORG/NAME")
+REFORMULATORS = ("rules", "endpoint:MODEL", "chat:FOLDER", "chat:ORG/NAME")
+IMAGINERS = (
+    "none",
+    "demo",
+    "prior:FOLDER",
+    "prior:ORG/NAME",
+    "diffusers:FOLDER",
+    "diffusers:ORG/NAME",
+    "pregenerated:FOLDER",
+)
 
 
 def encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Encoder:
@@ -40,29 +50,65 @@ def encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Encoder:
     raise _unknown("encoder", name, ENCODERS)
 
 
-def reformulator(name: str, *, device: str = "auto", dtype: str = "auto") -> Reformulator:
-    """A reformulator by name. Raises UnknownModel."""
-    if name == "rules":
-        from dar_search.models.rules import RulesReformulator
+def reformulator(
+    name: str, *, device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] | None = None
+) -> Reformulator:
+    """A reformulator by name. One that asks a model falls back to the rules where it fails, and notes it.
 
+    options: of EndpointOptions (at least url; the name has the model) or ChatOptions; the rules have none.
+    Raises UnknownModel, SettingsError.
+    """
+    from dar_search.models.fallback import FallbackReformulator
+    from dar_search.models.options import read_options
+    from dar_search.models.rules import RulesReformulator
+
+    kind, _, source = name.partition(":")
+    if name == "rules":
         return RulesReformulator()
+    if kind == "endpoint" and source:
+        from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
+
+        asked = read_options(EndpointOptions, {**(options or {}), "model": source}, model=name)
+        return FallbackReformulator(EndpointReformulator(asked), RulesReformulator())
+    if kind == "chat" and source:
+        from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
+
+        chat = read_options(ChatOptions, options, model=name)
+        return FallbackReformulator(
+            ChatReformulator(source, device=device, dtype=dtype, options=chat), RulesReformulator()
+        )
     raise _unknown("reformulator", name, REFORMULATORS)
 
 
-def imaginer(name: str, encoder: Encoder, *, device: str = "auto", dtype: str = "auto") -> Imaginer | None:
+def imaginer(
+    name: str,
+    encoder: Encoder,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> Imaginer | None:
     """An imaginer by name, in the encoder's space; None for "none".
 
-    Raises UnknownModel, WeightsMissing, and DimensionMismatch where it imagines in another space.
+    options: of PriorOptions or PictureOptions; the others have none, and take no notice.
+    Raises UnknownModel, WeightsMissing, SettingsError, and DimensionMismatch where it imagines in another space.
     """
-    from dar_search.models.prior_imaginer import prior_imaginer
-
     kind, _, source = name.partition(":")
     if name == "none":
         return None
-    if name == "demo":
-        return prior_imaginer(str(BUNDLE / "prior"), encoder, name="demo", device=device, dtype=dtype)
-    if kind == "prior" and source:
-        return prior_imaginer(source, encoder, device=device, dtype=dtype)
+    if name == "demo" or (kind == "prior" and source):
+        from dar_search.models.prior_imaginer import prior_imaginer
+
+        where, label = (str(BUNDLE / "prior"), "demo") if name == "demo" else (source, "")
+        return prior_imaginer(where, encoder, name=label, device=device, dtype=dtype, options=options)
+    if kind == "diffusers" and source:
+        from dar_search.models.picture_imaginer import picture_imaginer
+
+        return picture_imaginer(source, encoder, device=device, dtype=dtype, options=options)
+    if kind == "pregenerated" and source:
+        from dar_search.models.pregenerated_imaginer import pregenerated_imaginer
+
+        return pregenerated_imaginer(source, encoder)
     raise _unknown("imaginer", name, IMAGINERS)
 
 

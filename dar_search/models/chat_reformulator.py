@@ -12,7 +12,7 @@ from dar_search.data import Dialogue, Reformulation
 from dar_search.errors import ModelFailed, SettingsError
 from dar_search.models import instructions, weights
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
-from dar_search.models.quiet import quiet_loading
+from dar_search.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ class _ChatModel:
         room = int(getattr(self.model.config, "max_position_embeddings", 2**31)) - length
         if room < 1:
             raise ModelFailed("The dialogue is longer than the chat model's context.", "Use a model with a longer one.")
-        with torch.inference_mode(), quiet_loading():
+        with torch.inference_mode(), quiet_libraries():
             written = self.model.generate(
                 **tokens,
                 do_sample=False,
@@ -119,7 +119,7 @@ def _loaded(source: str, name: str, device: torch.device, dtype: torch.dtype) ->
     where = weights.folder(source, patterns=PATTERNS, ignore=IGNORED)
     weights.check(where, model=name)
     safely = {"local_files_only": True, "trust_remote_code": False}
-    with quiet_loading():
+    with quiet_libraries():
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **safely)
         if not tokenizer.chat_template:
             raise ModelFailed(f"{name} has no chat template.", "Choose a chat (instruct) model.")

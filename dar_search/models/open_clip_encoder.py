@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
 from dar_search.models import weights
-from dar_search.models.quiet import quiet_loading
+from dar_search.models.quiet import quiet_libraries
 from dar_search.models.spelling import nearest
 from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder, cut
 from dar_search.preparation import Fit, Preparation
@@ -88,7 +88,7 @@ def _card_of_hub(repository: str, name: str) -> Card:
 
 def _card_of_tag(architecture: str, tag: str, name: str) -> Card:
     weights.require("torch", "open_clip")
-    with quiet_loading():
+    with quiet_libraries():
         import open_clip
 
         model = open_clip.get_model_config(architecture)
@@ -165,7 +165,7 @@ def _load(model_name: str, file: Path | None, quick_gelu: bool, device: torch.de
     weights.require("torch", "open_clip")
     import torch
 
-    with quiet_loading():
+    with quiet_libraries():
         import open_clip
 
         precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]

@@ -23,7 +23,8 @@ from dar_search.errors import DimensionMismatch, ModelFailed, RequestError, Sett
 from dar_search.models import weights
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.identity import imagination_id
-from dar_search.models.quiet import quiet_loading
+from dar_search.models.options import read_options
+from dar_search.models.quiet import quiet_libraries
 from dar_search.models.towers import unit_rows
 from dar_search.ports import Encoder
 
@@ -90,7 +91,9 @@ def prior_imaginer(
             f"the encoder {encoder.provenance.encoder} of {encoder.provenance.dimension}.",
             "A prior works only with the encoder that it was trained for: choose that encoder, or another imaginer.",
         )
-    chosen = _chosen(index.get(RECOMMENDED) or {}, options or {})
+    recommended = index.get(RECOMMENDED)
+    values = {**(recommended if isinstance(recommended, dict) else {}), **(options or {})}
+    chosen = read_options(PriorOptions, values, model=label)
     return PriorImaginer(path, label, index, chosen, device=device, dtype=dtype)
 
 
@@ -155,7 +158,7 @@ class PriorImaginer:
         scheduler = _scheduler_part(self._index)
         files = [weights.choose(self._path / part, _WEIGHTS, model=self._name) for part in ("prior", "text_encoder")]
         configs = ("prior/config.json", "text_encoder/config.json", f"{scheduler}/scheduler_config.json")
-        return weights.revision(files, [dict(weights.read_config(self._path / config)) for config in configs])
+        return weights.fingerprint(files, [dict(weights.read_config(self._path / config)) for config in configs])
 
     @cached_property
     def _prior(self) -> _Prior:
@@ -286,7 +289,7 @@ def _loaded(path: Path, name: str, index: Mapping[str, Any], device: torch.devic
     scheduler = _class_of(index, scheduler_part, diffusers, diffusers.SchedulerMixin)
     tokenizer = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
     safely = {"use_safetensors": True, "local_files_only": True}
-    with quiet_loading():
+    with quiet_libraries():
         transformer = diffusers.PriorTransformer.from_pretrained(path / "prior", torch_dtype=dtype, **safely)
         text_encoder = transformers.CLIPTextModelWithProjection.from_pretrained(
             path / "text_encoder", dtype=dtype, **safely
@@ -321,11 +324,3 @@ def _scheduler_part(index: Mapping[str, Any]) -> str:
 def _accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     return {name: value for name, value in arguments.items() if name in parameters}
-
-
-def _chosen(recommended: Mapping[str, Any], given: Mapping[str, Any]) -> PriorOptions:
-    known = {field.name for field in fields(PriorOptions)}
-    unknown = [name for name in (*recommended, *given) if name not in known]
-    if unknown:
-        raise SettingsError(f"A prior has no option {unknown[0]!r}.", f"Its options: {', '.join(sorted(known))}.")
-    return PriorOptions(**{**recommended, **given})

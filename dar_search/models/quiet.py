@@ -1,4 +1,4 @@
-"""Keeps what the model libraries print while loading (progress bars, notes) off the user's terminal."""
+"""Keeps what the model libraries print (progress bars, notes) off the user's terminal."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from typing import Any
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Inside, no library draws a progress bar or configures the root logger. Not for fetching, which shows them."""
+def quiet_libraries() -> Iterator[None]:
+    """Inside, no library draws a progress bar, notes what is no error, or configures the root logger.
+
+    Not for fetching, which shows its progress.
+    """
     with ExitStack() as stack:
         stack.enter_context(_root_logger_untouched())
         for library in ("transformers", "diffusers"):
             # Only where it is loaded already: importing one for the other's sake would cost seconds.
             if library in sys.modules:
-                stack.enter_context(_no_bars(library))
+                stack.enter_context(_silent(library))
         yield
 
 
 @contextmanager
-def _no_bars(library: str) -> Iterator[None]:
+def _silent(library: str) -> Iterator[None]:
     logs: Any = __import__(f"{library}.utils.logging", fromlist=["logging"])
-    if not logs.is_progress_bar_enabled():
-        yield
-        return
+    level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
     logs.disable_progress_bar()
     try:
         yield
     finally:
-        logs.enable_progress_bar()
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
 from dar_search.models import weights
-from dar_search.models.quiet import quiet_loading
+from dar_search.models.quiet import quiet_libraries
 from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder, cut
 from dar_search.preparation import Preparation, Resample
 
@@ -114,7 +114,7 @@ def _load(where: Path, kind: str, device: torch.device, dtype: torch.dtype) -> T
     weights.require("torch", "transformers")
     import transformers
 
-    with quiet_loading():
+    with quiet_libraries():
         model = getattr(transformers, _CLASSES[kind][0]).from_pretrained(
             where, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
         )

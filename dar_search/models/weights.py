@@ -15,7 +15,6 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ SAFE = ".safetensors"
 # Each of these can run code when it is loaded, or is loaded by code that also accepts such files.
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5", ".npz", ".npy", ".joblib"})
 _CONNECT_SECONDS = 10
-INSTALL_HINT = 'Install them with: pip install "dar-search[models]"'
+_SAMPLES, _SAMPLE_BYTES = 256, 65536
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,11 +32,14 @@ _digests: dict[tuple[str, int, int], str] = {}
 _digests_lock = threading.Lock()
 
 
-def require(*packages: str) -> None:
+def require(*packages: str, extra: str = "models") -> None:
     """Raises ModelFailed, with the command that installs them, where one of the packages is not installed."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ModelFailed(f"This model needs {' and '.join(missing)}, which are not installed.", INSTALL_HINT)
+        raise ModelFailed(
+            f"This needs {' and '.join(missing)}, not installed here.",
+            f'Install what is missing with: pip install "dar-search[{extra}]"',
+        )
 
 
 def looks_local(source: str) -> bool:
@@ -45,11 +47,12 @@ def looks_local(source: str) -> bool:
     return Path(source).expanduser().exists() or _REPOSITORY.fullmatch(source) is None
 
 
-def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = ()) -> Path:
+def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = (), fetch: bool = False) -> Path:
     """The folder of a model that is given by path or by hub name (ORG/NAME or ORG/NAME@REVISION).
 
     What is already fetched is used without asking the hub, so a model changes only by `dar models fetch`.
     patterns, ignore: which of a hub repository's files the model needs, as glob patterns.
+    fetch: ask the hub for what is new even so.
     Raises WeightsMissing.
     """
     if looks_local(source):
@@ -60,7 +63,45 @@ def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = ()) 
                 "Give the path of an existing folder, or a hub name such as ORG/NAME.",
             )
         return path
-    return _from_hub(source, patterns, ignore)
+    if not fetch:
+        try:
+            return cached_folder(source, patterns=patterns, ignore=ignore)
+        except WeightsMissing:
+            pass
+    return _fetched(source, patterns, ignore)
+
+
+def cached_folder(source: str, *, patterns: Sequence[str] = (), ignore: Sequence[str] = ()) -> Path:
+    """A hub model's folder in the local cache, without asking the hub. Raises WeightsMissing."""
+    require("huggingface_hub")
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    name, revision_name = _split_revision(source)
+    try:
+        found = huggingface_hub.snapshot_download(
+            name,
+            revision=revision_name,
+            local_files_only=True,
+            allow_patterns=list(patterns) or None,
+            ignore_patterns=list(ignore) or None,
+        )
+    except EntryNotFoundError as error:
+        raise _not_fetched(source, error) from error
+    return Path(found)
+
+
+def hub_files(source: str) -> list[str]:
+    """The names of all files of a hub repository. Raises WeightsMissing."""
+    require("huggingface_hub")
+    import huggingface_hub
+
+    _require_hub(source)
+    name, revision_name = _split_revision(source)
+    try:
+        return list(huggingface_hub.HfApi().list_repo_files(name, revision=revision_name))
+    except Exception as error:  # the hub client's errors share no base class
+        raise _not_fetched(source, error) from error
 
 
 def hub_file(repository: str, filename: str) -> Path:
@@ -116,6 +157,34 @@ def revision(files: Iterable[Path], config: object = None) -> str:
     return f"sha256:{total.hexdigest()[:16]}"
 
 
+def fingerprint(files: Iterable[Path], config: object = None) -> str:
+    """As `revision`, but of a large file only its size and samples from all over it: a key for caches.
+
+    Hashing a text-to-image model would delay each start by half a minute, and a cache needs no proof.
+    """
+    total = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    for path in files:
+        total.update(f"{path.name}\0{_sampled(path)}\0".encode())
+    return f"sampled:{total.hexdigest()[:16]}"
+
+
+def _sampled(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            return digest(path)
+        sample = hashlib.sha256(str(size).encode())
+        with path.open("rb") as file:
+            for number in range(_SAMPLES):
+                file.seek((size - _SAMPLE_BYTES) * number // (_SAMPLES - 1))
+                sample.update(file.read(_SAMPLE_BYTES))
+    except OSError as error:
+        raise WeightsMissing(
+            f"{path} cannot be read: {error.strerror or error}.", "Check the file's rights."
+        ) from error
+    return sample.hexdigest()
+
+
 def digest(path: Path) -> str:
     """A file's SHA-256, in hex; remembered until its size or time of change differs. Raises WeightsMissing."""
     # The hub's cache names a large file by its SHA-256 already; hashing gigabytes again would delay each start.
@@ -154,28 +223,19 @@ def read_config(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _from_hub(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Path:
+def _fetched(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Path:
     require("huggingface_hub")
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
 
-    name, revision_name = _split_revision(source)
-    download = partial(
-        huggingface_hub.snapshot_download,
-        name,
-        revision=revision_name,
-        allow_patterns=list(patterns),
-        ignore_patterns=list(ignore),
-    )
-    try:
-        return Path(download(local_files_only=True))
-    except EntryNotFoundError:
-        pass
     _require_hub(source)
+    name, revision_name = _split_revision(source)
     try:
-        return Path(download())
+        found = huggingface_hub.snapshot_download(
+            name, revision=revision_name, allow_patterns=list(patterns), ignore_patterns=list(ignore) or None
+        )
     except Exception as error:  # the hub client's errors share no base class
         raise _not_fetched(source, error) from error
+    return Path(found)
 
 
 def _split_revision(source: str) -> tuple[str, str | None]:

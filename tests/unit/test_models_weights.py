@@ -90,7 +90,7 @@ def test_a_configuration_that_is_no_json_object_is_named(tmp_path: Path, content
 def test_a_missing_package_names_the_extra_that_brings_it() -> None:
     with pytest.raises(ModelFailed) as caught:
         weights.require("numpy", "a_package_that_is_not_there")
-    assert caught.value.hint == 'Install them with: pip install "dar-search[models]"'
+    assert caught.value.hint == 'Install what is missing with: pip install "dar-search[models]"'
     assert "numpy" not in caught.value.message
 
 

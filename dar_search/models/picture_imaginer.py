@@ -1,0 +1,240 @@
+"""An Imaginer that draws pictures with any text-to-image model of diffusers, and encodes them.
+
+A folder in diffusers' layout (model_index.json) that `AutoPipelineForText2Image` knows: SD, SD-Turbo, SDXL,
+SDXL-Turbo, SD 3, LCM, PixArt, Sana, Flux and others. Each picture has a noise generator of its own, so that the
+first of sixteen is the first of one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from dar_search.data import Imagination
+from dar_search.errors import ModelFailed, RequestError, SettingsError
+from dar_search.models import diffusers_folder, weights
+from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
+from dar_search.models.identity import imagination_id
+from dar_search.models.options import read_options
+from dar_search.models.quiet import quiet_libraries
+from dar_search.ports import Encoder
+
+if TYPE_CHECKING:
+    import torch
+
+_CHECKER = "safety_checker"
+_LONGEST_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """How to draw. None: the model's own default.
+
+    Attributes:
+        steps: where a request names none. Distilled models (Turbo, LCM) need 1 to 8, others 20 to 50.
+        guidance: classifier-free guidance scale; 0 for Turbo models, which were distilled with theirs.
+        width, height: pixels.
+        safety_checker: use the checker that comes with a model, where one does. A picture that it stops is left out.
+        keep_picture: return the pictures (WebP, longest side at most 512 pixels), or their embeddings alone.
+        batch: pictures drawn at once.
+        offload: keep only the part that works on the GPU (needs accelerate): slower, for a GPU with little memory.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    negative_prompt: str = ""
+    width: int | None = None
+    height: int | None = None
+    safety_checker: bool = True
+    keep_picture: bool = True
+    batch: int = 4
+    offload: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = [size for size in (self.width, self.height) if size is not None]
+        if any(size < 8 or size > 4096 or size % 8 for size in sizes):
+            raise SettingsError("A picture's sides are multiples of 8 from 8 to 4096.", "Such as 512.")
+        if (self.steps is not None and self.steps < 1) or (self.guidance or 0) < 0 or self.batch < 1:
+            raise SettingsError(f"Pictures cannot be drawn so: {self}.", "steps and batch >= 1, guidance >= 0.")
+
+
+def picture_imaginer(
+    source: str,
+    encoder: Encoder,
+    *,
+    name: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    options: Mapping[str, Any] | None = None,
+) -> PictureImaginer:
+    """An imaginer from a folder's path or a hub name; what is wrong with a path is raised at once.
+
+    options: values for some of PictureOptions' fields.
+    Raises WeightsMissing, UnsafeWeights, SettingsError.
+    """
+    local = weights.looks_local(source)
+    label = name or f"diffusers:{Path(source).expanduser().resolve().name if local else source}"
+    chosen = read_options(PictureOptions, options, model=label)
+    imaginer = PictureImaginer(source, label, encoder, chosen, device=device, dtype=dtype)
+    if local:
+        imaginer.check()
+    return imaginer
+
+
+class PictureImaginer:
+    """See the module. Its weights load at the first imagination; safe to call from several threads."""
+
+    def __init__(
+        self, source: str, name: str, encoder: Encoder, options: PictureOptions, *, device: str, dtype: str
+    ) -> None:
+        self._source = source
+        self._name = name
+        self._encoder = encoder
+        self.options = options
+        self._device_name = device
+        self._dtype_name = dtype
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def check(self) -> None:
+        """Raises WeightsMissing or UnsafeWeights where the folder cannot be loaded. Loads nothing."""
+        diffusers_folder.check(self._folder, model=self._name, without=self._left_out)
+
+    def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
+        """The id of the imagination that `imagine` would give: what a cache looks up."""
+        shaping = {
+            name: value
+            for name, value in asdict(self._for(steps)).items()
+            # None of these changes an embedding. A kept picture does not either, but one without must not stand in.
+            if name not in ("batch", "offload")
+        }
+        provenance = self._encoder.provenance
+        space = (provenance.encoder, provenance.revision, provenance.preparation)
+        return imagination_id(self._revision, space, prompt, seed, shaping)
+
+    def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
+        """As the port says, but for pictures that the safety checker stops: they are left out.
+
+        Raises ModelFailed where it stops all.
+        """
+        options = self._for(steps)
+        if count < 1:
+            raise RequestError(f"{count} imaginations were asked for.", "Ask for at least one.")
+        seeds = range(seed, seed + count)
+        with self._lock, failures_named(f"Imagining with {self._name}"), quiet_libraries():
+            drawn = [
+                picture
+                for at in range(0, count, options.batch)
+                for picture in self._drawn(prompt, seeds[at : at + options.batch], options)
+            ]
+        kept = [(one, picture) for one, picture in zip(seeds, drawn, strict=True) if picture is not None]
+        if not kept:
+            raise ModelFailed(
+                f"{self._name}'s safety checker stopped every picture.", "Search by text, or say it in other words."
+            )
+        embeddings = self._encoder.encode_images([picture for _, picture in kept])
+        return tuple(
+            Imagination(
+                self.key(prompt, one, steps),
+                embedding,
+                prompt,
+                one,
+                _encoded(picture) if options.keep_picture else None,
+            )
+            for (one, picture), embedding in zip(kept, embeddings, strict=True)
+        )
+
+    def warm_up(self) -> None:
+        """Load now what would otherwise be loaded at the first imagination."""
+        with self._lock:
+            _ = self._pipeline
+
+    def _drawn(self, prompt: str, seeds: Sequence[int], options: PictureOptions) -> list[Image.Image | None]:
+        """A picture for each seed, None where the safety checker stopped it."""
+        import torch
+
+        wanted: dict[str, Any] = {
+            "prompt": prompt,
+            "num_images_per_prompt": len(seeds),
+            # On the CPU, so that a seed means the same on every device.
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "num_inference_steps": options.steps,
+            "guidance_scale": options.guidance,
+            "negative_prompt": options.negative_prompt or None,
+            "width": options.width,
+            "height": options.height,
+            "output_type": "pil",
+        }
+        accepted = inspect.signature(type(self._pipeline).__call__).parameters
+        if options.negative_prompt and "negative_prompt" not in accepted:
+            raise SettingsError(f"{self._name} takes no negative prompt.", "Leave it empty for this model.")
+        result = self._pipeline(
+            **{name: value for name, value in wanted.items() if value is not None and name in accepted}
+        )
+        stopped = getattr(result, "nsfw_content_detected", None) or [False] * len(seeds)
+        return [None if bad else picture for picture, bad in zip(result.images, stopped, strict=True)]
+
+    def _for(self, steps: int | None) -> PictureOptions:
+        return self.options if steps is None else replace(self.options, steps=steps)
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        return () if self.options.safety_checker else (_CHECKER,)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return diffusers_folder.resolve(self._source, model=self._name, without=self._left_out)
+
+    @cached_property
+    def _revision(self) -> str:
+        return diffusers_folder.revision(self._folder, model=self._name)
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        weights.require("torch", "diffusers", "transformers")
+        self.check()
+        device = resolve_device(self._device_name)
+        with failures_named(f"Loading {self._name}"):
+            return self._loaded(device, resolve_dtype(self._dtype_name, device))
+
+    def _loaded(self, device: torch.device, dtype: torch.dtype) -> Any:
+        import diffusers
+
+        left_out = {
+            part: None for part in self._left_out if part in weights.read_config(self._folder / "model_index.json")
+        }
+        if left_out:
+            left_out["requires_safety_checker"] = False  # type: ignore[assignment]
+        with quiet_libraries():
+            pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
+                self._folder,
+                torch_dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                variant=diffusers_folder.variant(self._folder, half=dtype.itemsize == 2),
+                **left_out,
+            )
+        pipeline.set_progress_bar_config(disable=True)
+        if self.options.offload and device.type == "cuda":
+            pipeline.enable_model_cpu_offload(device=device)
+            return pipeline
+        return pipeline.to(device)
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    shown = picture.convert("RGB")
+    shown.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    file = io.BytesIO()
+    shown.save(file, "WEBP", quality=85)
+    return file.getvalue()
