@@ -24,6 +24,8 @@ MAX_METADATA_BYTES = 1 << 20
 UNIT_TOLERANCE = 1e-3
 """How far from 1 an embedding's length may be: half precision's rounding stays well within it."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -154,7 +156,7 @@ def _check_metadata(metadata: Mapping[str, Any], known: dict[str, FieldType]) ->
             )
     if len(known) + len(new) > MAX_FIELDS:
         raise _Refused("metadata_fields", f"The index would have more than {MAX_FIELDS} metadata fields.")
-    text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _JSON.encode(dict(metadata))
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise _Refused("metadata_size", f"The metadata is larger than {MAX_METADATA_BYTES >> 20} MiB.")
     known.update(new)

@@ -11,10 +11,11 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dar_search.data import Provenance
-from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.errors import IndexExists, IndexNotFound, StoreUnavailable
 from dar_search.stores import sqlite_schema, sqlite_writing
 from dar_search.stores.names import check_name
 from dar_search.stores.provenance import check_dimension, check_provenance
@@ -71,8 +72,10 @@ class SQLiteStore:
             sqlite_writing.drop(connection, row.id)
         with self._lock:
             self._vectors.pop(row.token, None)
-        with self._connections.plain() as connection:  # give the room back to the disk
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+        # Give the room back to the disk. Where another is writing all the time, the next drop does it.
+        with suppress(StoreUnavailable), self._connections.plain() as connection:
+            connection.executescript("PRAGMA incremental_vacuum")  # execute() would free one page: it makes one step
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def check(self) -> Mapping[str, str]:
         """Reads the whole file: its time grows with the file's size."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dar_search.data import ImageRecord
+from dar_search.data import FloatArray, ImageRecord
 from dar_search.stores.records import load_metadata
 
 T = TypeVar("T")
@@ -42,23 +42,33 @@ def records(connection: sqlite3.Connection, index_id: int, ids: Iterable[str]) -
     """id -> whole record of those that are there."""
     found = by_id(connection, index_id, _COLUMNS, ids)
     keys = [row[0] for row in found]
-    embeddings = dict(rows(connection, "vectors", "key, embedding", keys))
+    embeddings = {key: _vector(blob) for key, blob in rows(connection, "vectors", "key, embedding", keys)}
+    if len(embeddings) != len(keys):
+        raise sqlite3.DatabaseError("malformed vectors")
     pictures = thumbnails(connection, keys)
     return {
         id: ImageRecord(
             id=id,
-            embedding=np.frombuffer(embeddings[key], "<f4").astype(np.float32),
+            embedding=embeddings[key],
             source=source,
             origin=origin,
             digest=digest,
             caption=caption,
-            metadata=load_metadata(metadata),
+            metadata=metadata_of(metadata),
             width=width,
             height=height,
             thumbnail=pictures.get(key),
         )
         for key, id, source, origin, digest, width, height, caption, metadata in found
     }
+
+
+def metadata_of(text: str) -> dict[str, Any]:
+    """A record's metadata. Raises sqlite3.DatabaseError where the file is damaged."""
+    try:
+        return load_metadata(text)
+    except ValueError:
+        raise sqlite3.DatabaseError("malformed metadata") from None
 
 
 def ids_after(
@@ -72,6 +82,12 @@ def ids_after(
             sql += clause
             parameters.append(value)
     return [id for (id,) in connection.execute(f"{sql} ORDER BY id LIMIT ?", (*parameters, count))]
+
+
+def _vector(blob: bytes) -> FloatArray:
+    if len(blob) % 4:
+        raise sqlite3.DatabaseError("malformed vectors")
+    return np.frombuffer(blob, "<f4").astype(np.float32)
 
 
 def _chunks(values: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:

@@ -12,7 +12,6 @@ from dar_search.data import Hit, Leg, SearchResult
 from dar_search.fusion import Fused, fuse_scores, ranked, score_range
 from dar_search.ports import SearchRequest
 from dar_search.stores import sqlite_filters, sqlite_reading
-from dar_search.stores.records import load_metadata
 from dar_search.stores.sqlite_schema import words_table
 from dar_search.stores.sqlite_vectors import Keys, Scores, Snapshot
 from dar_search.stores.words import words
@@ -128,7 +127,7 @@ def _hits(
                 score=candidate.score,
                 source=source,
                 caption=caption,
-                metadata=load_metadata(metadata),
+                metadata=sqlite_reading.metadata_of(metadata),
                 legs=candidate.legs,
                 thumbnail=pictures.get(key),
             )

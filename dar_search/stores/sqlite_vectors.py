@@ -190,7 +190,7 @@ def _batches(rows: sqlite3.Cursor, dimension: int) -> Iterator[tuple[Keys, Float
 
 
 def _decoded(batch: Sequence[tuple[int, bytes]], dimension: int) -> tuple[Keys, FloatArray]:
-    values = np.frombuffer(b"".join(embedding for _, embedding in batch), "<f4")
-    if len(values) != len(batch) * dimension:
+    if any(len(embedding) != 4 * dimension for _, embedding in batch):
         raise sqlite3.DatabaseError("malformed vectors")
+    values = np.frombuffer(b"".join(embedding for _, embedding in batch), "<f4")
     return np.fromiter((key for key, _ in batch), np.int64, len(batch)), values.reshape(-1, dimension)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dar_search.stores import sqlite_reading
-from dar_search.stores.records import Checked, load_metadata
+from dar_search.stores.records import Checked
 from dar_search.stores.sqlite_filters import Field, facet, load_fields
 from dar_search.stores.sqlite_schema import key_range, words_table
 from dar_search.stores.sqlite_vectors import KEPT_CHANGES
@@ -84,7 +84,7 @@ def _remove(
         return 0
     connection.executemany(
         "DELETE FROM facets WHERE field = ? AND value = ? AND key = ?",
-        [facet for key, metadata in old for facet in _facets(key, load_metadata(metadata), fields)],
+        [facet for key, metadata in old for facet in _facets(key, sqlite_reading.metadata_of(metadata), fields)],
     )
     keys = [(key,) for key, _ in old]
     connection.executemany(f"DELETE FROM {words_table(index_id)} WHERE rowid = ?", keys)  # noqa: S608
