@@ -154,6 +154,25 @@ def store(subject: Subject) -> Iterator[Finding]:
         yield Finding("  indices", "note", "none yet", "Make one: dar ingest FOLDER --index NAME")
 
 
+def cluster(subject: Subject) -> Iterator[Finding]:
+    address = subject.settings.store
+    if address.startswith("sqlite:"):
+        return
+    from dar_search.stores.opensearch_connection import connect
+    from dar_search.stores.opensearch_doctor import examine
+
+    client = connect(address, subject.settings)
+    try:
+        report = examine(client)
+    finally:
+        client.close()
+    for line in report.observations:
+        yield Finding(f"  {line.subject}", line.status, line.detail, line.fix)
+    if any(permission.granted is False for permission in report.permissions):
+        for name, role in (("to search", report.search_role), ("to write too", report.write_role)):
+            yield Finding(f"  role {name}", "note", role, "PUT it to _plugins/_security/api/roles/NAME.")
+
+
 def commands(subject: Subject) -> Iterator[Finding]:
     problems = plugin_problems()
     for name, problem in problems.items():
@@ -171,5 +190,6 @@ CHECKS: Mapping[str, Callable[[Subject], Iterator[Finding]]] = {
     "the device": device,
     "the models": models,
     "the store": store,
+    "the cluster": cluster,
     "commands of other packages": commands,
 }
