@@ -13,7 +13,7 @@ import stamina
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
-from dar_search.errors import DarError, StoreUnavailable
+from dar_search.errors import DarError, IndexNotFound, StoreForbidden, StoreUnavailable
 from dar_search.stores.opensearch_errors import mapped
 
 _LOG = logging.getLogger(__name__)
@@ -38,9 +38,26 @@ class Cluster:
     ) -> Any:
         """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work."""
         try:
-            return self._client.transport.perform_request(method, path, params=params, body=body, timeout=seconds)
+            return self._send(method, path, body, seconds, params)
+        except IndexNotFound:
+            # A node that has just started says so of every index, until it has read what there is from its disk.
+            if self._is_starting():
+                raise StoreUnavailable("The cluster is starting.", "Try again in a few seconds.") from None
+            return self._send(method, path, body, seconds, params)
+
+    def _send(self, method: str, path: str, body: bytes | None, seconds: float, params: dict[str, Any]) -> Any:
+        try:
+            return self._client.transport.perform_request(method, path, params=dict(params), body=body, timeout=seconds)
         except OpenSearchException as error:
             raise mapped(error) from error
+
+    def _is_starting(self) -> bool:
+        """Where the caller may not ask this, the cluster's first answer stands."""
+        try:
+            answer = self._send("GET", "/_cluster/state/blocks", None, READ_TIMEOUT, {"filter_path": "blocks.global"})
+        except StoreForbidden:
+            return False
+        return any(block.get("retryable") for block in answer.get("blocks", {}).get("global", {}).values())
 
     def read(self, method: str, path: str, body: bytes | None = None, **params: Any) -> Any:
         """`send`, again and again for a short while where the cluster is away or busy: for what changes nothing."""
