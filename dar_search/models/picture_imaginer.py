@@ -209,7 +209,8 @@ class PictureImaginer:
             return self._loaded(device, resolve_dtype(self._dtype_name, device))
 
     def _loaded(self, device: torch.device, dtype: torch.dtype) -> Any:
-        import diffusers
+        with quiet_libraries():
+            from diffusers import AutoPipelineForText2Image
 
         left_out = {
             part: None for part in self._left_out if part in weights.read_config(self._folder / "model_index.json")
@@ -217,7 +218,7 @@ class PictureImaginer:
         if left_out:
             left_out["requires_safety_checker"] = False  # type: ignore[assignment]
         with quiet_libraries():
-            pipeline = diffusers.AutoPipelineForText2Image.from_pretrained(
+            pipeline = AutoPipelineForText2Image.from_pretrained(
                 self._folder,
                 torch_dtype=dtype,
                 use_safetensors=True,

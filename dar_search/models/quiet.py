@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+# (message, category, module): what a library warns itself of, and a user can do nothing about.
+_EXCUSED = (
+    # diffusers 0.42 compiles a piece of one of its pipelines at import, in a way that torch 2.15 calls deprecated.
+    (r"`torch\.jit\.script` is deprecated", FutureWarning, r"torch\.jit\._script"),
+)
 
 
 @contextmanager
@@ -15,6 +22,9 @@ def quiet_libraries() -> Iterator[None]:
 
     Not for fetching, which shows its progress.
     """
+    for message, category, module in _EXCUSED:
+        # Not `catch_warnings`, which is the whole process's and would undo what another thread sets.
+        warnings.filterwarnings("ignore", message, category, module)
     with ExitStack() as stack:
         stack.enter_context(_root_logger_untouched())
         for library in ("transformers", "diffusers"):
