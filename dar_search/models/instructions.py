@@ -52,13 +52,21 @@ class _Answer(BaseModel):
 def messages(dialogue: Dialogue, prompts: int = 1) -> list[dict[str, str]]:
     """The chat to send: what is wanted, then the dialogue as JSON. Long dialogues keep their last turns."""
     wanted = "one prompt" if prompts == 1 else f"{prompts} prompts that differ in what was left open,"
-    turns = [
-        {"question": turn.question[:_LONGEST_SAID], "answer": turn.answer[:_LONGEST_SAID]}
+    turns = ", ".join(
+        f'{{"question": {_string(turn.question)}, "answer": {_string(turn.answer)}}}'
         for turn in dialogue.turns[-MOST_TURNS:]
-    ]
-    said = json.dumps({"caption": dialogue.caption[:LONGEST_TEXT], "turns": turns}, ensure_ascii=False)
+    )
+    said = f'{{"caption": {_string(dialogue.caption, LONGEST_TEXT)}, "turns": [{turns}]}}'
     # Not str.format: the instruction holds braces.
     return [{"role": "system", "content": SYSTEM.replace("PROMPTS", wanted)}, {"role": "user", "content": said}]
+
+
+def _string(text: str, longest: int = _LONGEST_SAID) -> str:
+    """A JSON string in which no chat template's marker survives, such as <|im_start|>, </s> or [INST].
+
+    A tokenizer reads those as its own wherever they stand, and the dialogue could speak as the system.
+    """
+    return json.dumps(text[:longest], ensure_ascii=False).replace("<", "\\u003c").replace("[", "\\u005b")
 
 
 def read(answer: str, *, reformulator: str, prompts: int = 1) -> Reformulation:
