@@ -30,6 +30,9 @@ from dar_search.preparation import Preparation
 Decode = Callable[[bytes, Preparation, DecodeLimits], DecodedPicture]
 _PR_SET_PDEATHSIG = 1
 _MAX_STDERR_BYTES = 1 << 20
+# The encoder comes first where both want a core: its threads wait for each other, and one that has lost its core to a
+# decoder holds up all of them. Decoders use what it leaves, and lose nothing where it waits for them.
+_NICENESS = 10
 
 
 def main(decode_picture: Decode = decode) -> None:
@@ -104,6 +107,7 @@ def _confine(limits: DecodeLimits) -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_STDERR_BYTES, _MAX_STDERR_BYTES))
+    os.nice(_NICENESS)
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         _lower(resource.RLIMIT_AS, used + limits.memory_bytes)
