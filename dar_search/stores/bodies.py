@@ -33,6 +33,7 @@ EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
 NOTHING: Body = {"match_none": {}}
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
+_MAX_WINDOW = 10_000  # hits that a server returns at once (index.max_result_window); no page lies beyond it
 _WORD = re.compile(r"[A-Za-z0-9_]{1,255}|\w")  # at least what a tokenizer makes of it: ideographs are words
 
 
@@ -68,7 +69,8 @@ def exact_leg(request: SearchRequest, types: FieldTypes) -> Body:
 
 def keyword_leg(request: SearchRequest, types: FieldTypes) -> Body:
     """The keyword leg: captions that have any of the words, by BM25. Words only: there is no query syntax in it."""
-    text = request.text or ""
+    # A lone surrogate is no text that JSON can carry: it parts words, as in the embedded store.
+    text = (request.text or "").encode("utf-8", "replace").decode()
     words = list(itertools.islice(_WORD.finditer(text), _MAX_WORDS + 1))
     match: Body = {"match": {"caption": {"query": text if len(words) <= _MAX_WORDS else text[: words[-2].end()]}}}
     if not request.filter:
@@ -109,7 +111,7 @@ def hybrid_search(legs: Sequence[Body], depth: int, pipeline: Body) -> Body:
     """
     return {
         "query": {"hybrid": {"queries": list(legs), "pagination_depth": depth}},
-        "size": len(legs) * depth,
+        "size": min(len(legs) * depth, _MAX_WINDOW),
         "track_total_hits": False,
         "stored_fields": "_none_",
         "docvalue_fields": ["id"],

@@ -177,6 +177,11 @@ def test_a_record_comes_back_as_it_was() -> None:
         assert getattr(read, name) == getattr(written, name)
 
 
+def test_a_fused_search_of_the_greatest_depth_stays_within_what_a_server_returns() -> None:
+    assert bodies.hybrid_search(_legs(PLAIN), 10_000, {})["size"] == 10_000
+    assert bodies.hybrid_search(_legs(PLAIN), 4_000, {})["size"] == 8_000
+
+
 def test_scores_of_the_server_become_inner_products() -> None:
     vector = np.array([0.3, 0.4], np.float32)
     assert bodies.raw_knn_scores([1.0, 0.5, 0.0], vector) == pytest.approx([0.5, 0.0, -0.5], abs=1e-7)
