@@ -225,7 +225,7 @@ def _whole(url: str, query: str) -> bool:
 def _ended_badly(node: Node, what: str) -> StoreUnavailable:
     """With the log's telling line in the message, and its tail as a note: the log itself may be removed."""
     tail = node.tail()
-    telling = [line for line in tail.splitlines() if re.search(r"(Exception|Error)\b", line) and "\tat " not in line]
+    telling = [line for line in tail.splitlines() if re.search(r"(Exception|Error)\b", line)]
     error = StoreUnavailable(
         f"OpenSearch's {node.name} {what}: {telling[-1] if telling else 'its log does not say why'}",
         "More memory or time may help (heap, seconds); `dar dev opensearch --data FOLDER` keeps the log.",

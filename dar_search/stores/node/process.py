@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -133,10 +134,11 @@ class Node:
             self._warden.wait()
 
     def tail(self) -> str:
-        """The log's last lines."""
+        """The log's last lines, without the frames of stack traces, which would fill them all."""
         if not self.log.exists():
             return ""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-_TAIL_LINES:])
+        lines = self.log.read_text("utf-8", "replace").splitlines()
+        return "\n".join([line for line in lines if not re.match(r"\s+(at |\.\.\. \d+ more)", line)][-_TAIL_LINES:])
 
     def _tell(self, word: bytes) -> None:
         warden, self._warden = self._warden, None
