@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dar_search.errors import StoreError, StoreUnavailable
+from dar_search.errors import StoreError, StoreForbidden, StoreUnavailable
 from dar_search.stores import sqlite_schema
 from dar_search.stores.sqlite_errors import store_errors
 
@@ -150,7 +150,8 @@ class Connections:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(
+                kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
+                raise kind(
                     f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
                 ) from error
         connection = sqlite3.connect(
