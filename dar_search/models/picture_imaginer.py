@@ -220,7 +220,7 @@ class PictureImaginer:
         with quiet_libraries():
             pipeline = AutoPipelineForText2Image.from_pretrained(
                 self._folder,
-                torch_dtype=dtype,
+                dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,
                 variant=diffusers_folder.variant(self._folder, half=dtype.itemsize == 2),

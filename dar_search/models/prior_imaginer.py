@@ -290,7 +290,7 @@ def _loaded(path: Path, name: str, index: Mapping[str, Any], device: torch.devic
     tokenizer = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
     safely = {"use_safetensors": True, "local_files_only": True}
     with quiet_libraries():
-        transformer = diffusers.PriorTransformer.from_pretrained(path / "prior", torch_dtype=dtype, **safely)
+        transformer = diffusers.PriorTransformer.from_pretrained(path / "prior", dtype=dtype, **safely)
         text_encoder = transformers.CLIPTextModelWithProjection.from_pretrained(
             path / "text_encoder", dtype=dtype, **safely
         )

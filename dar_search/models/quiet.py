@@ -13,6 +13,8 @@ from typing import Any
 _EXCUSED = (
     # diffusers 0.42 compiles a piece of one of its pipelines at import, in a way that torch 2.15 calls deprecated.
     (r"`torch\.jit\.script` is deprecated", FutureWarning, r"torch\.jit\._script"),
+    # Its schedulers hand tensors to NumPy 2, which torch 2.15 still supports in NumPy 1's way.
+    (r"__array__ implementation doesn't accept a copy keyword", DeprecationWarning, r"diffusers\.schedulers\..*"),
 )
 
 
