@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -98,8 +98,8 @@ def demo(
         print_json(run_as_json(run))
     else:
         print_run(run)
-    wanted = serve if serve is not None else _a_person_looks_on() and not common.json
-    if wanted:
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not common.json
+    if serve if serve is not None else a_person_looks_on(terminal, os.environ):
         _serve(folder, port)
 
 
@@ -162,9 +162,9 @@ def _step(what: str, total: int, common: CommonOptions) -> Iterator[Callable[[in
         yield lambda done: bar.update(task, completed=done)
 
 
-def _a_person_looks_on() -> bool:
+def a_person_looks_on(terminal: bool, environment: Mapping[str, str]) -> bool:
     """CI=true: a build server, which may have a terminal but nobody at it."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("true", "1")
+    return terminal and environment.get("CI", "").lower() not in ("true", "1")
 
 
 def _serve(folder: Path, port: int) -> None:

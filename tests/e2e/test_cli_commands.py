@@ -1,0 +1,371 @@
+"""What each command answers, in its exit status, on standard output and on standard error."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import Dar
+from tests.fakes import FakeEncoder
+
+pytestmark = pytest.mark.usefixtures("light_models")
+INGEST_KEYS = ["indexed", "unchanged", "failed", "removed", "failures"]
+
+
+@pytest.fixture
+def indexed(dar: Dar, photos: Path) -> Path:
+    assert dar("ingest", "photos.jsonl", "--index", "photos").status == 0
+    return photos
+
+
+def test_ingest_makes_the_index_says_so_and_counts(dar: Dar, photos: Path) -> None:
+    first = dar("ingest", "photos", "--index", "photos")
+    assert first.status == 0
+    assert "6 indexed. The index photos holds 6 pictures." in first.out
+    assert 'Made the index "photos"' in first.err
+    assert "fake, 24 dimensions" in first.err
+    again = dar("ingest", "photos", "--index", "photos", "--json")
+    assert again.json == dict.fromkeys(INGEST_KEYS, 0) | {"unchanged": 6, "failures": []}
+    assert "Made the index" not in again.err
+
+
+def test_ingest_lists_failures_and_exits_3(dar: Dar, photos: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    outcome = dar("ingest", "photos", "--index", "photos", "--json")
+    assert outcome.status == 3
+    assert list(outcome.json) == INGEST_KEYS
+    assert (outcome.json["indexed"], outcome.json["failed"]) == (6, 1)
+    (failure,) = outcome.json["failures"]
+    assert set(failure) == {"source", "code", "message"}
+    assert failure["source"].endswith("broken.jpg")
+    for_people = dar("ingest", "photos", "--index", "photos")
+    assert for_people.status == 3
+    assert f"failed: photos/broken.jpg: {failure['message']} ({failure['code']})" in for_people.err
+
+
+def test_prune_removes_what_is_gone(dar: Dar, photos: Path) -> None:
+    dar("ingest", "photos", "--index", "photos")
+    (photos / "0.png").unlink()
+    assert dar("ingest", "photos", "--index", "photos", "--prune", "--json").json["removed"] == 1
+
+
+def test_a_bad_jsonl_line_is_a_failure_that_names_it(dar: Dar, photos: Path) -> None:
+    with Path("photos.jsonl").open("a") as file:
+        file.write("\n{this is no JSON}\n")
+    outcome = dar("ingest", "photos.jsonl", "--index", "photos", "--json")
+    assert outcome.status == 3
+    (failure,) = outcome.json["failures"]
+    assert failure["code"] == "bad_line"
+    assert "Line 7" in failure["message"]
+
+
+def test_search_answers_one_object(dar: Dar, indexed: Path) -> None:
+    outcome = dar("search", "--index", "photos", "--caption", "number 3", "--json")
+    assert outcome.status == 0
+    assert list(outcome.json) == ["hits", "legs"]
+    assert set(outcome.json["legs"]) == {"reformulation", "imagination", "knn", "keyword"}
+    assert {leg["status"] for leg in outcome.json["legs"].values()} == {"ok"}
+    hits = outcome.json["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5, 6]
+    assert all({"id", "rank", "score", "source", "caption", "metadata"} <= set(hit) for hit in hits)
+
+
+def test_search_for_people_is_a_table_with_the_text_that_was_searched(dar: Dar, indexed: Path) -> None:
+    outcome = dar("search", "--index", "photos", "--caption", "number 3", "--explain")
+    assert "photos/3.png" in outcome.out
+    assert "picture number 3" in outcome.out
+    assert "where the scores come from" in outcome.out
+    assert "searched for: number 3" in outcome.err
+
+
+def test_pages_follow_each_other(dar: Dar, indexed: Path) -> None:
+    ask = ("search", "--index", "photos", "--caption", "picture", "--json", "--size", "2")
+    pages = [dar(*ask, "--offset", str(offset)).json["hits"] for offset in (0, 2, 4)]
+    assert [hit["rank"] for page in pages for hit in page] == [1, 2, 3, 4, 5, 6]
+    assert len({hit["id"] for page in pages for hit in page}) == 6
+
+
+def test_filters_hold(dar: Dar, indexed: Path) -> None:
+    ask = ("search", "--index", "photos", "--caption", "picture", "--json")
+    cities = dar(*ask, "--filter", "city=Paris").json["hits"]
+    assert {hit["metadata"]["city"] for hit in cities} == {"Paris"}
+    both = dar(*ask, "--filter", "city=Paris", "--filter", "year>=2003").json["hits"]
+    assert sorted(hit["metadata"]["year"] for hit in both) == [2003, 2005]
+
+
+@pytest.mark.parametrize(
+    ("content", "from_file"),
+    [
+        ("picture\nwhich number? three\n", False),
+        ('["picture", "which number? three"]', True),
+        ('{"caption": "picture", "turns": [{"question": "which number?", "answer": "three"}]}', False),
+    ],
+)
+def test_a_dialogue_comes_from_options_a_file_or_standard_input(
+    dar: Dar, indexed: Path, content: str, from_file: bool
+) -> None:
+    base = ("search", "--index", "photos", "--json")
+    expected = dar(*base, "--caption", "picture", "--turn", "which number? three").json["hits"]
+    Path("talk.txt").write_text(content)
+    given = dar(*base, "--dialogue", "talk.txt" if from_file else "-", typed="" if from_file else content)
+    assert [hit["id"] for hit in given.json["hits"]] == [hit["id"] for hit in expected]
+
+
+def test_text_only_and_imagine_zero_imagine_nothing(dar: Dar, indexed: Path) -> None:
+    for option in (("--text-only",), ("--imagine", "0")):
+        legs = dar("search", "--index", "photos", "--caption", "a", "--json", *option).json["legs"]
+        assert legs["imagination"]["status"] == "off"
+
+
+def test_an_explanation_adds_up_to_the_score(dar: Dar, indexed: Path) -> None:
+    ask = ("search", "--index", "photos", "--caption", "number 3", "--json", "--explain", "--imagine", "3")
+    for hit in dar(*ask).json["hits"]:
+        parts = hit["explanation"]
+        total = parts["text"] + sum(parts["images"].values()) + parts["keyword"] + parts["offset"]
+        assert len(parts["images"]) == 3
+        assert total == pytest.approx(hit["score"], abs=1e-6)
+
+
+def test_rewrite_shows_all_and_searches_nothing(dar: Dar) -> None:
+    arguments = ("rewrite", "--caption", "a dog", "--turn", "what colour is it? brown", "--imagine", "2")
+    shown = dar(*arguments, "--json").json
+    assert shown["round"] == 1
+    assert "brown" in shown["reformulation"]["text"]
+    assert len(shown["imaginations"]) == 2
+    assert shown["weights"] == {"text": 0.8, "image": 0.2}
+    assert len(shown["request"]["vector"]) == 24
+    assert shown["request"]["text"] == shown["reformulation"]["text"]
+    for_people = dar(*arguments)
+    assert "24 numbers" in for_people.out
+    assert "brown" in for_people.out
+
+
+def test_rewrite_for_opensearch_shows_the_body_it_would_send(dar: Dar) -> None:
+    shown = dar(
+        *("rewrite", "--caption", "a dog", "--store", "http://127.0.0.1:1", "--index", "photos", "--json"),
+        *("--filter", "city=Paris", "--keyword-weight", "0.25"),
+    ).json["request"]
+    assert (shown["method"], shown["path"]) == ("POST", "/photos/_search")
+    knn, keyword = shown["body"]["query"]["hybrid"]["queries"]
+    assert len(knn["knn"]["vector"]["vector"]) == 24
+    assert "metadata.city" in json.dumps(knn)
+    assert "metadata.city" in json.dumps(keyword)
+    assert "0.75, 0.25" in json.dumps(shown["body"]["search_pipeline"])
+
+
+def test_index_lists_shows_and_drops(dar: Dar, indexed: Path) -> None:
+    (listed,) = dar("index", "list", "--json").json["indices"]
+    assert (listed["name"], listed["pictures"], listed["encoder"], listed["dimension"]) == ("photos", 6, "fake", 24)
+    assert "photos" in dar("index", "list").out
+    assert "preparation" in dar("index", "show", "photos").out
+    refused = dar("index", "drop", "photos")
+    assert refused.status == 2
+    assert "--yes" in refused.err
+    assert dar("index", "drop", "photos", "--yes", "--json").json == {"dropped": "photos", "pictures": 6}
+    assert dar("index", "list", "--json").json["indices"] == []
+
+
+def test_chat_refines_goes_back_and_explains(dar: Dar, indexed: Path) -> None:
+    lines = [
+        "number 3",
+        "what else? 5",
+        "/said",
+        "/undo",
+        "/explain 1",
+        "/explain 99",
+        "/nonsense",
+        "/help",
+        "/quit",
+        "x",
+    ]
+    outcome = dar("chat", "--index", "photos", "--size", "3", typed="\n".join(lines))
+    assert outcome.status == 0
+    assert outcome.out.count("searched for:") == 4
+    assert "1: what else? 5" in outcome.out
+    assert "where the scores come from" in outcome.out
+    assert "Give the rank of a picture that is shown: 1 to 3." in outcome.out
+    assert "There is no command /nonsense" in outcome.out
+    assert "/undo" in outcome.out
+    assert "searched for: x" not in outcome.out
+
+
+def test_chat_survives_a_line_that_is_no_turn(dar: Dar, indexed: Path) -> None:
+    outcome = dar("chat", "--index", "photos", typed="number 3\n" + "a" * 9000 + "\nnumber 4\n")
+    assert outcome.status == 0
+    assert "characters; at most" in outcome.out
+    assert "searched for: number 3, number 4" in outcome.out
+
+
+def test_chat_opens_no_address_of_an_unknown_kind(dar: Dar, indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("typer.launch", lambda target: opened.append(target))
+    with sqlite3.connect(Path("data/images.sqlite")) as connection:
+        changed = connection.execute("UPDATE records SET source = 'smb://evil/share' WHERE caption LIKE '%number 3'")
+        assert changed.rowcount == 1
+    dar("chat", "--index", "photos", "--size", "6", typed="number 3\n" + "".join(f"/open {n}\n" for n in range(1, 7)))
+    assert len(opened) == 5
+    assert all(Path(target).exists() for target in opened)
+
+
+@pytest.mark.parametrize("line", ["/more", "/undo", "/explain 1", "/open 1", "/said"])
+def test_chat_commands_before_anything_was_said_are_answered(dar: Dar, indexed: Path, line: str) -> None:
+    assert dar("chat", "--index", "photos", typed=f"{line}\n").status == 0
+
+
+def errors_in(dar: Dar, *arguments: str | Path) -> dict[str, str]:
+    """The error of a command that must fail with 1 or 2, the same on both streams, one line, no traceback."""
+    outcome = dar(*arguments, "--json")
+    error = outcome.json["error"]
+    assert set(error) == {"code", "message", "hint"}
+    assert outcome.status in (1, 2)
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert error["message"] in line
+    assert error["hint"] in line
+    assert "Traceback" not in outcome.err
+    return error | {"status": str(outcome.status)}
+
+
+def test_a_wrong_index_name_suggests_near_ones(dar: Dar, indexed: Path) -> None:
+    error = errors_in(dar, "search", "--index", "photo", "--caption", "a")
+    assert (error["code"], error["status"]) == ("index_not_found", "2")
+    assert "Did you mean photos?" in error["hint"]
+
+
+def test_without_any_index_the_hint_says_how_to_make_one(dar: Dar) -> None:
+    assert "dar ingest FOLDER --index photos" in errors_in(dar, "search", "--index", "photos", "--caption", "a")["hint"]
+
+
+def test_an_index_of_another_encoder_is_refused(dar: Dar, indexed: Path, light_models: FakeEncoder) -> None:
+    light_models.provenance = FakeEncoder(dimension=32, revision="2").provenance
+    error = errors_in(dar, "search", "--index", "photos", "--caption", "a")
+    assert error["code"] == "encoder_mismatch"
+    assert errors_in(dar, "ingest", "photos", "--index", "photos")["code"] == "encoder_mismatch"
+
+
+def test_a_wrong_dimension_is_refused(dar: Dar, indexed: Path, light_models: FakeEncoder) -> None:
+    # The same name and weights, but vectors of another length: only a broken model does that.
+    shorter = FakeEncoder(dimension=8)
+    light_models.encode_texts = shorter.encode_texts  # type: ignore[method-assign]
+    error = errors_in(dar, "search", "--index", "photos", "--caption", "a", "--text-only")
+    assert (error["code"], error["status"]) == ("dimension_mismatch", "2")
+    assert "8 dimensions" in error["message"]
+
+
+@pytest.mark.parametrize("option", ["--encoder", "--imaginer", "--reformulator"])
+def test_an_unknown_model_is_named_with_those_that_there_are(dar: Dar, indexed: Path, option: str) -> None:
+    error = errors_in(dar, "search", "--index", "photos", "--caption", "a", option, "dmo")
+    assert (error["code"], error["status"]) == ("unknown_model", "2")
+    assert "demo" in error["hint"] or "rules" in error["hint"]
+
+
+def test_weights_that_are_not_there_are_said_at_once(dar: Dar, photos: Path) -> None:
+    error = errors_in(dar, "ingest", "photos", "--index", "photos", "--encoder", "transformers:./no-such-folder")
+    assert (error["code"], error["status"]) == ("weights_missing", "1")
+
+
+def test_a_store_from_a_newer_version_is_refused(dar: Dar, indexed: Path) -> None:
+    with sqlite3.connect(Path("data/images.sqlite")) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+    error = errors_in(dar, "search", "--index", "photos", "--caption", "a")
+    assert (error["code"], error["status"]) == ("store_too_new", "1")
+    assert error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("search", "--index", "photos"), "bad_dialogue"),
+        (("search", "--index", "photos", "--caption", " "), "bad_dialogue"),
+        (("search", "--index", "photos", "--dialogue", "nowhere.json"), "bad_dialogue"),
+        (("search", "--index", "photos", "--caption", "a", "--dialogue", "x"), "bad_dialogue"),
+        (("search", "--index", "photos", "--caption", "a", "--filter", "="), "bad_filter"),
+        (("search", "--index", "photos", "--caption", "a", "--schedule", "x"), "bad_settings"),
+        (("search", "--index", "photos", "--caption", "a", "--fusion", "x"), "bad_settings"),
+        (("search", "--index", "photos", "--caption", "a", "--offset", "500"), "bad_request"),
+        (("search", "--index", "photos", "--caption", "a", "--store", "ftp://x"), "bad_settings"),
+        (("search", "--caption", "a"), "bad_usage"),
+        (("search", "--index", "photos", "--captoin", "a"), "bad_usage"),
+        (("search", "--index", "photos", "--size", "none"), "bad_usage"),
+        (("ingest", "nowhere", "--index", "photos"), "bad_source"),
+        (("ingest", "photos", "--index", "Photos!"), "bad_request"),
+    ],
+)
+def test_wrong_input_is_one_line_that_says_what_to_do(
+    dar: Dar, indexed: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    error = errors_in(dar, *arguments)
+    assert (error["code"], error["status"]) == (code, "2")
+    assert error["hint"]
+
+
+def test_a_typo_in_an_option_is_answered_with_the_right_one(dar: Dar) -> None:
+    assert "--caption" in errors_in(dar, "search", "--captoin", "a")["message"]
+
+
+def test_a_cluster_that_is_not_there_is_said(dar: Dar) -> None:
+    error = errors_in(dar, "search", "--index", "photos", "--caption", "a", "--store", "http://127.0.0.1:9")
+    assert (error["code"], error["status"]) == ("store_unavailable", "1")
+
+
+def test_a_password_in_an_address_is_never_printed(dar: Dar) -> None:
+    outcome = dar(
+        "search", "--index", "p", "--caption", "a", "--store", "http://me:hunter2@127.0.0.1:9", "-v", "--debug"
+    )
+    assert outcome.status == 1
+    assert "hunter2" not in outcome.out + outcome.err
+
+
+def test_captions_cannot_steer_the_terminal(dar: Dar, photos: Path) -> None:
+    Path("evil.jsonl").write_text(
+        json.dumps({"path": "photos/1.png", "caption": "a \u009b31m [bold]cat[/bold] \u202e"})
+    )
+    assert dar("ingest", "evil.jsonl", "--index", "evil").status == 0
+    outcome = dar("search", "--index", "evil", "--caption", "cat")
+    assert "[bold]cat[/bold]" in outcome.out
+    assert "\u009b" not in outcome.out
+    assert "\u202e" not in outcome.out
+
+
+def test_a_broken_thumbnail_or_picture_does_not_break_show(dar: Dar, indexed: Path) -> None:
+    assert dar("search", "--index", "photos", "--caption", "a", "--show").status == 0
+
+
+def test_the_keyword_leg_can_be_left_out(dar: Dar, indexed: Path) -> None:
+    legs = dar("search", "--index", "photos", "--caption", "a", "--keyword-weight", "0", "--json").json["legs"]
+    assert legs["keyword"]["status"] == "off"
+
+
+def test_doctor_says_what_works_and_exits_by_it(dar: Dar, indexed: Path) -> None:
+    outcome = dar("doctor", "--quick", "--json")
+    report = outcome.json
+    assert outcome.status == (0 if report["ok"] else 3)
+    checks = {check["check"]: check for check in report["checks"]}
+    assert checks["store"]["status"] == "ok"
+    assert "photos" in checks["  indices"]["detail"]
+    assert report["ok"] == all(check["status"] != "fail" for check in report["checks"])
+
+
+def test_doctor_names_what_is_broken_and_the_fix(dar: Dar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAR_ENCODR", "demo")
+    outcome = dar("doctor", "--quick", "--json", "--store", "http://127.0.0.1:9")
+    assert outcome.status == 3
+    checks = {check["check"]: check for check in outcome.json["checks"]}
+    assert checks["store"]["status"] == "fail"
+    assert checks["store"]["fix"]
+    misspelt = [check for check in outcome.json["checks"] if "DAR_ENCODR" in check["detail"]]
+    assert "DAR_ENCODER" in misspelt[0]["fix"]
+    for_people = dar("doctor", "--quick", "--store", "http://127.0.0.1:9")
+    assert "FAIL" in for_people.out
+
+
+def test_a_new_picture_is_found_by_what_it_shows(dar: Dar, home: Path) -> None:
+    folder = home / "two"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), (8, 8, 8)).save(folder / "dark.png")
+    Image.new("RGB", (8, 8), (200, 200, 200)).save(folder / "light.png")
+    dar("ingest", "two", "--index", "two")
+    hits = dar("search", "--index", "two", "--caption", "grey25", "--json", "--text-only").json["hits"]
+    assert hits[0]["source"].endswith("light.png")
