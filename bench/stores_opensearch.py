@@ -78,7 +78,7 @@ def new_index(store: OpenSearchStore, dimension: int) -> Iterator[ImageIndex]:
 
 
 def straight(url: str) -> urllib3.HTTPConnectionPool:
-    return urllib3.connectionpool.connection_from_url(url, maxsize=16)
+    return urllib3.connectionpool.connection_from_url(url, maxsize=16, timeout=600)
 
 
 def post(pool: urllib3.HTTPConnectionPool, path: str, body: bytes) -> Any:
@@ -246,9 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--encoder", default="demo")
     parser.add_argument("--url", help="a node; default: a local one is started")
     options = parser.parse_args(arguments)
-    with nullcontext() if options.url else LocalCluster(heap="2g") as cluster:
+    with nullcontext() if options.url else LocalCluster(heap="2g", seconds=600) as cluster:
         url = options.url or cluster.url
-        store = OpenSearchStore(url, load_settings())
+        store = OpenSearchStore(url, load_settings(opensearch={"timeout": 300}))
         if "write" in options.parts:
             bench_write(store, url, options.write_pictures, options.repeat)
         if "search" in options.parts:

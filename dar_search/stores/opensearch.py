@@ -18,7 +18,7 @@ from dar_search.settings import Settings, mask
 from dar_search.stores import bodies
 from dar_search.stores.names import check_name
 from dar_search.stores.opensearch_bulk import BulkWriter
-from dar_search.stores.opensearch_calls import Cluster, quoted
+from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, quoted
 from dar_search.stores.opensearch_connection import connect
 from dar_search.stores.opensearch_features import Features, detect
 from dar_search.stores.opensearch_index import Access, OpenSearchIndex, write_alias
@@ -77,7 +77,7 @@ class OpenSearchStore:
         aliases: Mapping[str, bodies.Body] = {name: {}, write_alias(name): {"is_write_index": True}}
         body = bodies.index_body(name, provenance, self._options, aliases)
         try:
-            self._cluster.send("PUT", f"/{quoted(index)}", bodies.encode(body))
+            self._cluster.send("PUT", f"/{quoted(index)}", bodies.encode(body), seconds=WRITE_TIMEOUT)
         except IndexExists:
             raise self._exists(name) from None
         except StoreError as error:
@@ -103,7 +103,7 @@ class OpenSearchStore:
         indices = sorted(index for index, about in self._numbered(name).items() if _named(about) == name)
         if not indices:
             raise self._not_found(name)
-        self._cluster.send("DELETE", f"/{','.join(quoted(index) for index in indices)}")
+        self._cluster.send("DELETE", f"/{','.join(map(quoted, indices))}", seconds=WRITE_TIMEOUT)
 
     def check(self) -> Mapping[str, str]:
         health = self._cluster.read("GET", "/_cluster/health", filter_path="status,number_of_nodes,active_shards")

@@ -17,8 +17,9 @@ from dar_search.errors import DarError, IndexNotFound, StoreForbidden, StoreUnav
 from dar_search.stores.opensearch_errors import mapped
 
 _LOG = logging.getLogger(__name__)
-READ_TIMEOUT = 30.0  # seconds, of one request
+# Seconds of one request; all others have the client's own limit (opensearch.timeout).
 WRITE_TIMEOUT = 120.0
+REFRESH_TIMEOUT = 600.0  # builds the graph of all that was written since the last one
 READ_PATIENCE = 5.0  # seconds that a read outlasts a cluster that is not there
 
 
@@ -34,7 +35,7 @@ class Cluster:
         self.retry_seconds = retry_seconds
 
     def send(
-        self, method: str, path: str, body: bytes | None = None, *, seconds: float = READ_TIMEOUT, **params: Any
+        self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None, **params: Any
     ) -> Any:
         """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work."""
         try:
@@ -45,7 +46,7 @@ class Cluster:
                 raise StoreUnavailable("The cluster is starting.", "Try again in a few seconds.") from None
             return self._send(method, path, body, seconds, params)
 
-    def _send(self, method: str, path: str, body: bytes | None, seconds: float, params: dict[str, Any]) -> Any:
+    def _send(self, method: str, path: str, body: bytes | None, seconds: float | None, params: dict[str, Any]) -> Any:
         try:
             return self._client.transport.perform_request(method, path, params=dict(params), body=body, timeout=seconds)
         except OpenSearchException as error:
@@ -54,7 +55,7 @@ class Cluster:
     def _is_starting(self) -> bool:
         """Where the caller may not ask this, the cluster's first answer stands."""
         try:
-            answer = self._send("GET", "/_cluster/state/blocks", None, READ_TIMEOUT, {"filter_path": "blocks.global"})
+            answer = self._send("GET", "/_cluster/state/blocks", None, None, {"filter_path": "blocks.global"})
         except StoreForbidden:
             return False
         return any(block.get("retryable") for block in answer.get("blocks", {}).get("global", {}).values())

@@ -13,7 +13,7 @@ from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.fields import check_filter
 from dar_search.stores.opensearch_bulk import STRICT, Action, BulkWriter, Refused
-from dar_search.stores.opensearch_calls import Cluster, mapped_part, quoted
+from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch_documents import delete_action, index_action, record
 from dar_search.stores.opensearch_features import Features
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
@@ -117,7 +117,7 @@ class OpenSearchIndex:
 
     def refresh(self) -> None:
         self._unseen = False
-        answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh")
+        answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh", seconds=REFRESH_TIMEOUT)
         if answer["_shards"]["failed"]:
             raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")
 
