@@ -24,7 +24,8 @@ from training.imaginer_text import LENGTH, WIDTH, by_length, captions, read, tra
 from training.pictures import training_scene
 
 BATCH, RATE, SEED = 128, 1.2e-3, 4
-RECOMMENDED = {"mode": "sample", "steps": 4, "guidance": 1.0, "eta": 1.0}
+# The one-step mean retrieves better than the mean of a few samples, at a quarter of the cost (training.validate).
+RECOMMENDED = {"mode": "mean", "steps": 4, "guidance": 1.0, "eta": 1.0}
 
 
 def transformer() -> diffusers.PriorTransformer:

@@ -1,0 +1,62 @@
+"""The bundled models load through the ordinary adapters, offline, and know the demo's world."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dar_search.demo.language import reference_reformulation
+from dar_search.demo.rendering import render
+from dar_search.demo.splits import gallery
+from dar_search.demo.world import truth
+from dar_search.models import catalogue
+
+PICTURES = 90
+LARGEST = 40_000_000  # bytes, all parts together
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return catalogue.encoder("demo", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def pictures(encoder):
+    """The embeddings of a gallery with near-duplicates (validation: the test split is for measuring)."""
+    shown = list(gallery(PICTURES, split="validation"))
+    return shown, encoder.encode_images([render(one.scene, one.render_seed) for one in shown])
+
+
+def found_first(queries, embeddings):
+    return float(np.mean((queries @ embeddings.T).argmax(1) == np.arange(len(queries))))
+
+
+def test_the_bundle_is_small_and_holds_safetensors_only():
+    files = [file for file in catalogue.BUNDLE.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= LARGEST
+    assert {file.suffix for file in files} == {".safetensors", ".json", ".md"}
+
+
+def test_a_full_description_finds_its_picture_among_near_duplicates(encoder, pictures):
+    shown, embeddings = pictures
+    queries = encoder.encode_texts([reference_reformulation(truth(one.scene)) for one in shown])
+    assert found_first(queries, embeddings) > 0.4
+
+
+def test_what_is_imagined_from_a_full_description_finds_its_picture(encoder, pictures):
+    shown, embeddings = pictures
+    imaginer = catalogue.imaginer("demo", encoder, device="cpu", dtype="float32")
+    prompts = [reference_reformulation(truth(one.scene)) for one in shown]
+    imagined = np.stack([imaginer.imagine(prompt, count=1, seed=1)[0].embedding for prompt in prompts])
+    assert found_first(imagined, embeddings) > 0.6
+
+
+def test_open_clip_itself_loads_the_encoder_as_a_local_folder(encoder):
+    import open_clip
+
+    name = f"local-dir:{catalogue.BUNDLE / 'encoder'}"
+    model, _, prepared = open_clip.create_model_and_transforms(name)
+    tokens = open_clip.get_tokenizer(name)(["a red kite at night"])
+    theirs = model.eval().encode_text(tokens, normalize=True).detach().numpy()
+    np.testing.assert_allclose(theirs, encoder.encode_texts(["a red kite at night"]), atol=1e-5)
+    assert prepared is not None

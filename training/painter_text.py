@@ -1,0 +1,155 @@
+"""The picture imaginer's text encoder: a plain CLIP text model whose last eight positions say what goes where.
+
+The tokenizer pads every caption to 64 tokens, and the model reads from left to right: so the last positions, which
+are padding, know the whole caption, and their position tells which place of the grid they stand for. Six are the
+places, one the setting, one the sky. `python -m training.painter_text --work DIR` teaches them that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from dar_search.demo.language import dense_facts, described, reference_reformulation
+from dar_search.demo.splits import scene
+from dar_search.demo.world import PLACES, SETTINGS, SKIES, TYPES, VALUES, Fact, Knowledge, Scene, truth
+from training import checkpoints, tokenizer
+
+WIDTH, LENGTH, LAYERS, SLOTS = 128, 64, 2, 8
+BATCH, RATE, SEED = 96, 1.5e-3, 5
+_THING_PARTS = ("type", "colour", "size", "texture")
+_CLASSES = (len(TYPES) + 1, *(len(VALUES[part]) + 1 for part in _THING_PARTS[1:]))
+_WEIGHTS = (3.0, 1.5, 1.0, 1.0)
+
+
+def text_encoder(reader: Any) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(reader),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            max_position_embeddings=LENGTH,
+            pad_token_id=reader.pad_token_id,
+            bos_token_id=reader.bos_token_id,
+            eos_token_id=reader.eos_token_id,
+        )
+    )
+
+
+def tokens_of(reader: Any, texts: list[str]) -> torch.Tensor:
+    """(n, 64) token numbers, as StableDiffusionPipeline makes them."""
+    read = reader(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+    return read.input_ids  # type: ignore[no-any-return]
+
+
+def painted_caption(shown: Scene, rng: random.Random) -> tuple[str, Knowledge]:
+    """A caption to paint from, with what it tells: mostly dense, a third of them complete."""
+    known = truth(shown) if rng.random() < 0.35 else dense_facts(shown, rng)
+    return (reference_reformulation(known) if rng.random() < 0.4 else described(known, rng)), known
+
+
+def slot_labels(known: Knowledge) -> np.ndarray:
+    """(6 * 4 + 2,): type (last: none told to be here), colour, size, texture (last: untold) by place; setting, sky."""
+    rows = np.full((len(PLACES), len(_THING_PARTS)), -1, np.int64)
+    rows[:, 0] = len(TYPES)
+    for fact, place in known.items():
+        if fact.attribute == "place":
+            told = [known.get(Fact(part, fact.thing)) for part in _THING_PARTS[1:]]
+            rows[PLACES.index(place)] = [
+                TYPES.index(fact.thing),
+                *(
+                    len(VALUES[part]) if value is None else VALUES[part].index(value)
+                    for part, value in zip(_THING_PARTS[1:], told, strict=True)
+                ),
+            ]
+    setting, sky = known.get(Fact("setting")), known.get(Fact("sky"))
+    ends = [
+        len(SETTINGS) if setting is None else SETTINGS.index(setting),
+        len(SKIES) if sky is None else SKIES.index(sky),
+    ]
+    return np.concatenate([rows.ravel(), ends])
+
+
+class SlotHeads(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = torch.nn.Linear(WIDTH, sum(_CLASSES))
+        self.setting = torch.nn.Linear(WIDTH, len(SETTINGS) + 1)
+        self.sky = torch.nn.Linear(WIDTH, len(SKIES) + 1)
+
+    def loss(self, slots: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+        """(n, 8, width), (n, 26) -> a scalar, and the shares that are right."""
+        shares: dict[str, float] = {}
+        total = torch.zeros(())
+        targets = rows[:, :-2].unflatten(1, (len(PLACES), len(_THING_PARTS)))
+        for at, logits in enumerate(self.places(slots[:, : len(PLACES)]).split(_CLASSES, -1)):
+            target = targets[:, :, at]
+            total = total + _WEIGHTS[at] * functional.cross_entropy(
+                logits.flatten(0, 1), target.flatten(), ignore_index=-1
+            )
+            counted = (target >= 0) & (targets[:, :, 0] < len(TYPES))
+            shares[_THING_PARTS[at]] = (logits.argmax(-1) == target)[counted].float().mean().item()
+        for name, head, slot, column in (("setting", self.setting, 6, -2), ("sky", self.sky, 7, -1)):
+            logits = head(slots[:, slot])
+            total = total + functional.cross_entropy(logits, rows[:, column])
+            shares[name] = (logits.argmax(-1) == rows[:, column]).float().mean().item()
+        return total, shares
+
+
+def train(work: Path, steps: int, report_every: int = 100) -> None:
+    torch.manual_seed(SEED)
+    reader = tokenizer.build(LENGTH)
+    modules: dict[str, Any] = {"encoder": text_encoder(reader), "heads": SlotHeads()}
+    parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+    optimizer = checkpoints.adamw(iter(parameters), RATE, 0.01, (0.9, 0.98))
+    path = work / "painter_text.safetensors"
+    first = checkpoints.load(path, modules, optimizer)
+    began, losses = time.perf_counter(), []
+    for step in range(first, steps):
+        checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 50))
+        rng = random.Random(f"painter text:{step}")
+        told = [painted_caption(scene(f"painter text:{step}:{n}", "train"), rng) for n in range(BATCH)]
+        rows = torch.from_numpy(np.stack([slot_labels(known) for _, known in told]))
+        hidden = modules["encoder"](input_ids=tokens_of(reader, [text for text, _ in told])).last_hidden_state
+        loss, shares = modules["heads"].loss(hidden[:, -SLOTS:], rows)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if (step + 1) % report_every == 0 or step + 1 == steps:
+            rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
+            rounded = {part: round(share, 3) for part, share in shares.items()}
+            print(
+                f"painter text {step + 1}/{steps} loss {np.mean(losses[-100:]):.3f} {rate:.0f}/s {rounded}", flush=True
+            )
+            checkpoints.save(path, modules, optimizer, step + 1)
+
+
+def trained(work: Path) -> tuple[Any, CLIPTextModel]:
+    """The tokenizer and the finished text encoder, frozen."""
+    reader = tokenizer.build(LENGTH)
+    encoder = text_encoder(reader)
+    if not checkpoints.load(work / "painter_text.safetensors", {"encoder": encoder}):
+        raise SystemExit("There is no trained text encoder: run training.painter_text first.")
+    return reader, encoder.eval().requires_grad_(False)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(arguments.work, arguments.steps)
