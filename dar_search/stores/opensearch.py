@@ -143,7 +143,8 @@ class OpenSearchStore:
         return max((int(index[-6:]) for index in self._numbered(name)), default=0)
 
     def _wait_for_primaries(self, index: str) -> None:
-        answer = self._cluster.read("GET", f"/_cluster/health/{quoted(index)}", wait_for_status="yellow", timeout="25s")
+        path = f"/_cluster/health/{quoted(index)}"  # answers after half a minute at the latest
+        answer = self._cluster.read("GET", path, seconds=WRITE_TIMEOUT, wait_for_status="yellow")
         if answer["timed_out"]:
             raise StoreUnavailable(
                 f'The cluster has made "{index}" but finds no node to keep it.',
