@@ -13,7 +13,7 @@ import pytest
 from dar_search.demo.picture_files import draw_gallery
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-SNIPPET = re.compile(r"^(<!-- not run: .+ -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r"^(<!-- not run: [^\n]+ -->\n)?```(sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
