@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dar_search.data import Dialogue, FloatArray, Hit, RewrittenQuery
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.picture_files import GalleryFiles, picture_name
+from dar_search.errors import ModelFailed
 from dar_search.evaluation.intervals import Interval, paired_bootstrap
 from dar_search.ingestion.locations import file_uri, record_id
 from dar_search.ports import ImageIndex, SearchRequest
@@ -97,7 +98,7 @@ def replay(subject: HeldOut, rewriter: Rewriter, index: ImageIndex, gallery: int
     dialogue = subject.dialogue
     for number in range(dialogue.round + 1):
         said = dialogue.caption if number == 0 else dialogue.turns[number - 1].text
-        query = rewriter.rewrite(dialogue.at_round(number))
+        query = _rewritten(rewriter, dialogue.at_round(number))
         text_rank, text_hits = _ranked(query.text_embedding, subject.target, index, gallery)
         dar_rank, dar_hits = _ranked(query.vector, subject.target, index, gallery)
         pictures = tuple(one.picture for one in query.imaginations if one.picture is not None)
@@ -115,7 +116,7 @@ def recall(
     found = np.zeros((2, len(subjects), len(rounds)))
     for row, subject in enumerate(subjects):
         for column, number in enumerate(rounds):
-            query = rewriter.rewrite(subject.dialogue.at_round(number))
+            query = _rewritten(rewriter, subject.dialogue.at_round(number))
             for which, vector in enumerate((query.text_embedding, query.vector)):
                 found[which, row, column] = subject.target in _best(vector, index)
         progress(row + 1)
@@ -142,3 +143,12 @@ def _ranked(vector: FloatArray, target: str, index: ImageIndex, gallery: int) ->
         everything = index.search(SearchRequest(vector=vector, size=depth, depth=depth, exact=True)).hits
         rank = next((hit.rank for hit in everything if hit.id == target), None)
     return rank, best[:_SHOWN]
+
+
+def _rewritten(rewriter: Rewriter, dialogue: Dialogue) -> RewrittenQuery:
+    """A search goes on without a failed imagination; a measurement of it must not: it would show the text twice."""
+    query = rewriter.rewrite(dialogue)
+    leg = query.legs["imagination"]
+    if leg.status in ("failed", "late"):
+        raise ModelFailed(f"The imagination failed, so there is nothing to compare: {leg.reason}", "See dar doctor.")
+    return query
