@@ -1,35 +1,30 @@
 """An Imaginer that samples image embeddings with a diffusion prior: no picture is drawn.
 
 A folder in diffusers' layout, as Kandinsky's and UnCLIP's priors have it: model_index.json, prior/ (PriorTransformer),
-scheduler/ or prior_scheduler/, text_encoder/ (CLIPTextModelWithProjection), tokenizer/. The denoising loop follows
-diffusers' KandinskyPriorPipeline, without its image encoder; each imagination has a noise generator of its own, so
-that the first of sixteen is the first of one.
+scheduler/ or prior_scheduler/, text_encoder/ (CLIPTextModelWithProjection), tokenizer/. Each imagination
+has a noise generator of its own, so that the first of sixteen is the first of one.
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 
-from dar_search.data import FloatArray, Imagination
-from dar_search.errors import DimensionMismatch, ModelFailed, RequestError, SettingsError
+from dar_search.data import Imagination
+from dar_search.errors import DimensionMismatch, RequestError
 from dar_search.models import weights
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.identity import imagination_id
 from dar_search.models.options import read_options
-from dar_search.models.quiet import quiet_libraries
+from dar_search.models.prior_model import WEIGHTS, Prior, PriorOptions, load_prior, scheduler_part
 from dar_search.models.towers import unit_rows
 from dar_search.ports import Encoder
-
-if TYPE_CHECKING:
-    import torch
 
 _PARTS = ("prior", "scheduler", "prior_scheduler", "text_encoder", "tokenizer")
 PATTERNS = (
@@ -38,32 +33,7 @@ PATTERNS = (
 )
 # What the model's maker recommends may stand in model_index.json under this key, which diffusers ignores.
 RECOMMENDED = "_dar_search"
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _ROWS = 64
-_MEAN_DRAWS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class PriorOptions:
-    """How to sample.
-
-    Attributes:
-        mode: "sample" runs the denoising loop; "mean" takes the one-step prediction from pure noise, which is near
-            the mean of all samples (averaged over a few draws of noise), and needs a prior that predicts the
-            embedding or the velocity.
-        steps: where a request names none; the "mean" has no steps.
-        guidance: classifier-free guidance scale (Ho and Salimans, 2022), 1: none.
-        eta: DDIM's stochasticity, 0: deterministic from the initial noise. Other schedulers ignore it.
-    """
-
-    mode: Literal["sample", "mean"] = "sample"
-    steps: int = 25
-    guidance: float = 4.0
-    eta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("sample", "mean") or self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
-            raise SettingsError(f"The prior cannot be sampled so: {self}.", "steps and guidance >= 1, eta from 0 to 1.")
 
 
 def prior_imaginer(
@@ -151,176 +121,17 @@ class PriorImaginer:
 
     @cached_property
     def _scheduler_class(self) -> str:
-        return str(self._index[_scheduler_part(self._index)][1])
+        return str(self._index[scheduler_part(self._index)][1])
 
     @cached_property
     def _revision(self) -> str:
-        scheduler = _scheduler_part(self._index)
-        files = [weights.choose(self._path / part, _WEIGHTS, model=self._name) for part in ("prior", "text_encoder")]
+        scheduler = scheduler_part(self._index)
+        files = [weights.choose(self._path / part, WEIGHTS, model=self._name) for part in ("prior", "text_encoder")]
         configs = ("prior/config.json", "text_encoder/config.json", f"{scheduler}/scheduler_config.json")
         return weights.fingerprint(files, [dict(weights.read_config(self._path / config)) for config in configs])
 
     @cached_property
-    def _prior(self) -> _Prior:
+    def _prior(self) -> Prior:
         device = resolve_device(self._device_name)
         with failures_named(f"Loading {self._name}"):
-            return _loaded(self._path, self._name, self._index, device, resolve_dtype(self._dtype_name, device))
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    """What the prior is told: rows of (unconditional, if guided; the prompt)."""
-
-    embeds: torch.Tensor
-    hidden: torch.Tensor
-    mask: torch.Tensor
-    guidance: float
-
-    @property
-    def guided(self) -> bool:
-        return len(self.embeds) == 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """The loaded parts."""
-
-    transformer: Any
-    scheduler: Any
-    text_encoder: Any
-    tokenizer: Any
-    device: torch.device
-    dtype: torch.dtype
-
-    def condition(self, prompt: str, guidance: float) -> _Condition:
-        import torch
-
-        prompts = ["", prompt] if guidance > 1 else [prompt]
-        tokens = self.tokenizer(
-            prompts,
-            padding="max_length",
-            max_length=self.transformer.config.num_embeddings,
-            truncation=True,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            encoded = self.text_encoder(tokens.input_ids.to(self.device))
-        mask = tokens.attention_mask.bool().to(self.device)
-        return _Condition(encoded.text_embeds, encoded.last_hidden_state, mask, guidance)
-
-    def sample(self, condition: _Condition, seeds: Sequence[int], options: PriorOptions) -> FloatArray:
-        """n seeds -> (n, d), before normalisation."""
-        import torch
-
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        extra = _accepted(self.scheduler.step, {"eta": options.eta, "generator": generators})
-        wants_previous = "prev_timestep" in inspect.signature(self.scheduler.step).parameters
-        with torch.inference_mode():
-            self.scheduler.set_timesteps(options.steps, device=self.device)
-            timesteps = list(self.scheduler.timesteps)
-            latents = self._noise(generators) * self.scheduler.init_noise_sigma
-            for step, timestep in enumerate(timesteps):
-                following = timesteps[step + 1] if step + 1 < len(timesteps) else None
-                previous = {"prev_timestep": following} if wants_previous else {}
-                scaled = self.scheduler.scale_model_input(latents, timestep)
-                predicted = self._predict(scaled, timestep, condition)
-                latents = self.scheduler.step(predicted, timestep, latents, **extra, **previous).prev_sample
-            return self._finished(latents)
-
-    def mean(self, condition: _Condition, seeds: Sequence[int], options: PriorOptions) -> FloatArray:
-        """n seeds -> (n, d), before normalisation."""
-        import torch
-
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        last = self.scheduler.config.num_train_timesteps - 1
-        kept = self.scheduler.alphas_cumprod[last].to(self.device)
-        with torch.inference_mode():
-            total: Any = 0
-            for _ in range(_MEAN_DRAWS):
-                noise = self._noise(generators)
-                predicted = self._predict(noise, torch.tensor(last, device=self.device), condition)
-                kind = self.scheduler.config.prediction_type
-                if kind == "v_prediction":
-                    predicted = kept.sqrt() * noise - (1 - kept).sqrt() * predicted
-                elif kind != "sample":
-                    raise ModelFailed(f"A prior that predicts {kind} has no one-step mean.", "Use the mode sample.")
-                if self.scheduler.config.get("clip_sample"):
-                    reach = self.scheduler.config.get("clip_sample_range", 1.0)
-                    predicted = predicted.clamp(-reach, reach)
-                total = total + predicted
-            return self._finished(total / _MEAN_DRAWS)
-
-    def _noise(self, generators: Sequence[torch.Generator]) -> torch.Tensor:
-        import torch
-
-        width = self.transformer.config.embedding_dim
-        # Drawn on the CPU, so that a seed means the same on every device.
-        return torch.stack([torch.randn(width, generator=one) for one in generators]).to(self.device)
-
-    def _predict(self, latents: torch.Tensor, timestep: torch.Tensor, condition: _Condition) -> torch.Tensor:
-        """(n, d) float32 -> (n, d) float32: what the transformer predicts, guided."""
-        import torch
-
-        rows = len(latents)
-        predicted = self.transformer(
-            torch.cat([latents] * len(condition.embeds)).to(self.dtype),
-            timestep=timestep,
-            proj_embedding=condition.embeds.repeat_interleave(rows, 0),
-            encoder_hidden_states=condition.hidden.repeat_interleave(rows, 0),
-            attention_mask=condition.mask.repeat_interleave(rows, 0),
-        ).predicted_image_embedding.float()
-        if not condition.guided:
-            return predicted  # type: ignore[no-any-return]
-        without, conditional = predicted.chunk(2)
-        return without + condition.guidance * (conditional - without)  # type: ignore[no-any-return]
-
-    def _finished(self, latents: torch.Tensor) -> FloatArray:
-        return self.transformer.post_process_latents(latents).float().cpu().numpy()  # type: ignore[no-any-return]
-
-
-def _loaded(path: Path, name: str, index: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> _Prior:
-    weights.require("torch", "diffusers", "transformers")
-    import diffusers
-    import transformers
-
-    for part in ("prior", "text_encoder"):
-        weights.choose(path / part, _WEIGHTS, model=name)
-    scheduler_part = _scheduler_part(index)
-    scheduler = _class_of(index, scheduler_part, diffusers, diffusers.SchedulerMixin)
-    tokenizer = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
-    safely = {"use_safetensors": True, "local_files_only": True}
-    with quiet_libraries():
-        transformer = diffusers.PriorTransformer.from_pretrained(path / "prior", dtype=dtype, **safely)
-        text_encoder = transformers.CLIPTextModelWithProjection.from_pretrained(
-            path / "text_encoder", dtype=dtype, **safely
-        )
-    return _Prior(
-        transformer.to(device).eval().requires_grad_(False),
-        scheduler.from_pretrained(path / scheduler_part),
-        text_encoder.to(device).eval().requires_grad_(False),
-        tokenizer.from_pretrained(path / "tokenizer", local_files_only=True),
-        device,
-        dtype,
-    )
-
-
-def _class_of(index: Mapping[str, Any], part: str, library: Any, base: type) -> Any:
-    """A class of the library itself: a model's folder may not name code of its own."""
-    named = index.get(part)
-    package, name = map(str, named) if isinstance(named, list) and len(named) == 2 else ("", str(named))
-    found = getattr(library, name, None) if package == library.__name__ else None
-    if not (inspect.isclass(found) and issubclass(found, base)):
-        raise ModelFailed(
-            f"model_index.json names {named} as {part}, which is no {base.__name__} of {library.__name__}.",
-            "Only folders whose parts are the library's own classes can be loaded.",
-        )
-    return found
-
-
-def _scheduler_part(index: Mapping[str, Any]) -> str:
-    return "prior_scheduler" if "prior_scheduler" in index else "scheduler"
-
-
-def _accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters
-    return {name: value for name, value in arguments.items() if name in parameters}
+            return load_prior(self._path, self._name, self._index, device, resolve_dtype(self._dtype_name, device))
