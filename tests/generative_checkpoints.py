@@ -80,7 +80,7 @@ def _vae(channels: int) -> Any:
     return diffusers.AutoencoderKL(
         block_out_channels=(16, 16), down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=channels, norm_num_groups=4, sample_size=32,
+        latent_channels=channels, norm_num_groups=4, sample_size=32, shift_factor=0.06 if channels == 16 else None,
         use_quant_conv=channels == 4, use_post_quant_conv=channels == 4,
     )  # fmt: skip
 

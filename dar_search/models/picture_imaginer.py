@@ -212,11 +212,13 @@ class PictureImaginer:
         with quiet_libraries():
             from diffusers import AutoPipelineForText2Image
 
-        left_out = {
-            part: None for part in self._left_out if part in weights.read_config(self._folder / "model_index.json")
+        index = weights.read_config(self._folder / diffusers_folder.INDEX)
+        # A part that a folder leaves empty (SD 3 without its third text encoder) must be given as None all the same.
+        absent: dict[str, Any] = {
+            part: None for part, value in index.items() if part in self._left_out or value == [None, None]
         }
-        if left_out:
-            left_out["requires_safety_checker"] = False  # type: ignore[assignment]
+        if "requires_safety_checker" in index and _CHECKER in absent:
+            absent["requires_safety_checker"] = False
         with quiet_libraries():
             pipeline = AutoPipelineForText2Image.from_pretrained(
                 self._folder,
@@ -224,7 +226,7 @@ class PictureImaginer:
                 use_safetensors=True,
                 local_files_only=True,
                 variant=diffusers_folder.variant(self._folder, half=dtype.itemsize == 2),
-                **left_out,
+                **absent,
             )
         pipeline.set_progress_bar_config(disable=True)
         if self.options.offload and device.type == "cuda":
