@@ -49,7 +49,7 @@ def explanation_table(hits: Sequence[Hit], query: RewrittenQuery) -> Table:
     )
     for heading in ("rank", "score", "= text", "+ imagined", "+ captions", "+ offset"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("ranks alone")
+    table.add_column("its rank")
     for hit in hits:
         parts = hit.explanation
         if parts is None:

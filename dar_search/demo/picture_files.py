@@ -60,8 +60,9 @@ def draw_gallery(
     """
     try:
         _prepare(folder)
-        drawn = _draw_all(folder, size, split, progress)
-        _replace(folder / MANIFEST, "".join(_rows(size, split)).encode())
+        pictures = list(gallery(size, split=split))
+        drawn = _draw_all(folder, pictures, progress)
+        _replace(folder / MANIFEST, "".join(_rows(pictures, split)).encode())
     except OSError as error:
         raise SourceError(
             f"The gallery cannot be drawn into {folder}: {error.strerror}.", "Name another folder with --data."
@@ -83,10 +84,10 @@ def _prepare(folder: Path) -> None:
     _replace(stamp, current.encode())
 
 
-def _draw_all(folder: Path, size: int, split: Split, progress: Callable[[int], None]) -> int:
+def _draw_all(folder: Path, pictures: list[GalleryPicture], progress: Callable[[int], None]) -> int:
     there = {entry.name for entry in os.scandir(folder / PICTURES)}
-    wanted = [p for p in gallery(size, split=split) if Path(picture_name(p.number)).name not in there]
-    done = size - len(wanted)
+    wanted = [picture for picture in pictures if Path(picture_name(picture.number)).name not in there]
+    done = len(pictures) - len(wanted)
     progress(done)
     with ExitStack() as stack:
         # Spawned, as everywhere in the project: a fork would copy whatever threads and libraries are loaded.
@@ -119,8 +120,8 @@ def _draw_some(folder: Path, pictures: list[GalleryPicture]) -> int:
     return len(pictures)
 
 
-def _rows(size: int, split: Split) -> Iterator[str]:
-    for picture in gallery(size, split=split):
+def _rows(pictures: list[GalleryPicture], split: Split) -> Iterator[str]:
+    for picture in pictures:
         scene = picture.scene
         row = {
             "path": picture_name(picture.number),
