@@ -1,1 +1,1 @@
-"""The stores: adapters of the port ImageIndex, and what they need around them."""
+"""Where indices of pictures are kept: `sqlite` is embedded, `opensearch` is a cluster. Both pass one contract."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Connections:
         self.path = path
         self._patience_s = patience_s
         self._closed = False
-        self._abandoned: list[_Open] = []
+        self._abandoned: list[list[_Open]] = []
         self._start()
 
     def _start(self) -> None:
@@ -47,6 +48,7 @@ class Connections:
         self._lock = threading.Lock()
         self._writer = threading.Lock()
         self._idle: list[_Open] = []
+        self._finalizer = weakref.finalize(self, _close_all, self._idle, self._process)
 
     def file(self) -> tuple[int, int] | None:
         """Tells the file from one that takes its place later; None where there is none."""
@@ -101,9 +103,7 @@ class Connections:
         self._notice_fork()
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
-        for opened in idle:
-            opened.connection.close()
+        self._finalizer()
 
     @contextmanager
     def _borrowed(self, *, create: bool) -> Iterator[sqlite3.Connection]:
@@ -127,7 +127,7 @@ class Connections:
             if self._closed:
                 raise StoreError(f'The store "{self.path}" was closed.', "Open it again.")
             stale = [opened for opened in self._idle if opened.file != file]
-            self._idle = [opened for opened in self._idle if opened.file == file]
+            self._idle[:] = [opened for opened in self._idle if opened.file == file]
             taken = self._idle.pop() if self._idle else None
         for opened in stale:
             opened.connection.close()
@@ -172,5 +172,11 @@ class Connections:
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.
         if self._process != os.getpid():
-            self._abandoned += self._idle
+            self._finalizer.detach()
+            self._abandoned.append(self._idle)
             self._start()
+
+
+def _close_all(idle: list[_Open], process: int) -> None:
+    while idle and process == os.getpid():
+        idle.pop().connection.close()

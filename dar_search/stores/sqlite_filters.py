@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dar_search.errors import FilterError
 from dar_search.filters import Condition, Filter
 from dar_search.stores.fields import FieldType, check_filter
 from dar_search.stores.sqlite_vectors import Keys
 
 _ORDER = {"any_of": 0, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "exists": 2}
+_KNOWN_KEYS = 4_000_000  # 32 MB
 _RANGES = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -26,11 +29,16 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """An SQL query for the keys of records, and its parameters."""
+class Part:
+    """One condition: an SQL query for the keys of records for which it holds, its negation aside."""
 
     sql: str
     parameters: tuple[Any, ...]
+    negated: bool
+
+
+Selection = tuple[Part, ...]
+"""A filter: the parts that ask for something first, the ones that leave fewest records at the front."""
 
 
 def load_fields(connection: sqlite3.Connection, index_id: int) -> dict[str, Field]:
@@ -47,40 +55,69 @@ def facet(value: str | float | bool) -> str | float | int:
 
 
 def select(connection: sqlite3.Connection, index_id: int, filter: Filter) -> Selection:
-    """The keys of the index's records that pass the filter. Raises FilterError."""
-    fields = load_fields(connection, index_id) if filter else {}
+    """The filter in SQL. Raises FilterError."""
+    if not filter:
+        return ()
+    fields = load_fields(connection, index_id)
     check_filter(filter, {name: field.type for name, field in fields.items()})
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 100
+    if sum(len(condition.values) for condition in filter) > most:
+        raise FilterError(f"The filter has more than {most:,} values in all.", "Ask for fewer alternatives at once.")
+    ordered = sorted(filter, key=lambda condition: (condition.negated, _ORDER[condition.operator]))
+    return tuple(_part(condition, fields.get(condition.field)) for condition in ordered)
+
+
+def clauses(selection: Selection, column: str) -> tuple[str, list[Any]]:
+    """The selection as conditions on a column of keys, each behind an AND, and their parameters."""
+    sql = "".join(f" AND {column} {'NOT IN' if part.negated else 'IN'} ({part.sql})" for part in selection)
+    return sql, [parameter for part in selection for parameter in part.parameters]
+
+
+def count(connection: sqlite3.Connection, index_id: int, selection: Selection) -> int:
+    """How many records of the index are selected."""
     # Start from the facets where some condition asks for one: that reads only the records that have it.
-    wanted = sorted((c for c in filter if not c.negated), key=lambda c: _ORDER[c.operator])
-    first, others = wanted[:1], [*wanted[1:], *(c for c in filter if c.negated)]
-    if first and first[0].field in fields:
-        sql, parameters = _facets_with(first[0], fields[first[0].field])
+    if selection and not selection[0].negated:
+        first, *others = selection
+        sql, parameters = f"SELECT count(*) FROM ({first.sql}) WHERE 1", list(first.parameters)  # noqa: S608
     else:
-        sql, parameters = "SELECT key FROM records WHERE index_id = ?", [index_id]
-        others += first
-    for condition in others:
-        isin = "NOT IN" if condition.negated else "IN"
-        if condition.field not in fields:  # no picture has it, so the condition holds for none
-            sql += f" AND key {isin} ()"
-            continue
-        inner, more = _facets_with(condition, fields[condition.field])
-        sql += f" AND key {isin} ({inner})"
-        parameters += more
-    return Selection(sql, tuple(parameters))
+        others = list(selection)
+        sql, parameters = "SELECT count(*) FROM records WHERE index_id = ?", [index_id]
+    more, values = clauses(tuple(others), "key")
+    return int(connection.execute(sql + more, (*parameters, *values)).fetchone()[0])
 
 
-def keys(connection: sqlite3.Connection, selection: Selection) -> Keys:
-    """The selected keys, ascending."""
-    rows = connection.execute(selection.sql, selection.parameters)
-    return np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
+def keys(
+    connection: sqlite3.Connection, selection: Selection, known: MutableMapping[Part, Keys]
+) -> tuple[Keys | None, Keys | None]:
+    """The keys among which the selected ones are, and those that are not selected, ascending; None for no limit.
+
+    Args:
+        known: what parts have selected before in this state of the index: the next turn or page asks the same.
+    """
+    among: Keys | None = None
+    without: Keys | None = None
+    for part in selection:
+        found = known.get(part)
+        if found is None:
+            rows = connection.execute(part.sql, part.parameters)
+            found = np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
+            if sum(map(len, list(known.values()))) + len(found) > _KNOWN_KEYS:
+                known.clear()
+            known[part] = found
+        if part.negated:
+            without = found if without is None else np.union1d(without, found)
+        else:
+            among = found if among is None else np.intersect1d(among, found, assume_unique=True)
+    return among, without
 
 
-def _facets_with(condition: Condition, field: Field) -> tuple[str, list[Any]]:
-    """The keys of records for which a condition holds, not regarding its negation."""
+def _part(condition: Condition, field: Field | None) -> Part:
+    if field is None:  # no picture has it, so the condition holds for none
+        return Part("SELECT key FROM facets WHERE 0", (), condition.negated)
     sql = "SELECT DISTINCT key FROM facets WHERE field = ?"
     values = [facet(value) for value in condition.values]
     if condition.operator == "any_of":
         sql += f" AND value IN ({', '.join('?' * len(values))})"
     elif condition.operator != "exists":
         sql += f" AND value {_RANGES[condition.operator]} ?"
-    return sql, [field.id, *values]
+    return Part(sql, (field.id, *values), condition.negated)

@@ -113,8 +113,7 @@ class SQLiteIndex:
         with self._connections.reading() as connection:
             self._change(connection)
             selection = sqlite_filters.select(connection, self._row.id, filter)
-            sql = f"SELECT count(*) FROM ({selection.sql})"  # noqa: S608  # values are parameters
-            return int(connection.execute(sql, selection.parameters).fetchone()[0])
+            return sqlite_filters.count(connection, self._row.id, selection)
 
     def refresh(self) -> None:
         """Nothing to do: a search sees all that was written before it, by any process."""

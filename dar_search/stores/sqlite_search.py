@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dar_search.data import Hit, Leg, SearchResult
-from dar_search.fusion import Fused, fuse_scores, ranked, score_range
+from dar_search.fusion import Fused, fuse_scores, ranked
 from dar_search.ports import SearchRequest
 from dar_search.stores import sqlite_filters, sqlite_reading
 from dar_search.stores.sqlite_schema import words_table
@@ -28,43 +28,51 @@ def search(
 
     Raises FilterError; sqlite3.Error.
     """
-    selection = sqlite_filters.select(connection, index_id, request.filter) if request.filter else None
+    selection = sqlite_filters.select(connection, index_id, request.filter)
     candidates: dict[str, dict[str, float]] = {}
     keys: dict[str, int] = {}
     legs = {"knn": Leg("off"), "keyword": Leg("off")}
+    alone = request.vector is None or request.text is None
     for name in legs:
         started = time.perf_counter()
         if name == "knn" and request.vector is not None and snapshot is not None:
-            among = None if selection is None else sqlite_filters.keys(connection, selection)
-            found = snapshot.nearest(request.vector, request.depth, among)
+            among, without = sqlite_filters.keys(connection, selection, snapshot.selected)
+            found = snapshot.nearest(request.vector, request.depth, among, without)
         elif name == "keyword" and request.text is not None:
             found = _matches(connection, index_id, request.text, selection)
         else:
             continue
-        best = _best(connection, index_id, *found, request.depth)
+        # A leg alone is the ranking: what comes after the page needs no id.
+        best = _best(connection, index_id, *found, request.offset + request.size if alone else request.depth)
         candidates[name] = {id: score for _, id, score in best}
         keys |= {id: key for key, id, _ in best}
-        lowest, highest = score_range(candidates[name])
+        lowest, highest = _range(found[1], request.depth)
         legs[name] = Leg("ok", took_ms=1e3 * (time.perf_counter() - started), lowest=lowest, highest=highest)
     page = _ordered(candidates, request)[request.offset : request.offset + request.size]
     return SearchResult(_hits(connection, page, keys, request), legs)
 
 
 def _matches(
-    connection: sqlite3.Connection, index_id: int, text: str, selection: sqlite_filters.Selection | None
+    connection: sqlite3.Connection, index_id: int, text: str, selection: sqlite_filters.Selection
 ) -> tuple[Keys, Scores]:
     """All captions with any of the words, and their BM25 (k1 = 1.2, b = 0.75), which is positive."""
     query = " OR ".join(f'"{word}"' for word in words(text)[:MAX_WORDS])
     if not query:
         return np.empty(0, np.int64), np.empty(0)
     table = words_table(index_id)
-    sql, parameters = f"SELECT rowid, -bm25({table}) FROM {table} WHERE {table} MATCH ?", [query]  # noqa: S608
-    if selection is not None:
-        # The plus keeps SQLite from asking the full-text table again for each selected key.
-        sql += f" AND +rowid IN ({selection.sql})"
-        parameters += selection.parameters
-    found = np.fromiter(connection.execute(sql, parameters), _FOUND)
+    # The plus keeps SQLite from asking the full-text table again for each selected key.
+    limits, values = sqlite_filters.clauses(selection, "+rowid")
+    sql = f"SELECT rowid, -bm25({table}) FROM {table} WHERE {table} MATCH ?{limits}"  # noqa: S608
+    found = np.fromiter(connection.execute(sql, (query, *values)), _FOUND)
     return found["key"], found["score"]
+
+
+def _range(scores: Scores, depth: int) -> tuple[float | None, float | None]:
+    """The lowest and the highest of the `depth` highest scores."""
+    if not len(scores):
+        return None, None
+    first = max(0, len(scores) - depth)
+    return float(np.partition(scores, first)[first]), float(scores.max())
 
 
 def _best(

@@ -13,7 +13,8 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ from dar_search.stores.sqlite_schema import key_range
 
 Keys = NDArray[np.int64]
 Scores = NDArray[np.float64]
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 64 << 20
+"""Of the first block at least; each further one is as large as all before it, so that there are few. What is not yet
+used of a block is address space, not memory."""
 KEPT_CHANGES = 1_000
 """How many changes' removals the file keeps. Who missed more loads everything again."""
 _GATHER_BELOW = 0.2  # the share of rows below which copying them is cheaper than scanning all
@@ -40,6 +43,7 @@ class Snapshot:
         keys: (n,) of all rows, ascending.
         dead: (m,) positions of rows that are removed.
         tail: the array that the last block is the beginning of: the next snapshot's rows go behind it.
+        selected: what filters have selected in this state, for those who search in it again.
     """
 
     change: int
@@ -47,8 +51,11 @@ class Snapshot:
     keys: Keys
     dead: NDArray[np.int64]
     tail: FloatArray
+    selected: dict[Any, Keys] = field(default_factory=dict)
 
-    def nearest(self, vector: FloatArray, count: int, among: Keys | None = None) -> tuple[Keys, Scores]:
+    def nearest(
+        self, vector: FloatArray, count: int, among: Keys | None = None, without: Keys | None = None
+    ) -> tuple[Keys, Scores]:
         """The `count` rows of the largest inner product with `vector`, in no order, with their scores.
 
         May return more than `count`: all that are closer to the last one than float32 can tell. The scores are the
@@ -57,17 +64,22 @@ class Snapshot:
         Args:
             vector: (d,), any length > 0.
             among: only these keys, ascending; None for all.
+            without: but not these keys, ascending; None for none.
         """
         length = float(np.linalg.norm(vector.astype(np.float64)))
         direction = (vector.astype(np.float64) / length).astype(np.float32)
-        positions: NDArray[np.int64] | None = None
-        if among is not None:
-            positions = self.positions(among)
+        positions = None if among is None else self.positions(among)
+        dropped = None if without is None else self.positions(without)
+        if positions is not None and dropped is not None:
+            positions, dropped = np.setdiff1d(positions, dropped, assume_unique=True), None
         if positions is not None and len(positions) < _GATHER_BELOW * len(self.keys):
             rough = self._gathered(positions) @ direction
         else:
             rough = self._scan(direction)
-            rough = rough if positions is None else rough[positions]
+            if dropped is not None:
+                rough[dropped] = -np.inf
+            if positions is not None:
+                rough = rough[positions]
         best = _largest(rough, count, margin=_rounding(len(vector)))
         found = best if positions is None else positions[best]
         rows = self._gathered(found).astype(np.float64)
@@ -134,7 +146,7 @@ class Vectors:
         self._index_id = index_id
         self._dimension = dimension
         self._lock = threading.Lock()
-        self._rows_a_block = max(256, BLOCK_BYTES // (4 * dimension))
+        self._first_rows = max(256, BLOCK_BYTES // (4 * dimension))
         self._latest = self._empty(-1)
 
     def at(self, connection: sqlite3.Connection, change: int) -> Snapshot | None:
@@ -166,16 +178,25 @@ class Vectors:
         new = connection.execute(
             "SELECT key, embedding FROM vectors WHERE key > ? AND key <= ? ORDER BY key", (after, self._last)
         )
-        return self._appended(old, _batches(new, self._dimension), change)
+        return self._appended(old, _batches(new, self._dimension), change, self._room(connection, old))
 
-    def _appended(self, old: Snapshot, new: Iterator[tuple[Keys, FloatArray]], change: int) -> Snapshot:
+    def _room(self, connection: sqlite3.Connection, old: Snapshot) -> int:
+        """Rows of the first block: one scan of one block is the fastest. Counting is worth it only then."""
+        if len(old.keys):
+            return 0
+        (count,) = connection.execute("SELECT count(*) FROM records WHERE index_id = ?", (self._index_id,)).fetchone()
+        return int(count) * 9 // 8
+
+    def _appended(self, old: Snapshot, new: Iterator[tuple[Keys, FloatArray]], change: int, room: int = 0) -> Snapshot:
         blocks, keys, tail = list(old.blocks), [old.keys], old.tail
         for batch_keys, rows in new:
             keys.append(batch_keys)
             while len(rows):
                 used = len(blocks[-1]) if blocks else 0
                 if used == len(tail):
-                    tail, used = np.empty((self._rows_a_block, self._dimension), np.float32), 0
+                    held = sum(map(len, blocks))
+                    rows_of_block = max(held, self._first_rows, 0 if held else room)
+                    tail, used = np.empty((rows_of_block, self._dimension), np.float32), 0
                     blocks.append(tail[:0])
                 taken = min(len(rows), len(tail) - used)
                 tail[used : used + taken] = rows[:taken]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -210,3 +211,13 @@ def test_a_closed_store_says_so(path: Path) -> None:
     for use in (index.count, store.names, lambda: index.write(batch(1))):
         with pytest.raises(StoreError, match="closed"):
             use()
+
+
+def test_a_store_that_is_let_go_closes_its_file(path: Path) -> None:
+    log = path.with_name("store.db-wal")
+    store = SQLiteStore(path)
+    assert store.open("photos").count() == BATCH
+    assert log.exists()
+    del store
+    gc.collect()
+    assert not log.exists()

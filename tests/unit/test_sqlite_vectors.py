@@ -21,6 +21,7 @@ class File:
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.connection.execute("CREATE TABLE vectors (key INTEGER PRIMARY KEY, embedding BLOB NOT NULL)")
+        self.connection.execute("CREATE VIEW records AS SELECT 3 AS index_id FROM vectors")
         self.connection.execute("CREATE TABLE removals (index_id INTEGER, change INTEGER, key INTEGER)")
         self.rows: dict[int, np.ndarray] = {}
         self.change = 0
