@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
@@ -26,6 +25,7 @@ from dar_search.ports import SearchRequest
 from dar_search.stores.sqlite_index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
+from tests.integration.test_ingestion_decoders import decoder_processes
 from tests.pictures import COLOURS, jpeg, quadrants_of, scene
 
 
@@ -275,7 +275,7 @@ def test_a_record_that_the_store_refuses_is_one_failure(tmp_path: Path, folder: 
 def left_behind() -> list[str]:
     """Threads and processes of a run."""
     threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("dar-ingest")]
-    return threads + [str(child) for child in psutil.Process().children()]
+    return threads + [str(child) for child in decoder_processes()]
 
 
 def test_a_store_that_fails_ends_the_run_with_its_error_and_leaves_nothing_running(
