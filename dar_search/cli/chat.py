@@ -53,4 +53,5 @@ def chat(
     console = answer_console()
     canvas = find_canvas(console, "none" if no_pictures else pictures)
     with opened_searcher(index, common, encoder, rewriting, ranking) as searcher:
+        searcher.rewriter.warm_up()
         Conversation(console, canvas, searcher, size).hold()

@@ -82,6 +82,7 @@ def demo(
     rewriter = load_rewriter(settings, quiet=common.json)
     with opened_store(settings) as store:
         index = _ingested(store, rewriter, files.manifest, common)
+        rewriter.warm_up(quiet=common.json)
         subjects = list(held_out(files, dialogues))
         chosen = subjects[number - 1]
         with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:

@@ -33,6 +33,11 @@ class Rewriter:
             dialogue, self.encoder, self.reformulator, self.imaginer, schedule=chosen.weights, options=options
         )
 
+    def warm_up(self, *, quiet: bool = False) -> None:
+        """Load the weights now, where somebody would wait for them later. Raises what the encoder raises."""
+        with busy("Loading the models ...", quiet=quiet):
+            self.rewrite(Dialogue("a picture"))
+
 
 @dataclass(frozen=True)
 class Searcher:
