@@ -18,7 +18,12 @@ DAR = Path(sys.executable).with_name("dar")
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAR_", "OPENSEARCH_"))}
-    return kept | {"HOME": str(tmp_path), "DAR_DATA_FOLDER": str(tmp_path / "data"), "CI": "true"}
+    return kept | {
+        "HOME": str(tmp_path),
+        "DAR_DATA_FOLDER": str(tmp_path / "data"),
+        "CI": "true",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def test_two_commands_from_a_folder_to_its_pictures_with_real_models(
