@@ -1,0 +1,92 @@
+"""What the picture imaginer paints, judged: `python -m training.judge --work DIR [--captions 500] [--grid FILE.png]`.
+
+The image tower's own heads read the painted pictures (and, beside them, the real ones: the ceiling), and the encoder's
+embedding of the first picture, and of the mean of several, is searched in the validation gallery.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from dar_search.demo.language import reference_reformulation
+from dar_search.demo.splits import gallery
+from dar_search.demo.world import truth
+from dar_search.models.open_clip_encoder import open_clip_encoder
+from training import attributes, checkpoints
+from training.image_tower import FEATURES, features, tower
+from training.validate import Floats, gallery_pixels, hits, unit
+
+
+def painted(folder: Path, captions: list[str], each: int, steps: int, guidance: float) -> np.ndarray:
+    """(captions, each, 64, 64, 3) uint8."""
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    rows = []
+    for number, caption in enumerate(captions):
+        generators = [torch.Generator().manual_seed(1_000 * number + draw) for draw in range(each)]
+        rows.append(
+            pipeline(
+                [caption] * each,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=generators,
+                output_type="np",
+            ).images
+        )
+    return (np.stack(rows) * 255).round().astype(np.uint8)
+
+
+def judged(work: Path, pixels: np.ndarray, labels: torch.Tensor) -> dict[str, float]:
+    modules = {"tower": tower(), "heads": attributes.Heads(FEATURES)}
+    if not checkpoints.load(work / "image_tower.safetensors", modules):
+        raise SystemExit("There is no trained image tower to judge by.")
+    with torch.inference_mode():
+        read = modules["heads"](features(modules["tower"], pixels))
+    return {part: round(100 * share, 1) for part, share in attributes.accuracies(read, labels).items()}
+
+
+def main(work: Path, captions: int, each: int, steps: int, guidance: float, grid: Path | None) -> None:
+    pixels = gallery_pixels(work)
+    chosen = sorted(random.Random(8).sample(range(len(pixels)), captions))
+    scenes = [picture.scene for picture in gallery(len(pixels), split="validation")]
+    texts = [reference_reformulation(truth(scenes[number])) for number in chosen]
+    labels = torch.from_numpy(np.stack([attributes.scene_labels(scenes[number]) for number in chosen]))
+    print("real pictures   ", judged(work, pixels[chosen], labels))
+    drawn = painted(work / "painter", texts, each, steps, guidance)
+    print("painted pictures", judged(work, drawn[:, 0], labels))
+    encoder = open_clip_encoder(str(work / "encoder"))
+    known = np.concatenate([encoder.encode_prepared(pixels[at : at + 250]) for at in range(0, len(pixels), 250)])
+    imagined = encoder.encode_prepared(drawn.reshape(-1, *drawn.shape[2:])).reshape(captions, each, -1)
+    told, mean = encoder.encode_texts(texts), imagined.mean(1)
+    rows: dict[str, Floats] = {
+        "text": told,
+        "one picture": imagined[:, 0],
+        f"mean of {each}": mean,
+        f"text + mean of {each}": told + unit(mean),
+    }
+    targets = np.array(chosen)
+    for name, queries in rows.items():
+        print(f"{name:20s} Recall@10 {100 * hits(queries, known, targets).mean():.1f}")
+    if grid:
+        shown = [np.concatenate([pixels[number], *drawn[row]], 0) for row, number in enumerate(chosen[:16])]
+        picture = Image.fromarray(np.concatenate(shown, 1))
+        picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(grid)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--captions", type=int, default=500)
+    parser.add_argument("--each", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--grid", type=Path)
+    given = parser.parse_args()
+    main(given.work, given.captions, given.each, given.steps, given.guidance, given.grid)
