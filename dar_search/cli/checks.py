@@ -193,3 +193,4 @@ CHECKS: Mapping[str, Callable[[Subject], Iterator[Finding]]] = {
     "the cluster": cluster,
     "commands of other packages": commands,
 }
+SLOW_CHECKS = frozenset({"the device", "the models", "the store", "commands of other packages"})

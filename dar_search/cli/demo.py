@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from dar_search.cli.opening import opened_store
-from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
+from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, repeated, settings_from
 from dar_search.cli.output import note, print_json, progress_bar, side_console
 from dar_search.cli.searching import Rewriter, load_rewriter
 from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
@@ -94,7 +94,7 @@ def demo(
             measured = recall(subjects, _ROUNDS_MEASURED, rewriter, index, step)
         address = store.address
     page = write_report(files, chosen, rounds, measured)
-    run = Run(files, chosen, rounds, measured, page, address, INDEX)
+    run = Run(files, chosen, rounds, measured, page, address, INDEX, repeated(encoder))
     if common.json:
         print_json(run_as_json(run))
     else:

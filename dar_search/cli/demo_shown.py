@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,12 @@ from dar_search.demo.replay import TOP, HeldOut, Recall, Round
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run of the demo brought. page: the report; address, index: where the pictures can be searched."""
+    """What one run of the demo brought.
+
+    Attributes:
+        page: the report.
+        address, index, options: where and with which options the pictures can be searched.
+    """
 
     files: GalleryFiles
     subject: HeldOut
@@ -26,6 +32,7 @@ class Run:
     page: Path
     address: str
     index: str
+    options: str
 
 
 def print_run(run: Run) -> None:
@@ -38,7 +45,7 @@ def print_run(run: Run) -> None:
     rows = (
         ("the picture in mind", str(target)),
         ("the gallery", f"{run.files.pictures} ({run.files.size:,} pictures, {run.files.drawn:,} drawn now)"),
-        ("try it yourself", f"dar chat --index {run.index} --store {run.address}"),
+        ("try it yourself", f"dar chat --index {run.index} --store {shlex.quote(run.address)}{run.options}"),
     )
     for label, value in rows:
         console.print(Text.assemble((f"{label:<20}", "bold"), plain_text(value)), soft_wrap=True)

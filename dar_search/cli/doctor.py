@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dar_search.cli.checks import CHECKS, Finding, Subject
+from dar_search.cli.checks import CHECKS, SLOW_CHECKS, Finding, Subject
 from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
 from dar_search.cli.output import DONE, DONE_WITH_FAILURES, answer_console, busy, plain_text, print_json
 from dar_search.errors import DarError
@@ -40,7 +40,8 @@ def doctor(
     subject = Subject(settings_from(common, encoder, rewriting), quick=quick)
     findings: list[Finding] = []
     for what, check in CHECKS.items():
-        with busy(f"Checking {what} ...", quiet=common.json):
+        # The others take no time, and one of them talks to the terminal itself.
+        with busy(f"Checking {what} ...", quiet=common.json or what not in SLOW_CHECKS):
             findings += _run(check, subject)
     ok = not any(finding.status == "fail" for finding in findings)
     if common.json:
