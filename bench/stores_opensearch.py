@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import orjson
@@ -183,7 +184,7 @@ def recorded(store: OpenSearchStore, index: ImageIndex, request: SearchRequest) 
     perform = transport.perform_request
 
     def listen(method: str, path: str, params: Any = None, body: Any = None, **rest: Any) -> Any:
-        sent.append((f"{path}?{urllib3.request.urlencode(params)}", body))
+        sent.append((f"{path}?{urlencode(params)}", body))
         return perform(method, path, params=params, body=body, **rest)
 
     transport.perform_request = listen
