@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,7 @@ class Imaginer(Protocol):
         ...
 
 
+@runtime_checkable
 class KeyedImaginer(Imaginer, Protocol):
     """An imaginer that can say, without imagining, under which id an imagination would come."""
 

@@ -55,7 +55,15 @@ def search(query: RewrittenQuery, index: ImageIndex, options: SearchOptions = Se
     Raises what the index raises: RequestError for sizes and weights, FilterError, DimensionMismatch, and StoreError
     where the k-NN leg failed. (EncoderMismatch comes earlier, from `Store.open` with the encoder's provenance.)
     """
-    request = SearchRequest(
+    result = _search(index, search_request(query, options))
+    if options.explain:
+        result = replace(result, hits=_explained(result, query, index, options.fusion))
+    return replace(result, legs={**query.legs, **result.legs})
+
+
+def search_request(query: RewrittenQuery, options: SearchOptions) -> SearchRequest:
+    """What `search` asks the index for."""
+    return SearchRequest(
         vector=query.vector,
         text=query.reformulation.text if options.keyword else None,
         filter=options.filter,
@@ -67,10 +75,6 @@ def search(query: RewrittenQuery, index: ImageIndex, options: SearchOptions = Se
         fused_in_client=options.explain,
         thumbnails=options.thumbnails,
     )
-    result = _search(index, request)
-    if options.explain:
-        result = replace(result, hits=_explained(result, query, index, options.fusion))
-    return replace(result, legs={**query.legs, **result.legs})
 
 
 def describe(query: RewrittenQuery) -> dict[str, Any]:

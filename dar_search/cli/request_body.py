@@ -10,7 +10,7 @@ import numpy as np
 from dar_search.data import RewrittenQuery
 from dar_search.filters import Condition, Filter
 from dar_search.ports import SearchRequest
-from dar_search.retrieval import SearchOptions
+from dar_search.retrieval import SearchOptions, search_request
 from dar_search.settings import Settings
 from dar_search.stores.fields import type_of
 
@@ -64,20 +64,6 @@ def _opensearch(request: SearchRequest, settings: Settings, index: str) -> dict[
     # Ranks are joined in the client: OpenSearch 2.19 ranks them shard by shard.
     searches = [bodies.candidates_search(one, request.depth) for one in legs]
     return {"method": "POST", "path": f"/{index}/_msearch", "body": searches}
-
-
-def search_request(query: RewrittenQuery, options: SearchOptions) -> SearchRequest:
-    """What `retrieval.search` asks the index for."""
-    return SearchRequest(
-        vector=query.vector,
-        text=query.reformulation.text if options.keyword else None,
-        filter=options.filter,
-        size=options.size,
-        offset=options.offset,
-        depth=options.depth,
-        fusion=options.fusion,
-        exact=options.exact,
-    )
 
 
 def abbreviated(value: Any) -> Any:

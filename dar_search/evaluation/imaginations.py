@@ -13,7 +13,7 @@ from PIL import Image
 from dar_search.data import FloatArray
 from dar_search.errors import SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
-from dar_search.ports import Encoder, Imaginer
+from dar_search.ports import Encoder, Imaginer, KeyedImaginer
 
 # Far apart, so that two dialogues never share a seed; all of a run's seeds stay within 31 bits.
 SEED_STRIDE = 64
@@ -43,7 +43,9 @@ class ImaginerSource:
         self._imaginer = imaginer
         self._count = count
         self._steps = steps
-        self.key = f"imaginer {imaginer.name} count {count} steps {steps}"
+        # By name alone, imaginations of other weights or options would be taken for these.
+        identity = imaginer.key("", 0, steps) if isinstance(imaginer, KeyedImaginer) else imaginer.name
+        self.key = f"imaginer {identity} count {count} steps {steps}"
 
     def imagined(
         self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int

@@ -163,7 +163,9 @@ class ModelProcess:
             # A defect here must cost one batch, not the thread that all callers depend on.
             log.exception("the model process's dispatcher failed")
             self._drop_worker()
-            self._queue.settle(batch, error=ModelFailed(f"Dispatching raised {type(error).__name__}: {error}"))
+            failure = ModelFailed(f"Dispatching raised {type(error).__name__}: {error}")
+            for ticket in batch:
+                self._queue.settle(ticket, error=failure)
 
     def _serve(self, batch: list[Ticket]) -> None:
         try:
@@ -178,14 +180,14 @@ class ModelProcess:
             self._drop_worker()
             self._last_error = error
             # Nothing that waits can be served either: say why now, rather than let each run into its deadline.
-            self._queue.settle(batch, error=error)
+            for ticket in batch:
+                self._queue.settle(ticket, error=error)
             self._queue.settle_waiting(error)
         else:
             self._state = "ready"
             for ticket, answer in zip(batch, results, strict=True):
                 failure = answer.exception()
-                done = None if failure else iter([answer.results or ()])
-                self._queue.settle([ticket], done, failure)
+                self._queue.settle(ticket, results=None if failure else answer.results or (), error=failure)
 
     def _try_again_or_fail(self, batch: list[Ticket], lost: ChildLost) -> None:
         again: list[Ticket] = []
@@ -197,7 +199,7 @@ class ModelProcess:
                 ticket.alone = True
                 again.append(ticket)
             else:
-                self._queue.settle([ticket], error=lost.error)
+                self._queue.settle(ticket, error=lost.error)
         self._queue.put_back(again)
 
     def _start(self, attempt: int = 1) -> Child:

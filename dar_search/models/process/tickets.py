@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,29 +125,24 @@ class Queue:
             self._waiting.extendleft(reversed(kept))
             return batch
 
-    def settle(
-        self, tickets: Sequence[Ticket], results: Iterator[Sequence[Any]] | None = None, error: DarError | None = None
-    ) -> None:
-        """Give each ticket its results, or all of them the same error, and wake who waits."""
+    def settle(self, ticket: Ticket, *, results: Sequence[Any] | None = None, error: DarError | None = None) -> None:
+        """Give a ticket its results or its error, and wake who waits."""
         with self.changed:
-            for ticket in tickets:
-                if results is not None:
-                    ticket.results = next(results)
-                ticket.error = error
-                if ticket.key is not None and self._by_key.get(ticket.key) is ticket:
-                    del self._by_key[ticket.key]
-                ticket.settled.set()
+            ticket.results, ticket.error = results, error
+            if ticket.key is not None and self._by_key.get(ticket.key) is ticket:
+                del self._by_key[ticket.key]
+            ticket.settled.set()
 
     def settle_waiting(self, error: DarError) -> None:
+        """The same error for all that wait."""
         with self.changed:
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            self.settle(waiting, error=error)
+            while self._waiting:
+                self.settle(self._waiting.popleft(), error=error)
 
     def _next_wanted(self) -> Ticket | None:
         while self._waiting:
             ticket = self._waiting.popleft()
             if not ticket.expired:
                 return ticket
-            self.settle([ticket], error=ModelTimeout("The model did not come to it in time.", "Try again later."))
+            self.settle(ticket, error=ModelTimeout("The model did not come to it in time.", "Try again later."))
         return None

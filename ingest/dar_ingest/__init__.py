@@ -1,0 +1,1 @@
+"""The ingest service: a Flask app and Celery tasks over `dar_search.ingestion`."""
