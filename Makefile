@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
+BENCHMARKS := stores.py ingest.py evaluate.py
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint unit bench clean
 
@@ -39,7 +41,7 @@ unit: install ## the tests alone (make unit ARGS="-k fusion")
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: install ## every benchmark, as ratios measured side by side
-	@for file in bench/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(BENCHMARKS); do echo "== bench/$$file"; $(BIN)/python bench/$$file || exit 1; done
 
 clean: ## remove what can be made again
 	@rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

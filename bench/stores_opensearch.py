@@ -82,8 +82,8 @@ def straight(url: str) -> urllib3.HTTPConnectionPool:
     return urllib3.connectionpool.connection_from_url(url, maxsize=16, timeout=600)
 
 
-def post(pool: urllib3.HTTPConnectionPool, path: str, body: bytes) -> Any:
-    answer = pool.request("POST", path, body=body, headers={"content-type": "application/json"})
+def ask(pool: urllib3.HTTPConnectionPool, method: str, path: str, body: bytes | None) -> Any:
+    answer = pool.request(method, path, body=body, headers={"content-type": "application/json"})
     if answer.status != 200:
         raise SystemExit(f"{path}: {answer.status} {answer.data[:300]!r}")
     return orjson.loads(answer.data)
@@ -108,7 +108,7 @@ def bench_write(store: OpenSearchStore, url: str, count: int, repeat: int) -> No
     def raw(index: ImageIndex) -> None:
         path = f"/{index.name}-write/_bulk?filter_path=errors"
         with ThreadPoolExecutor(options.bulk_in_flight) as threads:
-            for answer in threads.map(lambda body: post(pool, path, body), prepared):
+            for answer in threads.map(lambda body: ask(pool, "POST", path, body), prepared):
                 assert answer == {"errors": False}
 
     def naive(index: ImageIndex) -> None:
@@ -167,8 +167,8 @@ def bench_search(store: OpenSearchStore, url: str, count: int, queries: int) -> 
                         if way == "ours":
                             index.search(request)
                         else:
-                            for path, body in sent:
-                                post(pool, path, body)
+                            for method, path, body in sent:
+                                ask(pool, method, path, body)
                         times[way].append(1000 * (time.perf_counter() - began))
                 added.append(statistics.median(times["ours"]) - statistics.median(times["raw"]))
                 whole.append(statistics.median(times["ours"]))
@@ -177,14 +177,14 @@ def bench_search(store: OpenSearchStore, url: str, count: int, queries: int) -> 
             )
 
 
-def recorded(store: OpenSearchStore, index: ImageIndex, request: SearchRequest) -> list[tuple[str, bytes]]:
-    """The requests that one search sends: path with parameters, and body."""
-    sent: list[tuple[str, bytes]] = []
+def recorded(store: OpenSearchStore, index: ImageIndex, request: SearchRequest) -> list[tuple[str, str, bytes | None]]:
+    """The requests that one search sends: method, path with parameters, and body."""
+    sent: list[tuple[str, str, bytes | None]] = []
     transport = store._cluster._client.transport
     perform = transport.perform_request
 
     def listen(method: str, path: str, params: Any = None, body: Any = None, **rest: Any) -> Any:
-        sent.append((f"{path}?{urlencode(params)}", body))
+        sent.append((method, f"{path}?{urlencode(params)}", body))
         return perform(method, path, params=params, body=body, **rest)
 
     transport.perform_request = listen

@@ -107,8 +107,8 @@ def ranked(candidates: Mapping[str, float]) -> dict[str, LegHit]:
     return {id: LegHit(rank, score) for rank, (id, score) in enumerate(order, 1)}
 
 
-def fuse_scores(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion) -> list[Fused]:
-    """The legs' candidates in one order: by fused score, ties by id.
+def fuse_scores(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion, page: slice = slice(None)) -> list[Fused]:
+    """The legs' candidates in one order: by fused score, ties by id; of them, those of the page.
 
     The rules are those of OpenSearch's normalization-processor (`min_max` with `arithmetic_mean`) and of its
     score-ranker-processor (`rrf`), so that fusing here or on the server gives the same order: a leg that lacks a
@@ -116,15 +116,26 @@ def fuse_scores(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion) ->
 
     Args:
         legs: "knn" and "keyword" -> id -> raw score, of all the leg's candidates.
+        page: which candidates of that order are wanted.
     """
-    places = {name: ranked(candidates) for name, candidates in legs.items()}
-    ranges = {name: score_range(candidates) for name, candidates in legs.items()}
-    fused = []
-    for id in {id for candidates in legs.values() for id in candidates}:
-        found = {name: hits[id] for name, hits in places.items() if id in hits}
-        score = sum(share(fusion, name, hit, *ranges[name]) for name, hit in sorted(found.items()))
-        fused.append(Fused(id, score, found))
-    return sorted(fused, key=lambda candidate: (-candidate.score, candidate.id))
+    places = {name: ranked(candidates) for name, candidates in sorted(legs.items())}
+    fused: dict[str, float] = {}
+    for name, hits in places.items():
+        lowest, highest = score_range(legs[name])
+        for id, hit in hits.items():
+            fused[id] = fused.get(id, 0.0) + share(fusion, name, hit, lowest, highest)
+    order = sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+    return [
+        Fused(id, score, {name: hits[id] for name, hits in places.items() if id in hits}) for id, score in order[page]
+    ]
+
+
+def in_order(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion, page: slice = slice(None)) -> list[Fused]:
+    """`fuse_scores` of several legs; of a single one its candidates as they are, by raw score."""
+    if len(legs) > 1:
+        return fuse_scores(legs, fusion, page)
+    ((name, candidates),) = legs.items()
+    return [Fused(id, hit.score, {name: hit}) for id, hit in list(ranked(candidates).items())[page]]
 
 
 def score_range(candidates: Mapping[str, float]) -> tuple[float | None, float | None]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import orjson
 import urllib3
-from opensearchpy import OpenSearch, Urllib3HttpConnection
+from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3HttpConnection
 from urllib3.exceptions import InsecureRequestWarning
 
 from dar_search.cluster_access import ClusterAccess, read_profile
@@ -59,6 +60,7 @@ def connect(address: str, settings: Settings) -> OpenSearch:
     return OpenSearch(
         [{"host": host.name, "port": host.port, "use_ssl": host.tls, "url_prefix": host.prefix} for host in hosts],
         connection_class=_Connection,
+        serializer=_Serializer(),
         http_auth=authentication,
         headers=headers,
         timeout=access.timeout,
@@ -196,3 +198,13 @@ class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py
         seconds = timeout or self.timeout
         limits = urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds)
         return super().perform_request(*args, timeout=limits, **kwargs)
+
+
+class _Serializer(JSONSerializer):  # type: ignore[misc]
+    """opensearch-py's serializer, reading answers several times faster."""
+
+    def loads(self, s: str) -> Any:
+        try:
+            return orjson.loads(s)
+        except orjson.JSONDecodeError as error:
+            raise SerializationError(s, error) from error

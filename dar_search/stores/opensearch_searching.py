@@ -13,7 +13,7 @@ import numpy as np
 
 from dar_search.data import Hit, Leg, LegHit, SearchResult
 from dar_search.errors import FeatureMissing
-from dar_search.fusion import Fused, fuse_scores, ranked, score_range
+from dar_search.fusion import Fused, in_order, ranked, score_range
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.bodies import Body
@@ -99,7 +99,8 @@ class Searcher:
         if self.pipeline.reorders:
             return self._reordered(body, request)
         scores = {hit["fields"]["id"][0]: hit["_score"] for hit in self._found(body, _CANDIDATE, request)}
-        return self._page([Fused(id, hit.score, {}) for id, hit in ranked(scores).items()], request)
+        page = list(ranked(scores).items())[_page_of(request)]
+        return self._page([Fused(id, hit.score, {}) for id, hit in page], request)
 
     def _reordered(self, body: Body, request: SearchRequest) -> tuple[Hit, ...]:
         """The page in the order, and with the scores, that the index's own response processors give it."""
@@ -120,12 +121,8 @@ class Searcher:
                 "Search without explanations and with min_max, or set opensearch.default_pipeline to skip.",
             )
         candidates = self._candidates(request, legs)
-        if len(candidates) > 1:
-            order = fuse_scores(candidates, request.fusion)
-        else:
-            ((name, scores),) = candidates.items()
-            order = [Fused(id, hit.score, {name: hit}) for id, hit in ranked(scores).items()]
-        return self._page(order, request), {name: score_range(scores) for name, scores in candidates.items()}
+        page = in_order(candidates, request.fusion, _page_of(request))
+        return self._page(page, request), {name: score_range(scores) for name, scores in candidates.items()}
 
     def _found(
         self, body: Body, parts: Sequence[str], request: SearchRequest, params: Mapping[str, str] = MappingProxyType({})
@@ -160,9 +157,8 @@ class Searcher:
             found[name] = {id: score for (_, id), score in zip(pairs, scores, strict=True)}
         return found
 
-    def _page(self, order: Sequence[Fused], request: SearchRequest) -> tuple[Hit, ...]:
-        """The page's fields; a picture that was deleted meanwhile is left out."""
-        page = order[request.offset : request.offset + request.size]
+    def _page(self, page: Sequence[Fused], request: SearchRequest) -> tuple[Hit, ...]:
+        """The page with its fields; a picture that was deleted meanwhile is left out."""
         if not page:
             return ()
         answer = self.cluster.read(
@@ -208,6 +204,10 @@ class Searcher:
         # Word statistics of all shards together: otherwise a score depends on how the pictures are spread.
         several = name == "keyword" and self.state.shards > 1
         return {"search_type": "dfs_query_then_fetch"} if several else {}
+
+
+def _page_of(request: SearchRequest) -> slice:
+    return slice(request.offset, request.offset + request.size)
 
 
 def _fields(request: SearchRequest) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dar_search.data import Hit, Leg, SearchResult
-from dar_search.fusion import Fused, fuse_scores, ranked
+from dar_search.fusion import Fused, in_order
 from dar_search.ports import SearchRequest
 from dar_search.stores import sqlite_filters, sqlite_reading
 from dar_search.stores.sqlite_schema import words_table
@@ -48,7 +48,7 @@ def search(
         keys |= {id: key for key, id, _ in best}
         lowest, highest = _range(found[1], request.depth)
         legs[name] = Leg("ok", took_ms=1e3 * (time.perf_counter() - started), lowest=lowest, highest=highest)
-    page = _ordered(candidates, request)[request.offset : request.offset + request.size]
+    page = in_order(candidates, request.fusion, slice(request.offset, request.offset + request.size))
     return SearchResult(_hits(connection, page, keys, request), legs)
 
 
@@ -107,13 +107,6 @@ def _lowest_ids(connection: sqlite3.Connection, index_id: int, keys: Keys, count
 
 def _ids(connection: sqlite3.Connection, keys: Keys) -> dict[int, str]:
     return dict(sqlite_reading.rows(connection, "records", "key, id", keys.tolist()))
-
-
-def _ordered(candidates: Mapping[str, Mapping[str, float]], request: SearchRequest) -> list[Fused]:
-    if len(candidates) > 1:
-        return fuse_scores(candidates, request.fusion)
-    ((name, scores),) = candidates.items()
-    return [Fused(id, hit.score, {name: hit}) for id, hit in ranked(scores).items()]
 
 
 def _hits(
