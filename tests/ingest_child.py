@@ -38,8 +38,8 @@ class _ToldSource:
         self.count = source.count
         self._source = source
 
-    def items(self) -> Iterator[SourceItem | BadItem]:
-        for number, item in enumerate(self._source.items()):
+    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+        for number, item in enumerate(self._source.items(after)):
             if number % 20 == 0:
                 say("list")
             yield item

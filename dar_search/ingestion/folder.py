@@ -16,15 +16,17 @@ Keys are made of the folder's real path, so that one folder has one set of keys,
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.files import unreadable
-from dar_search.ingestion.locations import file_uri, printable, record_id
+from dar_search.ingestion.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sidecars import Sidecars
 from dar_search.ingestion.sources import BadItem, SourceItem, counted
 
@@ -60,12 +62,24 @@ class FolderSource:
     def origin(self) -> str:
         return file_uri(self._root)
 
-    def items(self) -> Iterator[SourceItem | BadItem]:
+    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+        """A cursor is the path below the folder. What comes before it is walked again (links lead anywhere), unread."""
+        place = None if after is None else _order(self._path_at(after))
         for found in self._walk():
-            yield found if isinstance(found, BadItem) else self._item(found)
+            path = found.path if isinstance(found, _Picture) else path_of(found.failure.source)
+            if place is not None and _order(path) <= place:
+                continue
+            listed = found if isinstance(found, BadItem) else self._item(found)
+            yield dataclasses.replace(listed, cursor=self._cursor(path))
 
     def count(self) -> Iterator[int]:
         return counted(self._walk())
+
+    def _cursor(self, path: bytes) -> str:
+        return quote_from_bytes(os.path.relpath(path, self._root))
+
+    def _path_at(self, cursor: str) -> bytes:
+        return os.path.join(self._root, unquote_to_bytes(cursor))  # noqa: PTH118  # bytes
 
     def _walk(self) -> Iterator[_Picture | BadItem]:
         """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's."""
@@ -140,6 +154,11 @@ class FolderSource:
         return SourceError(
             f'The folder "{printable(self._root)}" cannot be listed: {error.strerror}.', "Check its permissions."
         )
+
+
+def _order(path: bytes) -> tuple[bytes, ...]:
+    """Paths in the order of the walk compare like this."""
+    return tuple(path.split(b"/"))
 
 
 def _link_outside() -> PictureError:

@@ -13,6 +13,7 @@ they are read line by line.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import IO, Any
@@ -45,21 +46,26 @@ class JsonlSource:
     def origin(self) -> str:
         return file_uri(self._path)
 
-    def items(self) -> Iterator[SourceItem | BadItem]:
-        for number, line in self._lines():
-            yield self._item(number, line)
+    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+        """A cursor is "BYTES:LINES": how much of the file lies before the next line."""
+        for number, line, end in self._lines(*_position(after)):
+            yield dataclasses.replace(self._item(number, line), cursor=f"{end}:{number}")
 
     def count(self) -> Iterator[int]:
         return counted(self._lines())
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """(line number from 1, content) of each line that is not blank; of a longer line MAX_LINE_BYTES + 1 bytes."""
+    def _lines(self, start: int = 0, before: int = 0) -> Iterator[tuple[int, bytes, int]]:
+        """(line number from 1, content, where it ends in the file) of each line that is not blank.
+
+        Of a line that is too long the content is its first MAX_LINE_BYTES + 1 bytes.
+        """
         try:
             with open(self._path, "rb") as file:  # noqa: PTH123  # bytes
-                for number, line in enumerate(iter(lambda: _read_line(file), b""), start=1):
+                file.seek(start)
+                for number, line in enumerate(iter(lambda: _read_line(file), b""), start=before + 1):
                     content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                     if content.strip():
-                        yield number, content
+                        yield number, content, file.tell()
         except OSError as error:
             raise SourceError(
                 f'"{printable(self._path)}" cannot be read: {error.strerror}.', "Check the file and its permissions."
@@ -67,7 +73,7 @@ class JsonlSource:
 
     def _check_is_jsonl(self) -> None:
         first_error = None
-        for (number, line), _ in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
+        for (number, line, _), _ in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
             try:
                 _row(line)
             except PictureError as error:
@@ -100,6 +106,15 @@ class JsonlSource:
                 message = f'"{address[:200]}" is not an address that pictures are read from.'
                 raise PictureError("unsupported_address", message, "Give a path, or a file: URI.") from None
         return os.path.normpath(os.path.join(self._folder, os.fsencode(address)))  # noqa: PTH118  # bytes
+
+
+def _position(after: str | None) -> tuple[int, int]:
+    """A cursor -> (bytes, lines) before the next line."""
+    try:
+        place, lines = map(int, (after or "0:0").split(":"))
+    except ValueError:
+        raise SourceError(f'"{str(after)[:80]}" is no place in a JSONL file.', "List the source anew.") from None
+    return place, lines
 
 
 def _read_line(file: IO[bytes]) -> bytes:

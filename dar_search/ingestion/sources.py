@@ -28,6 +28,10 @@ class SourceItem:
         path: the file's absolute path, as bytes.
         caption, metadata: already checked (see `annotations`).
         place: where the source lists it, such as a line of a file; empty where the key says it.
+        cursor: where the listing goes on after it: what `Source.items` takes as `after`. Text that a ledger keeps.
+
+    A ledger keeps listed items as JSON (see `listed.py`): a new field needs a default, and to be text, a number, bytes,
+    true or false, or metadata.
     """
 
     id: str
@@ -36,6 +40,7 @@ class SourceItem:
     caption: str = ""
     metadata: Metadata = field(default_factory=dict)
     place: str = ""
+    cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,12 @@ class BadItem:
         failure: what is wrong with it.
         id: the record's id, or None where that cannot be known: then nothing may be pruned in this run, because
             records that seem to be gone may be behind it.
+        cursor: as `SourceItem.cursor`.
     """
 
     failure: Failure
     id: str | None
+    cursor: str = ""
 
 
 class Source(Protocol):
@@ -60,8 +67,12 @@ class Source(Protocol):
         """The URI of the whole; `ImageRecord.origin`, by which `--prune` removes."""
         ...
 
-    def items(self) -> Iterator[SourceItem | BadItem]:
-        """Everything in it, lazily. Raises SourceError where the whole cannot be read (any more)."""
+    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+        """Everything in it, lazily; or what comes after the item with the cursor `after`, also if that is gone now.
+
+        So a listing that was interrupted goes on, in another process too. Raises SourceError where the whole cannot
+        be read (any more), and for a cursor that is none of its own.
+        """
         ...
 
     def count(self) -> Iterator[int]:

@@ -411,9 +411,9 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, folder: Path, inde
         origin = source.origin
         count = staticmethod(source.count)
 
-        def items(self) -> Iterator[SourceItem | BadItem]:
+        def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
             nonlocal listed
-            for item in source.items():
+            for item in source.items(after):
                 listed += 1
                 yield item
 
