@@ -13,6 +13,7 @@ with a literal secret that everybody can read is refused.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from dar_search.errors import SettingsError
 
 _EVERYBODY_READS = 0o004
-SECRETS = frozenset({"password", "api_key", "bearer_token", "client_key_password"})
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")  # tells nobody the key
+_KEYS = "keys"  # a table of them: a service's callers
+SECRETS = frozenset({"password", "api_key", "bearer_token", "client_key_password", _KEYS})
 
 
 class SecretReference(BaseModel):
@@ -130,5 +133,7 @@ def _literal_secrets(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _literal_secrets(value)
+            if name == _KEYS and any(isinstance(one, str) and not _DIGEST.fullmatch(one) for one in value.values()):
+                yield "service key"
         elif isinstance(value, str) and name in SECRETS:
             yield name

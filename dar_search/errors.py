@@ -19,14 +19,27 @@ DarError
 │   ├── StoreCorrupt           store_corrupt
 │   ├── StoreForbidden         store_forbidden (403)
 │   ├── FeatureMissing         feature_missing (501): the cluster lacks a plugin
+│   ├── JobNotFound            job_not_found (404)
+│   ├── JobEnded               job_ended (409): what was asked for does not fit the job's state
+│   ├── LeaseLost              lease_lost (409): another worker has the shard now
 │   └── StoreUnavailable       store_unavailable: worth another try later
-└── ModelError                 a model cannot be loaded or run (HTTP 503)
-    ├── WeightsMissing         weights_missing
-    ├── UnsafeWeights          unsafe_weights: pickled, refused
-    ├── ModelFailed            model_failed      it raised, died or answered nonsense
-    ├── ModelTimeout           model_timeout (504)
-    ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
-    └── ModelOutOfMemory       model_out_of_memory
+├── ModelError                 a model cannot be loaded or run (HTTP 503)
+│   ├── WeightsMissing         weights_missing
+│   ├── UnsafeWeights          unsafe_weights: pickled, refused
+│   ├── ModelFailed            model_failed      it raised, died or answered nonsense
+│   ├── ModelTimeout           model_timeout (504)
+│   ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
+│   └── ModelOutOfMemory       model_out_of_memory
+└── ServiceError               a service does not take the request, whatever it asks for (HTTP 500 unless said otherwise)
+    ├── Unauthenticated        unauthenticated (401)
+    ├── RouteNotFound          route_not_found (404)
+    ├── MethodNotAllowed       method_not_allowed (405)
+    ├── BodyTooLarge           body_too_large (413)
+    ├── MediaTypeUnsupported   unsupported_media_type (415)
+    ├── HostRefused            host_refused (421): asked under a name that is not the service's
+    ├── RateLimited            rate_limited (429): this caller asks too often
+    ├── Overloaded             overloaded (429): all callers together ask too much
+    └── InternalError          internal_error    a defect of the project
 
 An error carries a stable `code` for programs, a `message` that says what is wrong, and a `hint` that says
 what to do about it. Both are one line, and name no secret.
@@ -149,6 +162,21 @@ class FeatureMissing(StoreError):
     status = 501
 
 
+class JobNotFound(StoreError):
+    code = "job_not_found"
+    status = 404
+
+
+class JobEnded(StoreError):
+    code = "job_ended"
+    status = 409
+
+
+class LeaseLost(StoreError):
+    code = "lease_lost"
+    status = 409
+
+
 class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
@@ -182,3 +210,58 @@ class ModelBusy(ModelError):
 
 class ModelOutOfMemory(ModelError):
     code = "model_out_of_memory"
+
+
+class ServiceError(DarError):
+    """Attributes: retry_after: seconds until another try is worth it, where it is (429)."""
+
+    code = "service_error"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+class Unauthenticated(ServiceError):
+    code = "unauthenticated"
+    status = 401
+
+
+class RouteNotFound(ServiceError):
+    code = "route_not_found"
+    status = 404
+
+
+class MethodNotAllowed(ServiceError):
+    code = "method_not_allowed"
+    status = 405
+
+
+class BodyTooLarge(ServiceError):
+    code = "body_too_large"
+    status = 413
+
+
+class MediaTypeUnsupported(ServiceError):
+    code = "unsupported_media_type"
+    status = 415
+
+
+class HostRefused(ServiceError):
+    code = "host_refused"
+    status = 421
+
+
+class RateLimited(ServiceError):
+    code = "rate_limited"
+    status = 429
+
+
+class Overloaded(ServiceError):
+    code = "overloaded"
+    status = 429
+
+
+class InternalError(ServiceError):
+    code = "internal_error"
+    status = 500

@@ -25,6 +25,7 @@ from dar_search.cluster_access import SECRETS, ClusterAccess, Secret, refuse_exp
 from dar_search.data import ScoreFusion
 from dar_search.errors import InputError, SettingsError
 from dar_search.fusion import Schedule
+from dar_search.service_settings import QuerySettings, ServiceSettings
 
 APPLICATION = "dar-search"
 PREFIX = "DAR_"
@@ -136,6 +137,8 @@ class Settings(BaseSettings):
     rank_constant: int = Field(60, ge=1, le=10_000, description="RRF's constant.")
     depth: int = Field(200, ge=1, le=10_000, description="Candidates of each leg.")
     opensearch: OpenSearchSettings = OpenSearchSettings()
+    service: ServiceSettings = Field(ServiceSettings(), description="A table: what both services share.")
+    query: QuerySettings = Field(QuerySettings(), description="A table: the query service.")
 
     @property
     def score_fusion(self) -> ScoreFusion:
@@ -169,6 +172,13 @@ class Settings(BaseSettings):
             InitSettingsSource(settings_cls, read_config()),
             InitSettingsSource(settings_cls, _opensearch_values()),
         )
+
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "opensearch": OpenSearchSettings,
+    "service": ServiceSettings,
+    "query": QuerySettings,
+}
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -242,7 +252,7 @@ def unknown_variables() -> dict[str, str]:
 
 
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
-    tables: dict[str, type[BaseModel]] = {"": Settings, "opensearch": OpenSearchSettings}
+    tables: dict[str, type[BaseModel]] = {"": Settings} | _SECTIONS
     for prefix, model in tables.items():
         table = values.get(prefix, {}) if prefix else values
         for name in table if isinstance(table, Mapping) else ():
@@ -276,7 +286,7 @@ def _explained(error: ValidationError, given: Mapping[str, Any]) -> SettingsErro
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
     allowed = (Settings.model_fields[path[0]].description or "") if len(path) == 1 else ""
     if wrong["type"] == "extra_forbidden":
-        reason, allowed = "there is no such setting", f"There are: {', '.join(OpenSearchSettings.model_fields)}."
+        reason, allowed = "there is no such setting", f"There are: {', '.join(_SECTIONS[path[0]].model_fields)}."
     return SettingsError(f'The setting "{name}"{shown} ({_origin(path, given)}): {reason}.', allowed)
 
 
