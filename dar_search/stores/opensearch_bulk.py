@@ -11,6 +11,7 @@ from typing import Any
 from dar_search.errors import DarError, StoreUnavailable
 from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, mapped_part, patiently
 
+SUPERSEDED = "version_conflict_engine_exception"  # a later write or delete has been there
 STRICT = "strict_dynamic_mapping_exception"
 _ACTIONS = ("index", "delete")
 _FILTER_PATH = ",".join(f"items.{action}.{part}" for action in _ACTIONS for part in ("status", "error"))
@@ -118,6 +119,8 @@ class BulkWriter:
             if "error" not in result:
                 if kind == "delete" and result["status"] == 200:
                     outcome.found.add(action.id)
+                continue
+            if result["error"]["type"] == SUPERSEDED:
                 continue
             error = _item_error(result)
             if isinstance(error, StoreUnavailable):

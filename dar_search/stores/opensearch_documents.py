@@ -17,19 +17,25 @@ from dar_search.data import FloatArray, ImageRecord, Metadata
 from dar_search.stores.bodies import EMPTY_FIELDS, encode
 
 
-def index_action(record: ImageRecord, embedding: FloatArray, metadata: str) -> bytes:
+def index_action(record: ImageRecord, embedding: FloatArray, metadata: str, version: int | None = None) -> bytes:
     """The two lines of a bulk request that insert or replace a record.
 
     Args:
         embedding: (d,) float32, the record's.
         metadata: the record's metadata as a JSON object.
+        version: the cluster refuses it (409) where it has seen a greater one for the id.
     """
-    return b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(record.id), encode(document(record, embedding, metadata)))
+    source = encode(document(record, embedding, metadata))
+    return b'{"index":{"_id":%b%b}}\n%b\n' % (orjson.dumps(record.id), _versioned(version), source)
 
 
-def delete_action(id: str) -> bytes:
+def delete_action(id: str, version: int | None = None) -> bytes:
     """The line of a bulk request that removes a record."""
-    return b'{"delete":{"_id":%b}}\n' % orjson.dumps(id)
+    return b'{"delete":{"_id":%b%b}}\n' % (orjson.dumps(id), _versioned(version))
+
+
+def _versioned(version: int | None) -> bytes:
+    return b"" if version is None else b',"version":%d,"version_type":"external_gte"' % version
 
 
 def document(record: ImageRecord, embedding: FloatArray, metadata: str) -> dict[str, Any]:

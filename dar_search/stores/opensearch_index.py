@@ -20,7 +20,7 @@ from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default
 from dar_search.stores.opensearch_searching import Moved, Searcher
 from dar_search.stores.opensearch_state import Cached, IndexState, read_state
 from dar_search.stores.provenance import check_provenance
-from dar_search.stores.records import Checked, check_records
+from dar_search.stores.records import Checked, by_id, check_records
 from dar_search.stores.requests import check_request
 
 _AT_ONCE = 1_000  # ids in one request
@@ -69,12 +69,14 @@ class OpenSearchIndex:
     def provenance(self) -> Provenance:
         return self._provenance
 
-    def write(self, records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
-        return self._write(records, tries=2)
+    def write(
+        self, records: Sequence[ImageRecord], *, versions: Sequence[int] | None = None
+    ) -> list[tuple[str, Failure]]:
+        return self._write(records, by_id(records, versions), tries=2)
 
-    def delete(self, ids: Sequence[str]) -> int:
+    def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         self._current(age=_WRITE_AGE)
-        actions = (Action(id, delete_action(id)) for id in _possible(ids))
+        actions = (Action(id, delete_action(id, version)) for id in _possible(ids))
         outcome = self._access.writer.write(write_alias(self.name), actions)
         self._unseen = True
         return len(outcome.found)
@@ -152,10 +154,12 @@ class OpenSearchIndex:
         check_filter(filter, types)
         return types
 
-    def _write(self, records: Sequence[ImageRecord], *, tries: int) -> list[tuple[str, Failure]]:
+    def _write(
+        self, records: Sequence[ImageRecord], versions: Mapping[str, int] | None, *, tries: int
+    ) -> list[tuple[str, Failure]]:
         checked = self._admitted(records)
         refused = list(checked.refused)
-        outcome = self._access.writer.write(write_alias(self.name), _index_actions(checked))
+        outcome = self._access.writer.write(write_alias(self.name), _index_actions(checked, versions or {}))
         self._unseen = True
         # Fields unknown to the index: it was made anew behind the alias since they were looked at.
         anew = [one for one in checked.accepted if tries > 1 and _is_unknown_field(outcome.refused.get(one.id))]
@@ -166,7 +170,7 @@ class OpenSearchIndex:
                 refused.append((one.id, Failure(one.source or one.id, "refused", reason)))
         if anew:
             self._current(age=0)
-            refused += self._write(anew, tries=tries - 1)
+            refused += self._write(anew, versions, tries=tries - 1)
         return refused
 
     def _admitted(self, records: Sequence[ImageRecord]) -> Checked:
@@ -203,9 +207,12 @@ def _is_unknown_field(item: Refused | None) -> bool:
     return item is not None and item.kind == STRICT
 
 
-def _index_actions(checked: Checked) -> Iterator[Action]:
+def _index_actions(checked: Checked, versions: Mapping[str, int]) -> Iterator[Action]:
     rows = zip(checked.accepted, checked.embeddings, checked.metadata, strict=True)
-    return (Action(one.id, index_action(one, embedding, metadata)) for one, embedding, metadata in rows)
+    return (
+        Action(one.id, index_action(one, embedding, metadata, versions.get(one.id)))
+        for one, embedding, metadata in rows
+    )
 
 
 def _possible(ids: Sequence[str]) -> Iterator[str]:

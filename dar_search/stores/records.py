@@ -52,6 +52,13 @@ class _Refused(Exception):
         super().__init__(message)
 
 
+def by_id(records: Sequence[ImageRecord], versions: Sequence[int] | None) -> dict[str, int] | None:
+    """The records' versions by id: of several records with the same id, the last one's. None: there are none."""
+    if versions is None:
+        return None
+    return {record.id: version for record, version in zip(records, versions, strict=True)}
+
+
 def check_records(records: Sequence[ImageRecord], dimension: int, fields: Mapping[str, FieldType]) -> Checked:
     """Sorts records into those to write and those refused. `fields`: the fields that the index has already.
 

@@ -12,7 +12,7 @@ from dar_search.errors import IndexNotFound, StoreUnavailable
 from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import sqlite_filters, sqlite_reading, sqlite_schema, sqlite_search, sqlite_writing
-from dar_search.stores.records import check_records
+from dar_search.stores.records import by_id, check_records
 from dar_search.stores.requests import check_request
 from dar_search.stores.sqlite_connections import Connections
 from dar_search.stores.sqlite_vectors import Vectors
@@ -71,21 +71,23 @@ class SQLiteIndex:
     def provenance(self) -> Provenance:
         return self._row.provenance
 
-    def write(self, records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
+    def write(
+        self, records: Sequence[ImageRecord], *, versions: Sequence[int] | None = None
+    ) -> list[tuple[str, Failure]]:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
             self._change(connection)
             fields = sqlite_filters.load_fields(connection, self._row.id)
             types = {name: field.type for name, field in fields.items()}
             checked = check_records(records, self.provenance.dimension, types)
-            sqlite_writing.insert(connection, self._row.id, checked)
+            sqlite_writing.insert(connection, self._row.id, checked, by_id(records, versions))
         return list(checked.refused)
 
-    def delete(self, ids: Sequence[str]) -> int:
+    def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
             self._change(connection)
-            return sqlite_writing.delete(connection, self._row.id, ids)
+            return sqlite_writing.delete(connection, self._row.id, ids, version)
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.reading() as connection:

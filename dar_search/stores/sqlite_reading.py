@@ -24,11 +24,13 @@ def rows(connection: sqlite3.Connection, table: str, columns: str, keys: Sequenc
     return found
 
 
-def by_id(connection: sqlite3.Connection, index_id: int, columns: str, ids: Iterable[str]) -> list[Any]:
-    """The columns of the index's records with these ids, in no order, each once."""
+def by_id(
+    connection: sqlite3.Connection, index_id: int, columns: str, ids: Iterable[str], *, table: str = "records"
+) -> list[Any]:
+    """The columns of the index's records (or graves) with these ids, in no order, each once."""
     found: list[Any] = []
     for marks, chunk in _chunks(list(dict.fromkeys(ids))):
-        sql = f"SELECT {columns} FROM records WHERE index_id = ? AND id IN ({marks})"  # noqa: S608
+        sql = f"SELECT {columns} FROM {table} WHERE index_id = ? AND id IN ({marks})"  # noqa: S608
         found += connection.execute(sql, (index_id, *chunk))
     return found
 

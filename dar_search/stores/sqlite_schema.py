@@ -79,8 +79,42 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+_SECOND = (
+    # Of the write that made the record; 0: no write with a version has touched the id.
+    "ALTER TABLE records ADD COLUMN version INTEGER NOT NULL DEFAULT 0",
+    # What was deleted, as long as it may not come back under a lower version.
+    """
+    CREATE TABLE graves (
+        index_id INTEGER, id TEXT, version INTEGER NOT NULL, PRIMARY KEY (index_id, id)
+    ) WITHOUT ROWID
+    """,
+    # The rows of a ledger of jobs; see ingestion.ledger_rows. change: counts the writes of a row.
+    """
+    CREATE TABLE ledger (
+        kind TEXT NOT NULL,
+        job TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        indexed INTEGER NOT NULL,
+        unchanged INTEGER NOT NULL,
+        failed INTEGER NOT NULL,
+        body BLOB NOT NULL,                 -- JSON; of items, compressed
+        change INTEGER NOT NULL,
+        PRIMARY KEY (kind, job, number)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX ledger_states ON ledger (kind, state, job, number)",
+    "CREATE INDEX ledger_failures ON ledger (job, number) WHERE failed > 0",
+)
+
+
+def _add_ledger(connection: sqlite3.Connection) -> None:
+    for statement in _SECOND:
+        connection.execute(statement)
+
+
 #: Step n makes a file of version n out of one of version n - 1. A step that has been released is never changed.
-STEPS: tuple[Step, ...] = (_create_tables,)
+STEPS: tuple[Step, ...] = (_create_tables, _add_ledger)
 
 
 def words_table(index_id: int) -> str:

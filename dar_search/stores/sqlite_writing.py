@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,10 +16,20 @@ from dar_search.stores.sqlite_vectors import KEPT_CHANGES
 from dar_search.stores.words import words
 
 
-def insert(connection: sqlite3.Connection, index_id: int, checked: Checked) -> None:
-    """Inserts the accepted records, in place of those with the same ids."""
+def insert(
+    connection: sqlite3.Connection, index_id: int, checked: Checked, versions: Mapping[str, int] | None = None
+) -> None:
+    """Inserts the accepted records, in place of those with the same ids.
+
+    Args:
+        versions: id -> version; what has a greater one already stays as it is. See `ports.ImageIndex.write`.
+    """
+    seen = _versions(connection, index_id, [record.id for record in checked.accepted])
+    if versions is not None:
+        checked = _only(checked, [versions[r.id] >= seen.get(r.id, 0) for r in checked.accepted])
     if not checked.accepted:
         return
+    new = {r.id: versions[r.id] if versions else _above(seen.get(r.id, 0)) for r in checked.accepted}
     connection.executemany(
         "INSERT INTO fields (index_id, name, type) VALUES (?, ?, ?)",
         [(index_id, name, field_type) for name, field_type in checked.new_fields.items()],
@@ -25,13 +37,17 @@ def insert(connection: sqlite3.Connection, index_id: int, checked: Checked) -> N
     fields = load_fields(connection, index_id)
     change, used = connection.execute("SELECT change + 1, numbers FROM indices WHERE id = ?", (index_id,)).fetchone()
     _remove(connection, index_id, change, [record.id for record in checked.accepted], fields)
+    connection.executemany("DELETE FROM graves WHERE index_id = ? AND id = ?", [(index_id, id) for id in new])
     first = key_range(index_id)[0] + used + 1
     keyed = list(enumerate(checked.accepted, first))
     connection.executemany(
-        "INSERT INTO records (key, index_id, id, source, origin, digest, width, height, caption, metadata) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO records (key, index_id, id, source, origin, digest, width, height, caption, metadata, "
+        "version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (key, index_id, r.id, r.source, r.origin, r.digest, int(r.width), int(r.height), r.caption, metadata)
+            (
+                *(key, index_id, r.id, r.source, r.origin, r.digest),
+                *(int(r.width), int(r.height), r.caption, metadata, new[r.id]),
+            )
             for (key, r), metadata in zip(keyed, checked.metadata, strict=True)
         ],
     )
@@ -55,8 +71,16 @@ def insert(connection: sqlite3.Connection, index_id: int, checked: Checked) -> N
     _count_change(connection, index_id, change, used + len(keyed))
 
 
-def delete(connection: sqlite3.Connection, index_id: int, ids: Sequence[str]) -> int:
-    """Removes records; how many were there."""
+def delete(connection: sqlite3.Connection, index_id: int, ids: Sequence[str], version: int | None = None) -> int:
+    """Removes records; how many were there. version: see `ports.ImageIndex.delete`."""
+    seen = _versions(connection, index_id, ids)
+    if version is not None:
+        ids = [id for id in ids if version >= seen.get(id, 0)]
+    graves = {id: version or _above(seen.get(id, 0)) for id in ids}
+    connection.executemany(
+        "INSERT OR REPLACE INTO graves (index_id, id, version) VALUES (?, ?, ?)",
+        [(index_id, id, grave) for id, grave in graves.items() if grave],
+    )
     change, used = connection.execute("SELECT change + 1, numbers FROM indices WHERE id = ?", (index_id,)).fetchone()
     removed = _remove(connection, index_id, change, ids, load_fields(connection, index_id))
     if removed:
@@ -70,7 +94,7 @@ def drop(connection: sqlite3.Connection, index_id: int) -> None:
     connection.execute("DELETE FROM facets WHERE field IN (SELECT id FROM fields WHERE index_id = ?)", (index_id,))
     for table in ("records", "vectors", "thumbnails"):
         connection.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", keys)  # noqa: S608  # our own names
-    for table in ("fields", "removals"):
+    for table in ("fields", "removals", "graves"):
         connection.execute(f"DELETE FROM {table} WHERE index_id = ?", (index_id,))  # noqa: S608
     connection.execute(f"DROP TABLE {words_table(index_id)}")
     connection.execute("DELETE FROM indices WHERE id = ?", (index_id,))
@@ -95,6 +119,29 @@ def _remove(
     )
     connection.execute("DELETE FROM removals WHERE index_id = ? AND change < ?", (index_id, change - KEPT_CHANGES))
     return len(old)
+
+
+def _versions(connection: sqlite3.Connection, index_id: int, ids: Sequence[str]) -> dict[str, int]:
+    """The versions that the index has seen of these ids, in records and graves; 0 or nothing: none."""
+    found = dict(sqlite_reading.by_id(connection, index_id, "id, version", ids))
+    found.update(sqlite_reading.by_id(connection, index_id, "id, version", ids, table="graves"))
+    return found
+
+
+def _above(version: int) -> int:
+    # A write without a version goes in, and what was on its way with the version before it does not come after it.
+    return version + 1 if version else 0
+
+
+def _only(checked: Checked, kept: Sequence[bool]) -> Checked:
+    if all(kept):
+        return checked
+    return dataclasses.replace(
+        checked,
+        accepted=tuple(itertools.compress(checked.accepted, kept)),
+        embeddings=checked.embeddings[list(kept)],
+        metadata=tuple(itertools.compress(checked.metadata, kept)),
+    )
 
 
 def _facets(key: int, metadata: Mapping[str, Any], fields: Mapping[str, Field]) -> Iterator[tuple[int, Any, int]]:
