@@ -1,0 +1,70 @@
+"""A job as a ledger's row, and back; and as JSON for people and programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+from dar_search.errors import StoreCorrupt, StoreTooNew
+from dar_search.ingestion.ledger_rows import Key, Row
+from dar_search.job_data import Job, JobSpec
+
+VERSION = 1
+_COUNTED = ("indexed", "unchanged", "failed", "codes")  # they are the shards'
+_NAMED = ("id", "state")
+
+
+def job_row(job: Job, retries: int = 0) -> Row:
+    """The row without the counts, which the shards have."""
+    fields = {
+        field.name: getattr(job, field.name)
+        for field in dataclasses.fields(Job)
+        if field.name not in (*_COUNTED, *_NAMED, "spec")
+    }
+    spec = dataclasses.asdict(job.spec)
+    body = fields | {"spec": spec, "notes": list(job.notes), "version": VERSION, "retries": retries}
+    return Row(Key("job", job.id), job.state, body=body)
+
+
+def job_of(row: Row) -> Job:
+    """The job of a row. Raises StoreTooNew, StoreCorrupt."""
+    fields = dict(row.body)
+    fields.pop("retries", None)
+    version = fields.pop("version", 0)
+    if version > VERSION:
+        raise StoreTooNew(f'The job "{row.key.job}" was made by a newer dar-search.', "Upgrade this one.")
+    try:
+        spec = JobSpec(**fields.pop("spec"))
+        return Job(row.key.job, spec, row.state, **fields | {"notes": tuple(fields["notes"])})  # type: ignore[arg-type]
+    except (KeyError, TypeError) as error:
+        raise StoreCorrupt(f'The ledger\'s row of the job "{row.key.job}" is damaged ({error}).', "") from error
+
+
+def jobs_fields(job: Job) -> dict[str, Any]:
+    """A job as people and programs see it: `dar jobs --json` and the ingest service."""
+    return {
+        "id": job.id,
+        "state": job.state,
+        "reason": job.reason,
+        "index": job.spec.index,
+        "source": job.spec.source,
+        "prune": job.spec.prune,
+        "local": job.spec.local,
+        "total": job.items if job.listed else job.expected,
+        "listed": job.items,
+        "indexed": job.indexed,
+        "unchanged": job.unchanged,
+        "failed": job.failed,
+        "failures": dict(job.codes),
+        "removed": job.removed,
+        "notes": list(job.notes),
+        "created": _when(job.created),
+        "ended": _when(job.ended),
+    }
+
+
+def _when(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

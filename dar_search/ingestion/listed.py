@@ -1,0 +1,48 @@
+"""Listed items as JSON, as a ledger keeps them, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from dar_search.data import Failure
+from dar_search.ingestion.sources import BadItem, SourceItem
+from dar_search.job_data import Listed
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(SourceItem)}
+
+
+def packed(listed: SourceItem | BadItem) -> Listed:
+    """What a source listed -> what goes into a ledger. A field that has its default value is left out."""
+    if isinstance(listed, BadItem):
+        return Listed(listed.id, {}, listed.failure)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(SourceItem):
+        value = getattr(listed, field.name)
+        if field.name == "cursor" or (field.name != "metadata" and value == _DEFAULTS[field.name]):
+            continue
+        if field.name == "metadata" and not value:
+            continue
+        fields[field.name] = value.decode("latin-1") if isinstance(value, bytes) else value
+    return Listed(listed.id, fields)
+
+
+def unpacked(item: Mapping[str, Any]) -> SourceItem:
+    """The other way round. Raises KeyError, TypeError for what `packed` did not make."""
+    fields = dict(item)
+    for name in _BINARY & fields.keys():
+        fields[name] = fields[name].encode("latin-1")
+    if "metadata" in fields:
+        fields["metadata"] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields["metadata"].items()
+        }
+    return SourceItem(**fields)
+
+
+_BINARY = frozenset(field.name for field in dataclasses.fields(SourceItem) if field.type == "bytes")
+
+
+def failure_fields(failure: Failure) -> list[str]:
+    """A failure as JSON: [source, code, message]."""
+    return [failure.source, failure.code, failure.message]
