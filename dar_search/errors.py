@@ -30,7 +30,7 @@ DarError
 │   ├── ModelTimeout           model_timeout (504)
 │   ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
 │   └── ModelOutOfMemory       model_out_of_memory
-└── ServiceError               a service does not take the request, whatever it asks for (HTTP 500 unless said otherwise)
+└── ServiceError               a service does not take the request (HTTP 500 unless said otherwise)
     ├── Unauthenticated        unauthenticated (401)
     ├── RouteNotFound          route_not_found (404)
     ├── MethodNotAllowed       method_not_allowed (405)

@@ -30,7 +30,7 @@ class ServiceSettings(BaseModel):
     trusted_proxies: int = Field(
         0, ge=0, le=10, description="Proxies before the service, whose X-Forwarded-For is believed."
     )
-    cors_origins: tuple[str, ...] = Field((), description='Pages\' origins that may ask, such as https://a.example; "*".')
+    cors_origins: tuple[str, ...] = Field((), description='Origins of pages that may ask, as https://a.example; "*".')
     allowed_hosts: tuple[str, ...] = Field(
         (), description="Names that the service answers to; unset: on loopback its own, else all."
     )

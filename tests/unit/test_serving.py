@@ -1,0 +1,398 @@
+"""The layers around a service: each refuses what it should, names why, and lets the rest through unchanged."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from pydantic import SecretStr
+from werkzeug.test import Client
+
+from dar_search.data import Leg
+from dar_search.errors import DarError, IndexNotFound, RequestError, SettingsError
+from dar_search.service_settings import QuerySettings, ServiceSettings
+from dar_search.serving import wsgi
+from dar_search.serving.bodies import check_depth
+from dar_search.serving.guard import guarded
+from dar_search.serving.keys import KeyRing, hashed
+from dar_search.serving.logs import configure_logs, masked
+from dar_search.serving.metrics import Metrics
+from dar_search.serving.rate_limits import TokenBuckets
+from dar_search.serving.request_ids import current_request_id, request_id_from
+
+KEY = "0123456789abcdef0123"
+
+
+def echo(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+    """Answers with what reached it."""
+    environ[wsgi.ROUTE] = "/_dar/v1/echo"
+    body = environ["wsgi.input"].read()
+    headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
+    value = {"body": body.decode("utf-8", "replace"), "headers": headers, "request_id": current_request_id()}
+    return wsgi.answer_json(start_response, 200, value)
+
+
+def client(
+    service: ServiceSettings | None = None,
+    app: wsgi.Application = echo,
+    metrics: Metrics | None = None,
+    **options: Any,
+) -> Client:
+    options = {"host": "127.0.0.1", "max_bytes": 2_000} | options
+    return Client(guarded(app, service or ServiceSettings(), metrics or Metrics(), **options))
+
+
+def problem(response: Any, status: int, code: str) -> dict[str, str]:
+    """The answer's problem, which must have this status and code."""
+    assert response.status_code == status, response.text
+    value = response.get_json()
+    assert set(value) == {"code", "message", "hint", "request_id"}
+    assert value["code"] == code
+    assert value["request_id"] == response.headers["X-Request-Id"] != ""
+    return value
+
+
+class TestRequestIds:
+    def test_a_plain_id_of_the_caller_is_kept_and_answered(self) -> None:
+        response = client().get("/", headers={"X-Request-Id": "trace-1:2.3"})
+        assert response.headers["X-Request-Id"] == "trace-1:2.3" == response.get_json()["request_id"]
+
+    @pytest.mark.parametrize("bad", ["", "a b", "x" * 65, "\u00e9", "-a", 'a"b', "a\nb"])
+    def test_another_is_replaced(self, bad: str) -> None:
+        assert request_id_from(bad) != bad
+        assert len(request_id_from(bad)) == 32
+
+    def test_it_ends_with_the_request(self) -> None:
+        client().get("/")
+        assert current_request_id() == ""
+
+
+class TestKeys:
+    service = ServiceSettings(keys={"team": SecretStr(KEY), "other": SecretStr(hashed("f" * 24))})
+
+    def test_without_a_key_nothing_is_answered_but_health(self) -> None:
+        asked = client(self.service)
+        value = problem(asked.get("/_dar/v1/search"), 401, "unauthenticated")
+        assert "X-DAR-Key" in value["hint"]
+        assert asked.get("/_dar/health").status_code == asked.get("/_dar/ready").status_code == 200
+
+    @pytest.mark.parametrize("key", [KEY, "f" * 24])
+    def test_each_key_opens_given_itself_or_as_a_digest(self, key: str) -> None:
+        assert client(self.service).get("/", headers={"X-DAR-Key": key}).status_code == 200
+
+    @pytest.mark.parametrize("key", [KEY[:-1], KEY + "0", KEY.upper(), "", " ", hashed("f" * 24), "\u00ff" * 20])
+    def test_nothing_near_a_key_opens(self, key: str) -> None:
+        problem(client(self.service).get("/", headers={"X-DAR-Key": key}), 401, "unauthenticated")
+
+    def test_the_app_never_sees_a_key_and_always_the_clusters_credentials(self) -> None:
+        headers = {"X-DAR-Key": KEY, "Authorization": "Basic eDp5"}
+        seen = client(self.service).get("/", headers=headers).get_json()["headers"]
+        assert "HTTP_X_DAR_KEY" not in seen
+        assert seen["HTTP_AUTHORIZATION"] == "Basic eDp5"
+
+    def test_every_digest_is_compared_whatever_is_presented(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from dar_search.serving import keys
+
+        compared: list[bytes] = []
+        real = keys.hmac.compare_digest
+
+        def counting(one: bytes, other: bytes) -> bool:
+            compared.append(other)
+            return real(one, other)
+
+        monkeypatch.setattr(keys.hmac, "compare_digest", counting)
+        ring = KeyRing({name: SecretStr(f"{name:0>20}") for name in "abc"})
+        counts = []
+        for presented in (f"{'a':0>20}", f"{'c':0>20}", "nobody's"):
+            compared.clear()
+            ring.owner(presented)
+            counts.append(len(compared))
+        assert counts == [3, 3, 3]
+
+    def test_a_short_key_is_refused_at_the_start(self) -> None:
+        with pytest.raises(SettingsError, match="fewer than 16"):
+            KeyRing({"weak": SecretStr("hunter2")})
+
+
+class TestRateLimits:
+    def test_a_burst_then_the_rate_then_a_wait_that_is_told(self) -> None:
+        now = [0.0]
+        buckets = TokenBuckets(2.0, 3, clock=lambda: now[0])
+        assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
+        assert buckets.take("a") == pytest.approx(0.5)
+        assert buckets.take("b") == 0.0
+        now[0] = 0.5
+        assert buckets.take("a") == 0.0
+        now[0] = 100.0
+        assert [buckets.take("a") > 0 for _ in range(4)] == [False, False, False, True]
+
+    def test_callers_are_forgotten_the_silent_first(self) -> None:
+        buckets = TokenBuckets(0.001, 1, callers=2, clock=lambda: 0.0)
+        assert [buckets.take(name) > 0 for name in "abcb"] == [False, False, False, True]
+        assert buckets.take("a") == 0.0  # forgotten, and new again
+
+    @given(st.lists(st.floats(0, 3), max_size=60), st.integers(1, 5))
+    def test_never_more_than_burst_and_rate_allow(self, pauses: list[float], burst: int) -> None:
+        now = [0.0]
+        buckets = TokenBuckets(1.0, burst, clock=lambda: now[0])
+        allowed = 0
+        for pause in pauses:
+            now[0] += pause
+            allowed += buckets.take("a") == 0.0
+        assert allowed <= burst + now[0] + 1e-6
+
+    def test_refused_with_retry_after_and_health_is_free(self) -> None:
+        asked = client(ServiceSettings(rate=0.1, burst=2))
+        assert [asked.get("/").status_code for _ in range(2)] == [200, 200]
+        response = asked.get("/")
+        problem(response, 429, "rate_limited")
+        assert 1 <= int(response.headers["Retry-After"]) <= 10
+        assert {asked.get("/_dar/health").status_code for _ in range(5)} == {200}
+
+    def test_by_key_each_key_has_its_own(self) -> None:
+        asked = client(ServiceSettings(rate=0.1, burst=1, keys={"a": SecretStr(KEY), "b": SecretStr(KEY + "b")}))
+        assert [asked.get("/", headers={"X-DAR-Key": key}).status_code for key in (KEY, KEY + "b", KEY)] == [
+            200,
+            200,
+            429,
+        ]
+
+    @pytest.mark.parametrize(
+        ("trusted", "forwarded", "address"),
+        [
+            (0, "9.9.9.9", "1.1.1.1"),
+            (1, "9.9.9.9", "9.9.9.9"),
+            (1, "6.6.6.6, 9.9.9.9", "9.9.9.9"),  # what stands left is what the caller says
+            (2, "6.6.6.6, 9.9.9.9", "6.6.6.6"),
+            (2, "9.9.9.9", "1.1.1.1"),
+            (1, "nonsense", "1.1.1.1"),
+            (1, "", "1.1.1.1"),
+        ],
+    )
+    def test_an_address_is_believed_from_trusted_proxies(self, trusted: int, forwarded: str, address: str) -> None:
+        environ = {"REMOTE_ADDR": "1.1.1.1", "HTTP_X_FORWARDED_FOR": forwarded}
+        assert wsgi.client_address(environ, trusted) == address
+
+
+class TestOrigins:
+    service = ServiceSettings(cors_origins=("https://a.example",), keys={"team": SecretStr(KEY)})
+
+    def test_a_preflight_needs_no_key(self) -> None:
+        headers = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        response = client(self.service).options("/_dar/v1/search", headers=headers)
+        assert response.status_code == 204
+        assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        assert "X-DAR-Key" in response.headers["Access-Control-Allow-Headers"]
+
+    def test_another_origin_gets_no_leave(self) -> None:
+        headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        response = client(self.service).options("/_dar/v1/search", headers=headers)
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert response.headers["Vary"] == "Origin"
+
+    def test_a_page_sees_errors_too(self) -> None:
+        response = client(self.service).get("/", headers={"Origin": "https://a.example"})
+        problem(response, 401, "unauthenticated")
+        assert response.headers["Access-Control-Allow-Origin"] == "https://a.example"
+
+    def test_without_the_setting_there_is_no_cors(self) -> None:
+        response = client().get("/", headers={"Origin": "https://a.example"})
+        assert not [name for name, _ in response.headers if name.startswith("Access-Control")]
+
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8950", "[::2]:80"])
+    def test_on_loopback_only_loopbacks_names_are_answered(self, host: str) -> None:
+        problem(client().get("/", headers={"Host": host}), 421, "host_refused")
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:8950", "localhost", "LOCALHOST:1", "[::1]:8950"])
+    def test_loopbacks_names(self, host: str) -> None:
+        assert client().get("/", headers={"Host": host}).status_code == 200
+
+    def test_elsewhere_all_names_are_answered_or_those_listed(self) -> None:
+        anybody = client(host="0.0.0.0")
+        assert anybody.get("/", headers={"Host": "dar.example"}).status_code == 200
+        listed = client(ServiceSettings(allowed_hosts=("Dar.example",)), host="0.0.0.0")
+        assert listed.get("/", headers={"Host": "dar.example:1"}).status_code == 200
+        problem(listed.get("/", headers={"Host": "other.example"}), 421, "host_refused")
+
+
+class TestBodies:
+    def test_too_large_is_refused_before_it_is_read(self) -> None:
+        class Unread(io.BytesIO):
+            def read(self, *_: Any) -> bytes:
+                raise AssertionError("it was read")
+
+        response = client().post("/", input_stream=Unread(b"x"), environ_overrides={"CONTENT_LENGTH": "2001"})
+        problem(response, 413, "body_too_large")
+
+    @pytest.mark.parametrize("kind", ["application/json", "application/octet-stream"])
+    def test_of_unknown_length_it_is_read_only_up_to_the_limit(self, kind: str) -> None:
+        environ = {"wsgi.input_terminated": True}
+        stream = io.BytesIO(b"1" * 5_000)
+        response = client().post("/", input_stream=stream, content_type=kind, environ_overrides=environ)
+        problem(response, 413, "body_too_large")
+        assert stream.tell() <= 5_000
+
+    def test_what_fits_arrives_whole(self) -> None:
+        text = json.dumps({"text": "x" * 1_900})
+        assert client().post("/", data=text, content_type="application/json").get_json()["body"] == text
+
+    @pytest.mark.parametrize("body", ["[" * 65 + "]" * 65, '{"a":' * 65 + "1" + "}" * 65, "[" * 900])
+    def test_deep_json_is_refused(self, body: str) -> None:
+        problem(client().post("/", data=body, content_type="application/json"), 400, "bad_request")
+
+    def test_brackets_in_strings_do_not_count(self) -> None:
+        text = json.dumps(["[" * 500 + '\\"' + "{" * 500])
+        assert client().post("/", data=text, content_type="application/json; charset=utf-8").status_code == 200
+
+    @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+    def test_the_depth_is_that_of_the_value(self, value: Any) -> None:
+        def depth(part: Any) -> int:
+            if isinstance(part, dict | list):
+                return 1 + max((depth(one) for one in (part.values() if isinstance(part, dict) else part)), default=0)
+            return 0
+
+        body = json.dumps(value).encode()
+        check_depth(body, depth(value))
+        if depth(value):
+            with pytest.raises(RequestError):
+                check_depth(body, depth(value) - 1)
+
+
+class TestProblems:
+    def test_an_error_of_ours_is_answered_with_its_status(self) -> None:
+        def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+            raise IndexNotFound("There is no index.", "Make it.")
+
+        assert problem(client(app=raising).get("/"), 404, "index_not_found")["hint"] == "Make it."
+
+    def test_any_other_tells_nothing_and_is_logged_with_its_trace(self, caplog: pytest.LogCaptureFixture) -> None:
+        def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+            raise KeyError("the inner secret")
+
+        response = client(app=raising).get("/")
+        problem(response, 500, "internal_error")
+        assert "inner secret" not in response.text
+        assert any(record.exc_info and "inner secret" in record.getMessage() for record in caplog.records)
+
+
+class TestMetrics:
+    def test_requests_are_counted_by_route_and_never_by_path(self) -> None:
+        metrics = Metrics()
+        asked = client(metrics=metrics)
+        for path in ("/a", "/b"):
+            asked.get(path)
+        asked.get("/", headers={"Host": "evil.example"})
+        asked.open("/", method="BREW")
+        text = generate_latest(metrics.registry).decode()
+        assert 'dar_requests_total{method="GET",route="/_dar/v1/echo",status="200"} 2.0' in text
+        assert 'dar_requests_total{method="GET",route="other",status="421"} 1.0' in text
+        assert 'dar_refused_total{code="host_refused"} 1.0' in text
+        assert "BREW" not in text
+        assert "dar_requests_running 0.0" in text
+
+    def test_legs_are_timed_and_what_is_missing_is_counted(self) -> None:
+        metrics = Metrics()
+        metrics.legs({"knn": Leg("ok", 4.0), "imagination": Leg("late", 300.0, "slow"), "keyword": Leg("off")})
+        text = generate_latest(metrics.registry).decode()
+        assert 'dar_degradations_total{leg="imagination",reason="late"} 1.0' in text
+        assert 'dar_leg_seconds_count{leg="knn",status="ok"} 1.0' in text
+        assert 'leg="keyword"' not in text
+
+    def test_a_stream_counts_until_its_end_or_until_the_caller_goes(self) -> None:
+        metrics = Metrics()
+        closed: list[bool] = []
+
+        def streaming(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Type", "text/event-stream")])
+            try:
+                with metrics.stream_open():
+                    yield b"one"
+                    yield b"two"
+            finally:
+                closed.append(True)
+
+        response = client(app=streaming, metrics=metrics).get("/")
+        parts = response.iter_encoded()
+        assert next(parts) == b"one"
+        assert metrics.registry.get_sample_value("dar_streams_open") == 1
+        response.close()
+        assert closed == [True]
+        assert metrics.registry.get_sample_value("dar_streams_open") == 0
+        assert metrics.registry.get_sample_value("dar_requests_running") == 0
+
+
+@pytest.fixture
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """What a service's log says from here on, a JSON object a line."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    stream = io.StringIO()
+    configure_logs(ServiceSettings(), stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.captureWarnings(False)
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+class TestLogs:
+    def test_a_request_is_one_json_line_without_path_query_body_or_key(
+        self, log_lines: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        service = ServiceSettings(keys={"team": SecretStr(KEY)})
+        client(service).post("/secret-path?q=words", data="said in confidence", headers={"X-DAR-Key": KEY})
+        (line,) = log_lines()
+        assert line["event"] == "request"
+        assert (line["route"], line["status"], line["key"], line["level"]) == ("/_dar/v1/echo", 200, "team", "info")
+        assert line["request_id"]
+        for hidden in ("secret-path", "words", "confidence", KEY):
+            assert hidden not in json.dumps(line)
+
+    def test_what_is_logged_for_a_request_has_its_id_and_no_secret(
+        self, log_lines: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+            logging.getLogger("dar_search.somewhere").warning("asked https://me:pw@host with Authorization: Basic eDp5")
+            return echo(environ, start_response)
+
+        client(app=app).get("/", headers={"X-Request-Id": "r1"})
+        first = log_lines()[0]
+        assert first["request_id"] == "r1"
+        assert "pw" not in first["event"]
+        assert "eDp5" not in first["event"]
+
+    def test_a_defect_is_logged_with_its_trace_as_data(self, log_lines: Callable[[], list[dict[str, Any]]]) -> None:
+        def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+            raise ZeroDivisionError("no")
+
+        client(app=app).get("/")
+        defect, request = log_lines()
+        assert defect["exception"][0]["exc_type"] == "ZeroDivisionError"
+        assert (request["status"], request["code"], request["level"]) == (500, "internal_error", "error")
+
+    @pytest.mark.parametrize("text", ["api_key=abcdef", "X-DAR-Key: abcdef", "password: abcdef", "//u:abcdef@h"])
+    def test_secrets_are_masked(self, text: str) -> None:
+        assert "abcdef" not in masked(text)
+
+
+class TestSettings:
+    def test_busy_threads_leave_one_for_health(self) -> None:
+        QuerySettings().check()
+        with pytest.raises(SettingsError, match="not below query"):
+            QuerySettings(threads=8, searches=4, waiting=2, streams=2).check()
+
+    def test_every_setting_of_a_limit_is_within_one(self) -> None:
+        with pytest.raises(SettingsError, match="most_deadline_ms"):
+            QuerySettings(deadline_ms=500, most_deadline_ms=400).check()
+
+
+def test_an_error_without_a_request_is_a_problem_too() -> None:
+    from dar_search.serving.problems import problem as made
+
+    assert made(DarError("It broke.")) == {"code": "error", "message": "It broke.", "hint": "", "request_id": ""}
