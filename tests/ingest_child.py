@@ -52,9 +52,9 @@ class _ToldIndex:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
 
-    def write(self, records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
+    def write(self, records: Sequence[ImageRecord], **options: Any) -> list[tuple[str, Failure]]:
         say("write")
-        refused = self._index.write(records)
+        refused = self._index.write(records, **options)
         say("written")
         return refused
 

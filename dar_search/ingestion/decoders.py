@@ -21,6 +21,7 @@ from dar_search.preparation import Preparation
 JOBS_EACH = 2
 MAX_FAILED_STARTS = 3
 _STOP_CHECK_SECONDS = 0.2
+_NO_JOB_SECONDS = 0.02
 
 
 class Decoders:
@@ -50,8 +51,10 @@ class Decoders:
         self._failed_starts = 0
         self._stopping = False
 
-    def decode(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
+    def decode(self, jobs: Iterable[Job | None]) -> Iterator[Outcome]:
         """One outcome for each job, in the order in which they are done; takes jobs as it needs them.
+
+        A None among the jobs says that there is none just now: it is asked again soon.
 
         Processes start with the first jobs, in the calling thread, and end with the iterator.
 
@@ -76,12 +79,15 @@ class Decoders:
         """Makes `decode` end soon, from any thread, without outcomes for what is under way."""
         self._stopping = True
 
-    def _hand_out(self, source: Iterator[Job]) -> bool:
+    def _hand_out(self, source: Iterator[Job | None]) -> bool:
         """Keeps every process supplied -> whether there may be more jobs."""
         while len(self._handles) < self._most or any(len(handle.jobs) < JOBS_EACH for handle in self._handles):
-            job = self._again.popleft() if self._again else next(source, None)
-            if job is None:
+            try:
+                job = self._again.popleft() if self._again else next(source)
+            except StopIteration:
                 return False
+            if job is None:
+                return True
             self._supplied_worst().give(job)
         return True
 
@@ -98,8 +104,9 @@ class Decoders:
         poll = select.poll()
         for handle in self._handles:
             poll.register(handle.answers, select.POLLIN)
-        left = min((handle.seconds_left() for handle in self._handles), default=0.0)
-        poll.poll(max(0, math.ceil(1000 * min(left, _STOP_CHECK_SECONDS))))
+        longest = _STOP_CHECK_SECONDS if any(handle.jobs for handle in self._handles) else _NO_JOB_SECONDS
+        left = min((handle.seconds_left() for handle in self._handles), default=math.inf)
+        poll.poll(max(0, math.ceil(1000 * min(left, longest))))
 
     def _collect(self, handle: DecoderHandle) -> Iterator[Outcome]:
         try:

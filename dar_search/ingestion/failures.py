@@ -36,5 +36,6 @@ FAILURE_CODES: Mapping[str, str] = {
     "decoder_died": "The decoder process died of this picture.",
     # encoding and writing
     "encoding_failed": "The encoder gave no usable embedding for the picture.",
+    "gave_up": "The worker died each time it had the picture in hand, as often as it may.",
     "record_vanished": "Another process removed the record while its caption or metadata was being updated.",
 }

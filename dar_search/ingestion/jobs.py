@@ -8,6 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dar_search.ingestion.sources import SourceItem
+from dar_search.job_data import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An item's place in the ledger: the lease under which it is worked on, and its position in the shard."""
+
+    lease: Lease
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +25,12 @@ class Job:
 
     Attributes:
         stored_digest: `ImageRecord.digest` of the record that the index has; empty if it has none.
+        ticket: where its result is recorded; None for a picture that is decoded for its own sake.
     """
 
     item: SourceItem
     stored_digest: str = ""
+    ticket: Ticket | None = None
 
     @property
     def known_sha256(self) -> str:

@@ -34,15 +34,18 @@ class Seen:
         return _short(identity) in self._ids
 
 
-def prune_gone(index: ImageIndex, origin: str, seen: Seen) -> tuple[int, tuple[str, ...]]:
-    """Removes the records of `origin` that were not seen -> how many, and what a person should know."""
+def prune_gone(index: ImageIndex, origin: str, seen: Seen, version: int | None = None) -> tuple[int, tuple[str, ...]]:
+    """Removes the records of `origin` that were not seen -> how many, and what a person should know.
+
+    version: of the deletes; what was written by something asked for later stays.
+    """
     if not seen.complete:
         return 0, ("Nothing was pruned: a part of the source could not be read, so what is gone is not known.",)
     if not seen.count:
         return 0, ("Nothing was pruned: a source without any picture looks like a disk that is not mounted.",)
     gone = [identity for identity in index.ids(origin=origin) if identity not in seen]
     parts = (gone[start : start + DELETE_SIZE] for start in range(0, len(gone), DELETE_SIZE))
-    return sum(index.delete(part) for part in parts), ()
+    return sum(index.delete(part, version=version) for part in parts), ()
 
 
 def _short(identity: str) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from dar_search.data import Failure
+from dar_search.job_data import Settled
 
 _REPORT_SECONDS = 0.1
 _RATE_SECONDS = 10.0
@@ -74,14 +75,29 @@ class Tally:
         progress: called now and then from the thread that calls `show`.
     """
 
-    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+    def __init__(self, progress: Callable[[Progress], None] | None = None) -> None:
         self.indexed = 0
         self.unchanged = 0
-        self.failures: list[Failure] = []
+        self._failed = 0
+        self._unlisted = 0
         self.total: int | None = None
         self._progress = progress
         self._shown_at = 0.0
         self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def add(self, settled: Iterable[Settled]) -> None:
+        """Results, from the thread that records them."""
+        for one in settled:
+            if one.result == "indexed":
+                self.indexed += 1
+            elif one.result == "unchanged":
+                self.unchanged += 1
+            else:
+                self._failed += 1
+
+    def add_unlisted(self, number: int) -> None:
+        """Items that failed in being listed, from the thread that lists them."""
+        self._unlisted += number
 
     def show(self, *, now: bool = False) -> None:
         """Tells `progress`, unless that was just done (`now=True`: in any case)."""
@@ -91,7 +107,7 @@ class Tally:
         if not now and clock - self._shown_at < _REPORT_SECONDS:
             return
         self._shown_at = clock
-        failed = len(self.failures)
+        failed = self._failed + self._unlisted
         done = self.indexed + self.unchanged + failed
         self._samples.append((clock, done))
         while len(self._samples) > 2 and clock - self._samples[0][0] > _RATE_SECONDS:

@@ -1,44 +1,55 @@
-"""The first stage: lists a source, looks up what the index has of it, and has the rest decoded."""
+"""The first stage: takes shards, looks up what the index has of their items, and has the rest decoded."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from dar_search.data import Failure
 from dar_search.errors import SourceError
 from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.jobs import Job, Outcome
-from dar_search.ingestion.pruning import Seen
+from dar_search.ingestion.jobs import Job, Outcome, Ticket
 from dar_search.ingestion.report import Tally
-from dar_search.ingestion.sources import BadItem, Source, SourceItem
-from dar_search.ports import ImageIndex
+from dar_search.ingestion.shard_feed import ShardFeed, ShardItem
+from dar_search.ingestion.sources import Source
+from dar_search.job_data import Lease
+from dar_search.ports import ImageIndex, Ledger
 
-LOOKUP_SIZE = 256
 _CHECK_SECONDS = 0.2
+_CAREFUL_GROUP = 16
+
+
+class Barrier:
+    """Among the outcomes: what came before it is to be finished and recorded at once; then `passed` is set."""
+
+    def __init__(self) -> None:
+        self.passed = threading.Event()
 
 
 class Supply:
     """Runs the first stage in a thread of its own; a bounded queue leads out of it.
 
+    A shard whose worker has died before is worked through with care: a few items at a time, each counted in the ledger
+    while it is in hand, and one by one where a worker died with it, so that an item that kills is found.
+
     Args:
-        seen: gets the id of every item that the source lists.
         capacity: how many outcomes may wait to be taken.
     """
 
-    def __init__(self, source: Source, index: ImageIndex, decoders: Decoders, seen: Seen, capacity: int) -> None:
-        self._source = source
+    def __init__(self, feed: ShardFeed, ledger: Ledger, index: ImageIndex, decoders: Decoders, capacity: int) -> None:
+        self._feed = feed
+        self._ledger = ledger
         self._index = index
         self._decoders = decoders
-        self._seen = seen
-        self._ready: queue.Queue[Outcome | BadItem | BaseException | None] = queue.Queue(capacity)
+        self._ready: queue.Queue[Outcome | Barrier | BaseException | None] = queue.Queue(capacity)
         self._stopping = threading.Event()
+        self._given = 0
+        self._answered = 0
         # Decoder processes end with the thread that starts them, so they are started in this one.
         self._thread = threading.Thread(target=self._run, name="dar-ingest-supply", daemon=True)
 
-    def outcomes(self, on_wait: Callable[[], None]) -> Iterator[Outcome | BadItem]:
-        """One for each item of the source. `on_wait` is called now and then while nothing is ready.
+    def outcomes(self, on_wait: Callable[[], None]) -> Iterator[Outcome | Barrier]:
+        """One for each item. `on_wait` is called now and then while nothing is ready.
 
         Raises what went wrong in the stage: SourceError, StoreError, DarError.
         """
@@ -65,13 +76,14 @@ class Supply:
     def _run(self) -> None:
         try:
             for outcome in self._decoders.decode(self._jobs()):
+                self._answered += 1
                 self._put(outcome)
         except BaseException as error:  # noqa: BLE001  # raised again in the thread that takes the outcomes
             self._put(error)
         else:
             self._put(None)
 
-    def _put(self, ready: Outcome | BadItem | BaseException | None) -> None:
+    def _put(self, ready: Outcome | Barrier | BaseException | None) -> None:
         while not self._stopping.is_set():
             try:
                 return self._ready.put(ready, timeout=_CHECK_SECONDS)
@@ -79,26 +91,35 @@ class Supply:
                 continue
         return None
 
-    def _jobs(self) -> Iterator[Job]:
-        for items in _parts(self._listed(), LOOKUP_SIZE):
-            stored = self._index.digests([item.id for item in items])
-            for item in items:
-                yield Job(item, stored.get(item.id, ""))
+    def _jobs(self) -> Iterator[Job | None]:
+        while not self._stopping.is_set() and (shard := self._feed.next()) is not None:
+            lease, items = shard
+            stored = self._index.digests([one.item.id for one in items])
+            jobs = [Job(one.item, stored.get(one.item.id, ""), Ticket(lease, one.position)) for one in items]
+            if lease.losses:
+                yield from self._with_care(lease, items, jobs)
+            else:
+                self._given += len(jobs)
+                yield from jobs
 
-    def _listed(self) -> Iterator[SourceItem]:
-        """The items that can be decoded; the others go past the decoders."""
-        for listed in self._source.items():
+    def _with_care(self, lease: Lease, items: Sequence[ShardItem], jobs: Sequence[Job]) -> Iterator[Job | None]:
+        yield from self._settled()
+        for group in _groups(items):
             if self._stopping.is_set():
                 return
-            if listed.id is None:
-                self._seen.complete = False
-            is_new = listed.id is None or self._seen.add(listed.id)
-            if isinstance(listed, BadItem):
-                self._put(listed)
-            elif is_new:
-                yield listed
-            else:
-                self._put(BadItem(_duplicate(listed), listed.id))
+            self._ledger.begin(lease, [items[number].position for number in group])
+            self._given += len(group)
+            yield from (jobs[number] for number in group)
+            yield from self._settled()
+
+    def _settled(self) -> Iterator[None]:
+        """Until everything given so far has been recorded."""
+        while self._answered < self._given and not self._stopping.is_set():
+            yield None
+        barrier = Barrier()
+        self._put(barrier)
+        while not barrier.passed.is_set() and not self._stopping.is_set():
+            yield None
 
 
 class Counter:
@@ -126,16 +147,16 @@ class Counter:
         self._tally.total = total
 
 
-def _duplicate(item: SourceItem) -> Failure:
-    return Failure(item.place or item.key, "duplicate_id", f'An earlier row has the id "{item.id}". Keep one of them.')
-
-
-def _parts(items: Iterator[SourceItem], size: int) -> Iterator[list[SourceItem]]:
-    part: list[SourceItem] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
-        yield part
+def _groups(items: Sequence[ShardItem]) -> Iterator[list[int]]:
+    """The places of the items to be in hand at once: those that a worker died with are alone."""
+    group: list[int] = []
+    for number, one in enumerate(items):
+        if one.attempts:
+            yield [number]
+            continue
+        group.append(number)
+        if len(group) == _CAREFUL_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group

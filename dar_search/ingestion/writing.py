@@ -1,39 +1,67 @@
-"""Writing records in a thread of its own, so that the encoder need not wait for the disk or the network."""
+"""Writing records, and then their results, in a thread of its own: the encoder waits for neither disk nor network."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from dar_search.data import ImageRecord
+from dar_search.data import Failure, ImageRecord
+from dar_search.errors import LeaseLost
+from dar_search.fault_points import reached
+from dar_search.ingestion.jobs import Ticket
+from dar_search.ingestion.leasing import Leases
+from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.report import Tally
-from dar_search.ports import ImageIndex
+from dar_search.ingestion.supply import Barrier
+from dar_search.job_data import Lease, Settled
+from dar_search.ports import ImageIndex, Ledger
 
 MAX_WAITING_BATCHES = 8
 MAX_WRITE = 512
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item with its result. record: to be written first, where there is one."""
+
+    ticket: Ticket
+    settled: Settled
+    record: ImageRecord | None = None
+
+
 class Writer:
     """Writes batches of records in the order in which they were put; joins what waits into larger writes.
 
-    A record that the index refuses is a failure in the tally. An error of the index itself (StoreUnavailable, ...)
-    ends the writing, and is raised by the next `put`, `check` or `close`.
+    A result goes into the ledger once its record is durable in the index. A record that the index refuses is a failure.
+    What is held by another worker by now is left alone. An error of the index or the ledger (StoreUnavailable, ...),
+    where the patience is at its end, ends the writing, and is raised by the next `put`, `check` or `close`.
     """
 
-    def __init__(self, index: ImageIndex, tally: Tally) -> None:
+    def __init__(self, index: ImageIndex, ledger: Ledger, leases: Leases, tally: Tally, patience: Patience) -> None:
         self._index = index
+        self._ledger = ledger
+        self._leases = leases
         self._tally = tally
-        self._batches: queue.Queue[Sequence[ImageRecord] | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._patience = patience
+        self._batches: queue.Queue[Sequence[Entry] | Barrier | None] = queue.Queue(MAX_WAITING_BATCHES)
+        self._kept: Barrier | None = None
+        self._ending = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="dar-ingest-writer", daemon=True)
         self._thread.start()
 
-    def put(self, records: Sequence[ImageRecord]) -> None:
+    def put(self, entries: Sequence[Entry]) -> None:
         """Waits while too much is waiting to be written."""
         self.check()
-        if records:
-            self._batches.put(records)
+        if entries:
+            self._batches.put(entries)
+
+    def settle(self, barrier: Barrier) -> None:
+        """The barrier is passed when all that was put before it is recorded."""
+        self._batches.put(barrier)
 
     def check(self) -> None:
         if self._error is not None:
@@ -46,30 +74,69 @@ class Writer:
         self.check()
 
     def _run(self) -> None:
-        while (records := self._waiting()) is not None:
-            if self._error is not None:
-                continue  # nothing is written after an error, but nobody who puts may be left waiting
-            try:
-                refused = self._index.write(records)
-            except BaseException as error:  # noqa: BLE001  # raised again in the thread that put
-                self._error = error
-            else:
-                self._tally.failures.extend(failure for _, failure in refused)
-                self._tally.indexed += len(records) - len(refused)
+        while not self._ending:
+            entries = self._waiting()
+            # Nothing is written after an error, but nobody who puts may be left waiting.
+            if entries and self._error is None:
+                try:
+                    self.settle_all(entries)
+                except BaseException as error:  # noqa: BLE001  # raised again in the thread that put
+                    self._error = error
+            if self._kept is not None:
+                self._kept.passed.set()
+                self._kept = None
 
-    def _waiting(self) -> list[ImageRecord] | None:
-        """All batches that wait, up to MAX_WRITE records; None after the last."""
+    def _waiting(self) -> list[Entry]:
+        """All batches that wait, up to MAX_WRITE entries, or to a barrier or the end, which are noted."""
+        entries: list[Entry] = []
         batch = self._batches.get()
-        if batch is None:
-            return None
-        records = list(batch)
-        while len(records) < MAX_WRITE:
+        while True:
+            if batch is None:
+                self._ending = True
+            elif isinstance(batch, Barrier):
+                self._kept = batch
+            else:
+                entries.extend(batch)
+            if self._ending or self._kept is not None or len(entries) >= MAX_WRITE:
+                return entries
             try:
                 batch = self._batches.get_nowait()
             except queue.Empty:
-                break
-            if batch is None:
-                self._batches.put(None)
-                break
-            records.extend(batch)
-        return records
+                return entries
+
+    def settle_all(self, entries: Sequence[Entry]) -> None:
+        """Makes entries durable: first the records, then the results."""
+        refused = self.write([entry for entry in entries if entry.record is not None])
+        self.record(entries, refused)
+
+    def write(self, entries: Sequence[Entry]) -> dict[str, Failure]:
+        """Writes the records whose lease still holds -> those that the index refused, by id."""
+        held = [entry for entry in entries if self._leases.holds(entry.ticket.lease)]
+        records = [entry.record for entry in held if entry.record is not None]
+        if not records:
+            return {}
+        versions = [entry.ticket.lease.version for entry in held]
+        refused = self._patience.outlast(lambda: self._index.write(records, versions=versions))
+        reached("written")
+        return dict(refused)
+
+    def record(self, entries: Sequence[Entry], refused: dict[str, Failure]) -> None:
+        """Records the results, by lease."""
+        by_lease: dict[Lease, list[Settled]] = defaultdict(list)
+        for entry in entries:
+            settled = entry.settled
+            if entry.record is not None and entry.record.id in refused:
+                settled = Settled(settled.position, "failed", refused[entry.record.id])
+            by_lease[entry.ticket.lease].append(settled)
+        for lease, settled_ones in by_lease.items():
+            if not self._leases.holds(lease):
+                continue
+            try:
+                done = self._patience.outlast(lambda: self._ledger.record(lease, settled_ones))  # noqa: B023  # at once
+            except LeaseLost:
+                self._leases.over(lease)
+                continue
+            if done:
+                self._leases.over(lease)
+            self._tally.add(settled_ones)
+            reached("recorded")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dar_search.errors import DarError, StoreUnavailable
+from dar_search.fault_points import reached
 from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, mapped_part, patiently
 
 SUPERSEDED = "version_conflict_engine_exception"  # a later write or delete has been there
@@ -70,6 +71,7 @@ class BulkWriter:
                 if len(pending) > self._in_flight:
                     pending = _gather(pending, outcome)
                 pending.add(self._threads().submit(self._write_body, target, body))
+                reached("mid_write")
             while pending:
                 pending = _gather(pending, outcome)
         finally:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from dar_search.fault_points import reached
 from dar_search.stores import sqlite_reading
 from dar_search.stores.records import Checked
 from dar_search.stores.sqlite_filters import Field, facet, load_fields
@@ -51,6 +52,7 @@ def insert(
             for (key, r), metadata in zip(keyed, checked.metadata, strict=True)
         ],
     )
+    reached("mid_write")
     embeddings = checked.embeddings.astype("<f4", copy=False)
     connection.executemany(
         "INSERT INTO vectors (key, embedding) VALUES (?, ?)",

@@ -284,12 +284,12 @@ def test_a_store_that_fails_ends_the_run_with_its_error_and_leaves_nothing_runni
     fill(folder, 60)
     writes = 0
 
-    def write(records: Sequence[ImageRecord]) -> list[tuple[str, Failure]]:
+    def write(records: Sequence[ImageRecord], **options: Any) -> list[tuple[str, Failure]]:
         nonlocal writes
         writes += 1
         if writes == 3:
             raise StoreUnavailable("The store is away.", "Try again later.")
-        return index.write(records)
+        return index.write(records, **options)
 
     encoder = GridEncoder()
     with pytest.raises(StoreUnavailable, match="away"):
