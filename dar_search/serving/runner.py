@@ -7,6 +7,7 @@ worker, after the fork, since threads and connections do not outlive one.
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -77,17 +78,16 @@ def run_service(
     shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {
         # gunicorn takes the socket over by its number: no moment in which another process can take the port.
-        "bind": [f"fd://{listener.fileno()}"],
+        "bind": [f"fd://{listener.detach()}"],
         "workers": 1,
         "worker_class": GracefulWorker,
         "threads": listening.threads,
         "timeout": _LOADING_SECONDS,
-        "graceful_timeout": service.graceful_seconds,
+        "graceful_timeout": math.ceil(service.graceful_seconds),
         "keepalive": _KEEP_ALIVE_SECONDS,
         "logger_class": _Logger,
         "control_socket_disable": True,
         "when_ready": lambda arbiter: on_ready(f"http://{shown}:{port}"),
-        "worker_int": lambda worker: None,
     }
     _Gunicorn(make, listening, service, options).run()
 

@@ -1,0 +1,138 @@
+"""The runner under real gunicorn: it listens, shows its metrics, and ends in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import urllib3
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.served_app", *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
+    """The next thing that the service says, which must be this."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read() if process.stderr else ""
+    value: dict[str, Any] = json.loads(line)
+    assert value["what"] == what
+    return value
+
+
+def logged(process: subprocess.Popen[str], text: str) -> None:
+    """Reads the log up to the line that has this text."""
+    assert process.stderr is not None
+    assert any(text in line for line in process.stderr), f"{text} was never logged"
+
+
+@pytest.fixture
+def http() -> Iterator[urllib3.PoolManager]:
+    with urllib3.PoolManager(num_pools=10, maxsize=10, timeout=30, retries=False) as pool:
+        yield pool
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+    """A running one with a grace of ten minutes: the process, its address, its admin port."""
+    admin_port = free_port()
+    process = start(0, admin_port, 600)
+    try:
+        yield process, said(process, "ready")["address"], admin_port
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_it_answers_and_shows_its_metrics_on_the_admin_port(
+    service: tuple[subprocess.Popen[str], str, int], http: urllib3.PoolManager
+) -> None:
+    process, address, admin_port = service
+    answer = http.request("GET", f"{address}/pid")
+    assert answer.status == 200
+    assert answer.json()["pid"] != process.pid  # the app lives in a worker
+    metrics = http.request("GET", f"http://127.0.0.1:{admin_port}/metrics").data.decode()
+    assert 'dar_requests_total{method="GET",route="/pid",status="200"} 1.0' in metrics
+    assert "process_resident_memory_bytes" in metrics
+
+
+def test_sigterm_lets_the_running_request_end_and_the_idle_connection_go(
+    service: tuple[subprocess.Popen[str], str, int], http: urllib3.PoolManager
+) -> None:
+    process, address, _ = service
+    assert process.stdin is not None
+    host, port = address.removeprefix("http://").split(":")
+    with urllib3.HTTPConnectionPool(host, int(port), maxsize=1) as idle:
+        assert idle.request("GET", "/pid").status == 200  # and the connection stays open
+        statuses: list[int] = []
+        slow = threading.Thread(target=lambda: statuses.append(http.request("GET", f"{address}/slow").status))
+        slow.start()
+        said(process, "slow")
+        process.send_signal(signal.SIGTERM)
+        logged(process, "Handling signal: term")
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        slow.join()
+        assert statuses == [200]
+        said(process, "closed")
+        assert process.wait(60) == 0  # the grace is ten minutes: nobody waited for the idle connection
+
+
+def test_a_request_that_does_not_end_is_cut_off_after_the_grace(http: urllib3.PoolManager) -> None:
+    process = start(0, 0, 1)
+    address = said(process, "ready")["address"]
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            outcomes.append(str(http.request("GET", f"{address}/slow").status))
+        except urllib3.exceptions.HTTPError as error:
+            outcomes.append(type(error).__name__)
+
+    slow = threading.Thread(target=ask)
+    slow.start()
+    said(process, "slow")
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    slow.join()
+    assert outcomes == ["ProtocolError"]
+    process.communicate()
+
+
+def test_a_service_that_cannot_start_says_why_in_one_line_and_ends() -> None:
+    process = start(0, 0, 1, "--broken")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    line = next(json.loads(one) for one in err.splitlines() if "index is not there" in one)
+    assert line["event"] == "The index is not there. Make it."
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("which", ["port", "admin port"])
+def test_a_taken_port_is_said_before_anything_starts(which: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        process = start(*((number, 0) if which == "port" else (0, number)), 1)
+        refused = said(process, "refused")
+        assert str(number) in refused["message"]
+        process.communicate()
+        assert process.returncode == 2
