@@ -100,7 +100,7 @@ LegStatus = Literal["ok", "late", "failed", "off"]
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What became of one part of an answer: reformulation, imagination, knn or keyword.
+    """What became of one part of an answer: reformulation, imagination, edits, knn or keyword.
 
     Attributes:
         took_ms: wall-clock milliseconds.
@@ -115,6 +115,26 @@ class Leg:
     highest: float | None = None
 
 
+FeedbackKind = Literal["more_like", "not_this", "negative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What the user said of one picture, and how it moves the query vector: by `weight * embedding`. See `edits`.
+
+    Attributes:
+        kind: "more_like" and "not_this" of a hit, "negative" of an imagination.
+        id: the hit's or the imagination's.
+        embedding: (d,) float32, unit length.
+        weight: above 0 for "more_like", else below.
+    """
+
+    kind: FeedbackKind
+    id: str
+    embedding: FloatArray
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class RewrittenQuery:
     """A dialogue, rewritten: what one search needs.
@@ -123,9 +143,10 @@ class RewrittenQuery:
         text_embedding: (d,) the reformulated text, encoded.
         imaginations: those that came in time; may be empty.
         weights: as used: the image weight is 0 where nothing was imagined.
-        vector: (d,) float32, `weights.text * text_embedding + weights.image * mean(imaginations)`: NOT of unit
-            length, so that its inner product with a picture is the published score.
-        legs: "reformulation" and "imagination".
+        vector: (d,) float32, `weights.text * text_embedding + weights.image * mean(imaginations)`, and what
+            `feedback` adds: NOT of unit length, so that its inner product with a picture is the published score.
+        legs: "reformulation" and "imagination", and "edits" where the user edited the query.
+        feedback: the pictures that the user judged; none as rewritten, filled by `edits.edited`.
     """
 
     dialogue: Dialogue
@@ -135,6 +156,7 @@ class RewrittenQuery:
     weights: VectorWeights
     vector: FloatArray
     legs: Mapping[str, Leg]
+    feedback: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +226,15 @@ class LegHit:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a hit's score came about. `text + sum(images.values()) + keyword + offset == score`.
+    """How a hit's score came about: `text + sum(images.values()) + sum(edits.values()) + keyword + offset == score`.
 
     The sum holds for the k-NN leg alone and for min-max score fusion, where `offset` is what min-max subtracts.
-    For RRF a rank cannot be split: text, images and offset are None, and knn and keyword are the ranks' shares.
+    For RRF a rank cannot be split: text, images, edits and offset are None, and knn and keyword are the ranks' shares.
 
     Attributes:
         text: what the reformulated text gave.
         images: imagination id -> what that imagined picture gave.
+        edits: "more_like:ID", "not_this:ID" or "negative:ID" -> what that judged picture gave, or took (below 0).
         knn: what the k-NN leg gave in all.
         keyword: what the keyword leg gave.
         knn_rank, keyword_rank: the hit's rank in each leg; None where it is not among the leg's candidates.
@@ -224,6 +247,7 @@ class Explanation:
     keyword: float
     knn_rank: int | None = None
     keyword_rank: int | None = None
+    edits: Mapping[str, float] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def describe(query: RewrittenQuery) -> dict[str, Any]:
             for one in query.imaginations
         ],
         "weights": asdict(query.weights),
+        "edits": [{"kind": one.kind, "id": one.id, "weight": one.weight} for one in query.feedback],
         "vector": {"dimension": len(query.vector), "length": float(np.linalg.norm(query.vector))},
         "legs": describe_legs(query.legs),
     }
@@ -110,11 +111,11 @@ def describe_hit(hit: Hit) -> dict[str, Any]:
         "legs": {name: {"rank": place.rank, "score": place.score} for name, place in hit.legs.items()},
     }
     if hit.explanation is not None:
-        images = hit.explanation.images
+        split = {"images": hit.explanation.images, "edits": hit.explanation.edits}
         described["explanation"] = {
             field: getattr(hit.explanation, field)
             for field in ("text", "offset", "knn", "keyword", "knn_rank", "keyword_rank")
-        } | {"images": None if images is None else dict(images)}
+        } | {name: None if parts is None else dict(parts) for name, parts in split.items()}
     return described
 
 
@@ -164,16 +165,16 @@ def _explanation(
     keyword = given.get("keyword", 0.0)
     knn = given.get("knn", 0.0) if fused else hit.score
     if fused and fusion.method == "rrf":
-        return Explanation(None, None, None, knn, keyword, **ranks)
+        return Explanation(None, None, None, knn, keyword, **ranks, edits=None)
 
     scale = _scale(fusion, legs["knn"]) if fused else 1.0
     if "knn" not in hit.legs and fused:
         scale = 0.0
-    text, images = _split(query, embedding, scale)
-    offset = knn - text - sum(images.values())
+    text, images, edits = _split(query, embedding, scale)
+    offset = knn - text - sum(images.values()) - sum(edits.values())
     if not fused and abs(offset) < _ROUNDING:
         offset = 0.0
-    return Explanation(text, images, offset, knn, keyword, **ranks)
+    return Explanation(text, images, offset, knn, keyword, **ranks, edits=edits)
 
 
 def _scale(fusion: ScoreFusion, knn: Leg) -> float:
@@ -183,8 +184,10 @@ def _scale(fusion: ScoreFusion, knn: Leg) -> float:
     return fusion.knn / (knn.highest - knn.lowest)
 
 
-def _split(query: RewrittenQuery, embedding: FloatArray, scale: float) -> tuple[float, dict[str, float]]:
-    """What the text and each imagined picture give to a picture's inner product with the query vector, scaled."""
+def _split(
+    query: RewrittenQuery, embedding: FloatArray, scale: float
+) -> tuple[float, dict[str, float], dict[str, float]]:
+    """What the text, the imagined and the judged pictures give to a picture's inner product with the vector, scaled."""
     picture = embedding.astype(np.float64)
     text = scale * query.weights.text * float(query.text_embedding @ picture)
     each = scale * query.weights.image / max(1, len(query.imaginations))
@@ -192,4 +195,5 @@ def _split(query: RewrittenQuery, embedding: FloatArray, scale: float) -> tuple[
     for imagination in query.imaginations:
         given = each * float(imagination.embedding @ picture)
         images[imagination.id] = images.get(imagination.id, 0.0) + given
-    return text, images
+    edits = {f"{one.kind}:{one.id}": scale * one.weight * float(one.embedding @ picture) for one in query.feedback}
+    return text, images, edits

@@ -47,20 +47,22 @@ def explanation_table(hits: Sequence[Hit], query: RewrittenQuery) -> Table:
     table = Table(
         box=None, pad_edge=False, header_style="bold", title="where the scores come from", title_justify="left"
     )
-    for heading in ("rank", "score", "= text", "+ imagined", "+ captions", "+ offset"):
+    edited = ["+ edits"] if query.feedback else []
+    for heading in ("rank", "score", "= text", "+ imagined", *edited, "+ captions", "+ offset"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("its rank")
     for hit in hits:
         parts = hit.explanation
         if parts is None:
-            table.add_row(str(hit.rank), f"{hit.score:.4f}", *[""] * 4, "gone meanwhile")
+            table.add_row(str(hit.rank), f"{hit.score:.4f}", *[""] * (4 + len(edited)), "gone meanwhile")
             continue
         ranks = f"by vector {parts.knn_rank or '-'}, by captions {parts.keyword_rank or '-'}"
         if parts.text is None or parts.images is None:  # ranks were joined: they do not split further
-            cells = [f"vector {parts.knn:.4f}", "", f"{parts.keyword:.4f}", ""]
+            cells = [f"vector {parts.knn:.4f}", "", *[""] * len(edited), f"{parts.keyword:.4f}", ""]
         else:
             imagined = f"{sum(parts.images.values()):.4f}" if query.imaginations else "-"
-            cells = [f"{parts.text:.4f}", imagined, f"{parts.keyword:.4f}", f"{parts.offset or 0.0:.4f}"]
+            judged = [f"{sum((parts.edits or {}).values()):.4f}"] * len(edited)
+            cells = [f"{parts.text:.4f}", imagined, *judged, f"{parts.keyword:.4f}", f"{parts.offset or 0.0:.4f}"]
         table.add_row(str(hit.rank), f"{hit.score:.4f}", *cells, ranks)
     return table
 

@@ -312,6 +312,6 @@ def test_a_described_result_is_plain_json_with_its_explanations(fusion: ScoreFus
     assert described["hits"][0]["metadata"] == {"n": 1.0}
     assert described["hits"][0]["legs"]["knn"]["rank"] == 1
     assert set(described["hits"][0]["explanation"]) == {
-        "text", "images", "offset", "knn", "keyword", "knn_rank", "keyword_rank",
+        "text", "images", "edits", "offset", "knn", "keyword", "knn_rank", "keyword_rank",
     }  # fmt: skip
     assert set(described["legs"]) == {"reformulation", "imagination", "knn", "keyword"}
