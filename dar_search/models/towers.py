@@ -15,6 +15,7 @@ from PIL import Image
 from dar_search.data import FloatArray, Provenance
 from dar_search.errors import InputError, ModelFailed
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
+from dar_search.models.lanes import Lanes
 from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class TowersEncoder:
         self._dtype_name = dtype
         self._batch = batch
         self._lock = threading.RLock()
+        self._lanes = Lanes()
 
     @property
     def provenance(self) -> Provenance:
@@ -79,7 +81,7 @@ class TowersEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         with self._lock, failures_named(f"Encoding texts with {self.provenance.encoder}"):
-            return self._joined(self._towers.texts(part) for part in _parts(texts, self._batch))
+            return self._unit_rows([self._texts(part) for part in _parts(texts, self._batch)])
 
     def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
         prepare = self.preparation.prepare
@@ -96,7 +98,7 @@ class TowersEncoder:
                 "Prepare them with the encoder's own preparation.",
             )
         with self._lock, failures_named(f"Encoding pictures with {self.provenance.encoder}"):
-            return self._joined(self._towers.pictures(self._normalised(part)) for part in _parts(pixels, self._batch))
+            return self._unit_rows([self._pictures(part) for part in _parts(pixels, self._batch)])
 
     def warm_up(self) -> None:
         """Load now what would otherwise be loaded at the first encoding."""
@@ -129,11 +131,22 @@ class TowersEncoder:
         std = torch.tensor(self._card.std, device=self._device).view(1, 3, 1, 1)
         return batch.sub_(mean).div_(std).to(self._dtype)
 
-    def _joined(self, batches: Iterator[torch.Tensor]) -> FloatArray:
+    def _texts(self, texts: Sequence[str]) -> FloatArray:
         import torch
 
         with torch.inference_mode():
-            return self._unit_rows([batch.float().cpu().numpy() for batch in batches])
+            rows: FloatArray = self._towers.texts(texts).float().cpu().numpy()
+            return rows
+
+    def _pictures(self, pixels: NDArray[np.uint8]) -> FloatArray:
+        import torch
+
+        towers = self._towers  # loaded here, not in a lane
+        if self._device.type == "cpu":
+            return self._lanes.batches(pixels, lambda part: towers.pictures(self._normalised(part)))
+        with torch.inference_mode():
+            rows: FloatArray = towers.pictures(self._normalised(pixels)).float().cpu().numpy()
+            return rows
 
     def _unit_rows(self, batches: Sequence[FloatArray]) -> FloatArray:
         dimension = self.provenance.dimension
