@@ -26,7 +26,7 @@ from dar_search.errors import SettingsError
 _EVERYBODY_READS = 0o004
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")  # tells nobody the key
 _KEYS = "keys"  # a table of them: a service's callers
-SECRETS = frozenset({"password", "api_key", "bearer_token", "client_key_password", _KEYS})
+SECRETS = frozenset({"password", "api_key", "bearer_token", "client_key_password", "key", _KEYS})
 
 
 class SecretReference(BaseModel):

@@ -25,6 +25,7 @@ from dar_search.cluster_access import SECRETS, ClusterAccess, Secret, refuse_exp
 from dar_search.data import ScoreFusion
 from dar_search.errors import InputError, SettingsError
 from dar_search.fusion import Schedule
+from dar_search.model_settings import CacheAddress, ModelOptions, ModelProcessSettings
 from dar_search.service_settings import QuerySettings, ServiceSettings
 
 APPLICATION = "dar-search"
@@ -110,18 +111,42 @@ class Settings(BaseSettings):
         ),
         description="The store's address: sqlite:PATH, http(s)://host:port or profile:NAME.",
     )
-    encoder: str = Field("demo", min_length=1, description="demo, open_clip:ARCH/PRETRAINED or open_clip:PATH.")
-    reformulator: str = Field("rules", min_length=1, description="What writes text out of a dialogue: rules.")
+    encoder: str = Field(
+        "demo",
+        min_length=1,
+        description="demo, open_clip:ARCH/PRETRAINED, open_clip:PATH, transformers:ORG/NAME or transformers:PATH.",
+    )
+    encoder_options: ModelOptions = Field({}, description="The encoder's own options, such as compile and dtype.")
+    reformulator: str = Field(
+        "rules", min_length=1, description="What writes text out of a dialogue: rules, endpoint:MODEL or chat:MODEL."
+    )
+    reformulator_options: ModelOptions = Field(
+        {}, description="The reformulator's own options, such as an endpoint's url and key."
+    )
     imaginer: str = Field(
         default_factory=lambda data: "demo" if data["encoder"] == "demo" else "none",
         min_length=1,
-        description="none, demo or prior:PATH; by default demo with the demo encoder, else none.",
+        description="none, demo, diffusers:MODEL, prior:MODEL or pregenerated:PATH; by default demo with the demo "
+        "encoder, else none.",
+    )
+    imaginer_options: ModelOptions = Field(
+        {}, description="The imaginer's own options, such as guidance, width and negative_prompt."
     )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:NUMBER or mps."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="The models' number format; auto: bfloat16 where the device has it in hardware."
+    )
+    model_process: ModelProcessSettings = Field(
+        ModelProcessSettings(), description="A table: the processes in which services run their models."
+    )
+    imagination_cache: CacheAddress = Field(
+        "memory", description="Where services keep imaginations: memory, none or redis://host:port/number."
+    )
+    imagination_cache_megabytes: int = Field(256, ge=1, description="The size of the imagination cache in memory.")
+    imagination_cache_days: float = Field(
+        7, gt=0, le=3650, allow_inf_nan=False, description="How long Redis keeps an imagination."
     )
     schedule: Annotated[str, AfterValidator(_schedule)] = Field(
         "released", description="Vector fusion's weights by round: released, text-only, or 0:0.8/0.2,2:0.5/0.5."
@@ -152,12 +177,13 @@ class Settings(BaseSettings):
         """Vector fusion's weights by round."""
         return Schedule.parse(self.schedule)
 
-    @field_serializer("store")
+    @field_serializer("store", "imagination_cache")
     def _masked_store(self, value: str) -> str:
         return mask(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return ((name, mask(value) if name == "store" else value) for name, value in super().__repr_args__())
+        addresses = ("store", "imagination_cache")
+        return ((name, mask(value) if name in addresses else value) for name, value in super().__repr_args__())
 
     @classmethod
     def settings_customise_sources(
@@ -178,6 +204,7 @@ class Settings(BaseSettings):
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "opensearch": OpenSearchSettings,
+    "model_process": ModelProcessSettings,
     "service": ServiceSettings,
     "query": QuerySettings,
 }
@@ -254,7 +281,7 @@ def unknown_variables() -> dict[str, str]:
 
 
 def _refuse_unknown(values: Mapping[str, Any], where: str) -> None:
-    tables: dict[str, type[BaseModel]] = {"": Settings} | _SECTIONS
+    tables: dict[str, type[BaseModel]] = {"": Settings, **_SECTIONS}
     for prefix, model in tables.items():
         table = values.get(prefix, {}) if prefix else values
         for name in table if isinstance(table, Mapping) else ():
@@ -283,7 +310,7 @@ def _explained(error: ValidationError, given: Mapping[str, Any]) -> SettingsErro
     wrong = next(item for item in error.errors(include_url=False) if item["type"] != "default_factory_not_called")
     path = [str(part) for part in wrong["loc"]]
     name = ".".join(path)
-    hidden = not SECRETS.isdisjoint(path)
+    hidden = not SECRETS.isdisjoint(path) or path[0].endswith("_options")
     shown = "" if hidden or wrong["type"] == "missing" else f' is "{mask(str(wrong["input"]))[:80]}"'
     reason = wrong["msg"].removeprefix("Value error, ").rstrip(".")
     allowed = (Settings.model_fields[path[0]].description or "") if len(path) == 1 else ""
