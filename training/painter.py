@@ -24,7 +24,7 @@ from training.image_tower import PICTURES
 from training.painter_latents import CHANNELS, latents
 from training.pictures import training_scene
 
-BATCH, RATE, SEED = 64, 1e-3, 7
+BATCH, RATE, SEED = 32, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 

@@ -8,6 +8,7 @@ yes, and, in three dialogues of ten, an answer that is wrong and corrected later
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -120,8 +121,7 @@ class _Talk:
         guess = self.truth[fact] if right else self._other_value(fact)
         form = self.speaker.say(p.CONFIRMATIONS[fact.attribute])
         question = form.format(self.speaker.value(fact.attribute, guess), self._noun(fact))
-        if "a orange" in question:
-            question = question.replace("a orange", "an orange")
+        question = re.sub(r"\ba orange\b", "an orange", question)
         if right:
             return Turn(question, self.speaker.say(p.YES))
         return Turn(question, self.speaker.say(p.NO_BUT).format(self._words(fact, self.truth[fact])))

@@ -24,15 +24,19 @@ from dar_search.models import rules_english as english
 
 @dataclass(slots=True)
 class _Thing:
-    """What was said of one thing, by kind: before its name ("red"), after it ("on the left")."""
+    """What was said of one thing, by kind: before its name ("red"), after it ("on the left"); alone: "a kite"."""
 
+    name: str
     before: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
+    alone: str = ""
 
-    def phrase(self, name: str) -> str:
+    def phrase(self) -> str:
+        if self.alone and not self.before and not self.after:
+            return self.alone
         order = {kind: number for number, kind in enumerate(english.ADJECTIVE_ORDER)}
         adjectives = sorted(self.before.items(), key=lambda item: order.get(item[0], len(order)))
-        return " ".join(dict.fromkeys([*(value for _, value in adjectives), name, *self.after.values()]))
+        return " ".join(dict.fromkeys([*(value for _, value in adjectives), self.name, *self.after.values()]))
 
 
 class RulesReformulator:
@@ -59,22 +63,39 @@ class _Facts:
 
     def __init__(self) -> None:
         self._said: dict[str, _Thing | str] = {}
+        self._told_by: dict[str, str] = {}
 
     def add(self, turn: Turn) -> None:
         reading = _read(turn)
+        if reading.doubted and reading.clauses:
+            self._take_back(reading.question)
         if reading.clauses and (reading.asked or not reading.affirmed):
-            about = reading.asked or _property(reading.question)
-            self._tell(reading.question, about, ", ".join(reading.clauses))
+            answer = ", ".join(reading.clauses)
+            self._tell(reading.question, reading.asked or _property(reading.question, answer), answer)
         elif reading.affirmed and not reading.asked:
             self._affirm(reading.statement, " ".join(reading.clauses))
         elif not reading.affirmed:
             self._said.pop(reading.statement, None)
 
     def phrases(self) -> Iterator[str]:
-        for name, said in self._said.items():
-            yield said if isinstance(said, str) else said.phrase(name)
+        for said in self._said.values():
+            yield said if isinstance(said, str) else said.phrase()
+
+    def _take_back(self, doubted: str) -> None:
+        """Forget what was answered to the questions that a doubt is about ("are you sure about the weather?")."""
+        for topic, questions in english.TOPICS:
+            if topic.fullmatch(doubted):
+                for key in [key for key, asked in self._told_by.items() if re.fullmatch(questions, asked)]:
+                    self._said.pop(key, None)
+                    del self._told_by[key]
 
     def _affirm(self, statement: str, added: str) -> None:
+        told = None if added else _attribute(statement)
+        if told and (told[0] != "place" or self._key(told[2]) in self._said):
+            kind, value, name = told
+            thing = self._thing(name)
+            (thing.after if kind == "place" else thing.before)[kind] = value
+            return
         if count := english.COUNT.fullmatch(added):
             phrase = f"{count['n']} {statement}".strip()
         elif f" {added} " in f" {statement} ":
@@ -88,12 +109,16 @@ class _Facts:
 
     def _tell(self, question: str, asked: tuple[str, str, str] | None, answer: str) -> None:
         kind, subject, verb = asked or ("", "", "")
-        kind = next((of_value for pattern, of_value in english.KIND_OF_VALUE if pattern.fullmatch(answer)), kind)
+        kind = _kind_of(answer) or kind
         if kind == "colour":
             answer = english.COLOUR_WORDS.sub("", answer)
         key = f"{kind or question} {subject}".strip()
         if not subject:  # an open question may be asked again for more
+            if named := re.fullmatch(r"an? ([\w-]+(?: shape)?)", answer):
+                self._thing(_thing_name(named[1])).alone = answer
+                return
             self._said[answer] = answer
+            self._told_by[answer] = question
         elif kind == "count":
             count = english.COUNT.fullmatch(answer)
             self._said[key] = f"{count['n']} {subject}" if count else answer
@@ -105,15 +130,21 @@ class _Facts:
             self._thing(subject).after[kind] = f"{answer} years old"
         elif _stands_alone(answer, kind, subject):
             self._said[key] = answer
+            self._told_by[key] = question
         elif english.PREPOSITION.match(answer) or len(answer.split()) > 3:
             self._thing(subject).after[kind] = answer
         else:
             self._thing(subject).before[kind] = answer
 
+    @staticmethod
+    def _key(name: str) -> str:
+        return english.SAME_THING.get(name, name)
+
     def _thing(self, name: str) -> _Thing:
-        thing = self._said.get(name)
+        key = self._key(name)
+        thing = self._said.get(key)
         if not isinstance(thing, _Thing):
-            thing = self._said[name] = _Thing()
+            thing = self._said[key] = _Thing(name)
         return thing
 
 
@@ -126,13 +157,16 @@ class _Reading:
     statement: str
     affirmed: bool
     clauses: tuple[str, ...]
+    doubted: bool = False
 
 
 @functools.lru_cache(maxsize=4096)  # each round of a dialogue reads the turns before it again
 def _read(turn: Turn) -> _Reading:
     question = english.QUESTION_LEAD.sub("", _plain(turn.question))
+    doubt = english.DOUBT.match(question)
+    question = question[doubt.end() :] if doubt else question
     affirmed, clauses = _read_answer(turn.answer)
-    return _Reading(question, _asked(question), _statement(question), affirmed, tuple(clauses))
+    return _Reading(question, _asked(question), _statement(question), affirmed, tuple(clauses), doubt is not None)
 
 
 def _plain(text: str) -> str:
@@ -174,10 +208,27 @@ def _asked(question: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _property(question: str) -> tuple[str, str, str] | None:
-    """What "is the laptop silver" is about, for the answer "white"."""
-    match = re.fullmatch(rf"{english.BE} {english.SUBJECT} [\w-]+", question)
-    return ("property", _thing_name(match["s"]), "") if match else None
+def _property(question: str, answer: str) -> tuple[str, str, str] | None:
+    """What "is the laptop silver" is about for the answer "white"; "is it a red kite" for "blue", and so on."""
+    for pattern, kind in english.PROPERTY:
+        match = pattern.fullmatch(question)
+        if match and (kind != "value" or _kind_of(answer)) and (kind != "place" or english.PREPOSITION.match(answer)):
+            return kind, _thing_name(match["s"]), ""
+    return None
+
+
+def _kind_of(value: str) -> str:
+    """The kind of a value that tells its kind itself ("red": colour); empty for others."""
+    return next((kind for pattern, kind in english.KIND_OF_VALUE if pattern.fullmatch(value)), "")
+
+
+def _attribute(statement: str) -> tuple[str, str, str] | None:
+    """(kind, value, name) of "an orange house" and "the star in the upper left"; None for other statements."""
+    if match := re.fullmatch(r"(?:an? )?(?P<v>[\w-]+) (?P<s>[\w-]+(?: shape)?)", statement):
+        kind = _kind_of(match["v"])
+        return (kind, match["v"], _thing_name(match["s"])) if kind else None
+    match = re.fullmatch(r"the (?P<s>[\w-]+(?: shape)?) (?P<v>(?:in|on|at|up|down) .+)", statement)
+    return ("place", match["v"], _thing_name(match["s"])) if match else None
 
 
 def _thing_name(subject: str) -> str:

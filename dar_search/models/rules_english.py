@@ -19,18 +19,23 @@ def _table(*rows: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
 ASKED = _table(
     (rf"(?:what|which) colou?rs? {BE} (?P<s>.+)", "colour"),
     (r"(?:what|which) colou?r (?P<s>[\w-]+) (?:does|do|is|are)\b.*", "colour"),
+    (r"(?:what|which) colou?r (?:does|do) (?P<s>.+) have", "colour"),
     (rf"(?:what {BE} )?(?:the )?colou?rs? of (?P<s>.+)", "colour"),
     (r"(?P<s>.+), (?:what|which) colou?r", "colour"),
     (rf"what {BE} (?P<s>.+) painted in", "colour"),
     (rf"(?:about |approximately )?(?:how old|how young|what age) {HOW}", "age"),
     (r"how (?:old|young) (?:do|would) you (?:think|say|guess) (?P<s>.+?) (?:is|are)", "age"),
     (rf"(?:about )?how (?:big|large|small|tall|long|wide) {HOW}", "size"),
-    (rf"what(?: {BE} the)? size (?:of|{BE}) (?P<s>.+)", "size"),
+    (rf"(?:what(?: {BE})? )?(?:the )?size (?:of|{BE}) (?P<s>.+)", "size"),
     (r"(?:does|do) (?P<s>.+) have (?:any|a|some) (?:pattern|design|texture)s?", "pattern"),
-    (rf"what {BE} the (?:surface|pattern|texture|design) (?:of|on) (?P<s>.+?)(?: like)?", "pattern"),
+    (
+        rf"(?:what (?:{BE}|does) )?the (?:surface|pattern|texture|design) (?:of|on) (?P<s>.+?)(?: look)?(?: like)?",
+        "pattern",
+    ),
     (rf"what {BE} (?P<s>.+?) made (?:out )?(?:of|from)", "material"),
     (rf"where (?:{BE}|would i find|can i find|do you see) (?P<s>.+?)(?: located| taken| at)?", "place"),
     (rf"on (?:which|what) side {BE} (?P<s>.+)", "place"),
+    (r"where (?P<s>.+) (?:is|are)", "place"),
     (r"how many (?P<s>.+?)(?:,? (?:are|is|do|does|can|could|did|have|in|on|at|of)\b.*)?", "count"),
     (r"what (?:kind|type|sort|breed|style|brand|make)s?(?: of)? (?P<s>[\w-]+)\b.*", "sort"),
     (rf"what {BE} (?P<s>.+?) (?P<v>[a-z]+ing)\b.*", "action"),
@@ -50,7 +55,10 @@ AFFIRMED = _table(
     (rf"(?:{BE}|can|could) (?:any )?(?P<p>.+?) (?:visible|be seen)(?: .*)?", "{p}"),
     (rf"{BE} (?:it|this|that|these|those) (?P<p>.+)|(?:it|this)(?:'s| is) (?P<q>.+)", "{p}{q}"),
     (rf"(?P<b>{BE}) (?P<s>he|she|they|everyone|everybody|someone|both|all|1) (?P<p>.+)", "{s} {b} {p}"),
-    (rf"{BE} {DET} (?P<s>[\w'-]+) (?P<p>(?!alone|asleep|awake|there|in|on|\w+side|\w+doors|\w+ing)\w+)", "{p} {s}"),
+    (
+        rf"{BE} {DET} (?P<s>[\w'-]+(?: shape)?) (?P<p>(?!alone|asleep|awake|there|in|on|\w+side|\w+doors|\w+ing)\w+)",
+        "{p} {s}",
+    ),
     (rf"{BE} (?P<p>.+)", "{p}"),
     (r"(?:does|did) (?:it|this|that) (?P<v>have|look|appear|seem|show|contain)\b(?P<p>.*)", "{v} {p}"),
     (r"(?:does|did) (?P<s>.+?) (?P<v>have|look|appear|seem|wear|contain|match)\b(?P<p>.*)", "{s} {v} {p}"),
@@ -69,13 +77,14 @@ ECHO = re.compile(
     r"|(?:it|they|he|she|there|this|1)(?:'s| is| are| does| do| has| have)(?: (?:so|likely))?"
     r"|(?:it |they |he |she )?(?:looks?|appears?|seems?|sounds?) (?:like (?:it|that)|so|to be|to)"
     r"|so yes|most likely|very(?: much)?|pretty much|quite|really|a little(?: bit)?|partially|barely"
-    r"|from what i can tell"
+    r"|from what i can tell|(?:quite|very|pretty|really) nice"
 )
 #: A clause that is not sure of anything.
 VAGUE = re.compile(
     r"\b(?:can'?t|cannot|can not|couldn'?t|hard to|unable|unsure|unclear|impossible|unknown|depends)\b"
     r"|\b(?:maybe|perhaps|possibly|probably|(?:could|might|may) be|don'?t know|who knows|to (?:tell|say|see))\b"
-    r"|^(?:kind of|sort of|a bit|somewhat|partially|sorry|i assume|lol|n/?a|it is (?:fine|ok|okay|nice))$"
+    r"|^(?:sorry|my (?:mistake|bad)|i (?:was|am) (?:wrong|mistaken))$"
+    r"|^(?:kind of|sort of|a bit|somewhat|partially|i assume|lol|n/?a|it is (?:fine|ok|okay|nice))$"
 )
 #: A clause that says what is not there.
 NEGATIVE = re.compile(
@@ -95,16 +104,31 @@ ALIKE = _table(
     (r"\b(?:answer|question) ?:", " "),
     (r"\b(\w+)(?: \1\b)+", r"\1"),
 )
+#: A question that doubts what was said: its answer takes the place of the earlier one.
+DOUBT = re.compile(r"(?:are you (?:really )?(?:sure|certain)(?: about)?|is that really)\b[\s,]*")
+#: What a doubt may be about as a whole -> the questions that it calls back.
+TOPICS = _table(
+    (
+        r"(?:the )?(?:weather|sky|light|lighting|time of day)",
+        r"what (?:is|was) the (?:weather|light|lighting)\b.*|how (?:does|is|did|was) the (?:sky|weather|light)\b.*"
+        r"|what time of (?:the )?day\b.*",
+    ),
+    (
+        r"(?:the )?(?:place|location|setting|background)",
+        r"where (?:is (?:this|it)|was (?:this|it))\b.*|what (?:is|was) (?:in )?the (?:place|location|setting)\b.*"
+        r"|what (?:is|was) (?:in )?the background\b.*",
+    ),
+)
 QUESTION_LEAD = re.compile(r"^(?:(?:and|so|ok|okay|then|also|well|oh|cool|nice|great|but)\b[\s,]+)+")
 IN_THE_PICTURE = re.compile(
     r"(?:,? (?:in|of) (?:the|this) (?:photo|picture|image|pic|scene)|,? if any| visible| at all)+$"
 )
-SUBJECT_ENDS = re.compile(rf"^(?:{DET}|all|both) | (?:he|she|they)(?: is| are|'s)? \w+(?:ing)?$")
+SUBJECT_ENDS = re.compile(rf"^(?:{DET}|all|both) | shape$| (?:he|she|they)(?: is| are|'s)? \w+(?:ing)?$")
 WHOLE_PICTURE = re.compile(r"it|this|that|these|those|he|she|they|there|photo|picture|image|pic|scene|place")
-WEATHER = re.compile(r"weather|setting|background|time|sky|lighting")
+WEATHER = re.compile(r"weather|setting|background|time|sky|light|lighting")
 PREPOSITION = re.compile(
     r"(?:in|on|at|by|under|over|near|behind|beside|beneath|below|above|among|between|next|inside|outside|with|to|from|"
-    r"along|around|across|against|downtown|indoors|outdoors|underwater|off|through|towards?|of|made)\b|\w+ing\b"
+    r"along|around|across|against|downtown|indoors|outdoors|underwater|off|through|towards?|of|made|up|down)\b|\w+ing\b"
 )
 OWN_PHRASE = re.compile(r"(?:an?|the|some|several|many|lots|\d+|one|two|three|four|five|his|her|their)\b")
 COUNT = re.compile(
@@ -116,8 +140,24 @@ COLOUR = "red|orange|yellow|green|blue|purple|pink|white|black|brown|gr[ea]y|tan
 KIND_OF_VALUE = _table(
     (rf"(?:(?:light|dark|bright|{COLOUR})(?: and |, | )?)*(?:{COLOUR})", "colour"),
     (r"(?:very |quite |pretty )?(?:small|little|tiny|large|big|huge)", "size"),
+    (r"(?:striped|stripy|dotted|spotted|checkered|plaid|plain|solid)", "pattern"),
+)
+#: A yes/no question that a value may answer in place of a yes: what it is about, and the kind that it must be of.
+PROPERTY = _table(
+    (rf"{BE} {SUBJECT} [\w-]+", "property"),
+    (rf"{BE} (?:it|this|that) an? [\w-]+ (?P<s>[\w-]+(?: shape)?)", "value"),
+    (rf"{BE} (?P<s>the [\w' -]+?) (?:in|on|at|up|down) .+", "place"),
 )
 COLOUR_WORDS = re.compile(r"^an? | (?:in )?colou?r(?:ed)?$")
-ADJECTIVE_ORDER = ("size", "age", "colour")
+ADJECTIVE_ORDER = ("size", "age", "colour", "pattern")
+#: Two words for one thing: what is said of either is said of the other.
+SAME_THING = {
+    "airplane": "plane",
+    "bicycle": "bike",
+    "cottage": "house",
+    "couch": "sofa",
+    "parasol": "umbrella",
+    "television": "tv",
+}
 MAX_CLAUSE_WORDS = 14
 MAX_CHARACTERS = 500  # of a question or an answer: more is no fact, and patterns take quadratic time

@@ -153,6 +153,24 @@ def test_a_value_is_attached_to_what_was_asked_about(turn: str, expected: str) -
         (["where is the ball? on the left", "where is the ball? no, on the right"], "ball on the right"),
         (["is the luggage large? no, medium"], "medium luggage"),
         (["is it raining? no, sunny"], "sunny"),
+        (
+            ["what color is the ball? red", "are you sure about the color of the ball? i was wrong, it is blue"],
+            "blue ball",
+        ),
+        (
+            ["where is the ball? on the left", "are you sure where the ball is? sorry, it is on the right"],
+            "ball on the right",
+        ),
+        (
+            [
+                "what time of day is it? noon",
+                "is it sunny? yes",
+                "are you sure about the time of day? no, my mistake, dusk",
+            ],
+            "sunny, dusk",
+        ),
+        (["where was it taken? in a park", "are you sure about the place? actually it is in a garden"], "in a garden"),
+        (["where was it taken? in a park", "is it on a rainy day? no, in the sun"], "in a park, in the sun"),
     ],
 )
 def test_a_later_answer_corrects_an_earlier_one(turns: list[str], expected: str) -> None:
@@ -167,6 +185,11 @@ def test_what_is_said_of_one_thing_is_gathered() -> None:
         "where is the ball? on the left",
     ]
     assert added(*turns) == "big red ball on the left, sunny"
+    turns = ["is it a small kite? no, big", "is the kite striped? yes", "is the kite on the left? no, up on the right"]
+    assert added(*turns) == "big striped kite up on the right"
+    assert (
+        added("what else is there? a couch", "is it a red sofa? yes", "is the couch dotted? yes") == "red dotted couch"
+    )
 
 
 def test_open_questions_may_be_asked_again_for_more() -> None:
