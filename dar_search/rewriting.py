@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery
+from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, VectorWeights
 from dar_search.errors import DialogueError, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.fusion import SCHEDULES, TEXT_ONLY, Schedule, fuse_vectors
 from dar_search.ports import Encoder, Imaginer, Reformulator
@@ -49,24 +49,46 @@ def rewrite(
     options: ImaginationOptions = ImaginationOptions(),
 ) -> RewrittenQuery:
     """The whole of DAR. Raises DialogueError for a dialogue without words, and what the encoder raises."""
-    if not dialogue.text.strip():
-        raise DialogueError("The dialogue has no words.", "Begin with a caption.")
+    check_words(dialogue)
     weights = schedule.at(dialogue.round)
 
-    reformulation, reformulated = _reformulate(dialogue, reformulator)
+    reformulation, reformulated = reformulate(dialogue, reformulator)
     text = encoder.encode_texts([reformulation.text])[0]
     if weights.image > 0:
-        imaginations, imagined = _imagine(reformulation.prompts, imaginer, options, dimension=len(text))
+        imaginations, imagined = imagine(reformulation.prompts, imaginer, options, dimension=len(text))
     else:
-        imaginations, imagined = (), Leg("off", reason=f"round {dialogue.round} gives imagined pictures no weight")
+        imaginations, imagined = (), unweighted(dialogue)
+    return joined(dialogue, reformulation, text, imaginations, weights, reformulated, imagined)
+
+
+def joined(
+    dialogue: Dialogue,
+    reformulation: Reformulation,
+    text: FloatArray,
+    imaginations: tuple[Imagination, ...],
+    weights: VectorWeights,
+    reformulated: Leg,
+    imagined: Leg,
+) -> RewrittenQuery:
+    """The parts as one query: text alone where nothing was imagined."""
     weights = weights if imaginations else TEXT_ONLY
     vector = fuse_vectors(text, [imagination.embedding for imagination in imaginations], weights)
-
     legs = {"reformulation": reformulated, "imagination": imagined}
     return RewrittenQuery(dialogue, reformulation, text, imaginations, weights, vector, legs)
 
 
-def _reformulate(dialogue: Dialogue, reformulator: Reformulator) -> tuple[Reformulation, Leg]:
+def check_words(dialogue: Dialogue) -> None:
+    """Raises DialogueError for a dialogue without words."""
+    if not dialogue.text.strip():
+        raise DialogueError("The dialogue has no words.", "Begin with a caption.")
+
+
+def unweighted(dialogue: Dialogue) -> Leg:
+    """The imagination's leg where the schedule gives it no weight."""
+    return Leg("off", reason=f"round {dialogue.round} gives imagined pictures no weight")
+
+
+def reformulate(dialogue: Dialogue, reformulator: Reformulator) -> tuple[Reformulation, Leg]:
     """The reformulation, or the dialogue's own words where it fails."""
     began = time.perf_counter()
     try:
@@ -82,7 +104,7 @@ def _reformulate(dialogue: Dialogue, reformulator: Reformulator) -> tuple[Reform
     return reformulation, Leg("ok", _since(began))
 
 
-def _imagine(
+def imagine(
     prompts: tuple[str, ...], imaginer: Imaginer | None, options: ImaginationOptions, dimension: int
 ) -> tuple[tuple[Imagination, ...], Leg]:
     """What each prompt looks like. Where one fails, those before it are kept."""

@@ -1,0 +1,87 @@
+"""What is asked under a deadline and what is answered: `anytime`'s data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dar_search.data import Dialogue, Reformulation, RewrittenQuery, SearchResult
+from dar_search.edits import EditWeights, QueryEdits
+from dar_search.fusion import Schedule
+from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator
+from dar_search.retrieval import SearchOptions
+from dar_search.rewriting import RELEASED, ImaginationOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What answers a dialogue. fallback: writes text where the reformulator does not; without a model, at once."""
+
+    encoder: Encoder
+    reformulator: Reformulator
+    fallback: Reformulator
+    imaginer: Imaginer | None = None
+    cache: ImaginationCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One turn's question.
+
+    Attributes:
+        seconds: the deadline, from now on.
+        imagined_seconds: how long a stream waits for the imagination; an answer never waits beyond `seconds`.
+        schedule, imagination: as in `rewriting.rewrite`.
+        options: as in `retrieval.search`.
+        edits, edit_weights: as in `edits.edited`.
+        outside_models: False: the fallback reformulates, and no word goes to the reformulator.
+        without_imagination: why nothing is to be imagined, where it is not (the service is too busy).
+    """
+
+    dialogue: Dialogue
+    seconds: float = 2.0
+    imagined_seconds: float = 30.0
+    schedule: Schedule = RELEASED
+    imagination: ImaginationOptions = ImaginationOptions()
+    options: SearchOptions = SearchOptions()
+    edits: QueryEdits = QueryEdits()
+    edit_weights: EditWeights = EditWeights()
+    outside_models: bool = True
+    without_imagination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What there is so far.
+
+    Attributes:
+        query: None where the text could not be encoded: the keyword leg answers alone.
+        result: the hits, and every leg: reformulation, imagination, knn, keyword (and edits, where there are some).
+        imagined: whether imagined pictures are in it.
+        final: whether no better answer follows.
+        took_ms: since the question came.
+    """
+
+    dialogue: Dialogue
+    reformulation: Reformulation
+    query: RewrittenQuery | None
+    result: SearchResult
+    imagined: bool
+    final: bool
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A hit's rank before and after; None: not on the page."""
+
+    id: str
+    before: int | None
+    after: int | None
+
+
+def moves(before: SearchResult, after: SearchResult) -> tuple[Move, ...]:
+    """The hits whose rank changed, those that are new and those that are gone; in the new order, the gone last."""
+    old = {hit.id: hit.rank for hit in before.hits}
+    new = {hit.id: hit.rank for hit in after.hits}
+    changed = [Move(id, old.get(id), rank) for id, rank in new.items() if old.get(id) != rank]
+    return (*changed, *(Move(id, rank, None) for id, rank in old.items() if id not in new))
