@@ -57,12 +57,12 @@ def drain(
     decoders: Decoders,
     tally: Tally,
     patience: Patience,
-    on_wait: Callable[[], None] = lambda: None,
+    proceed: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Works until the feed gives no more shards, and everything taken is recorded.
+    """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded.
 
-    `on_wait` is called now and then. Raises StoreError, SourceError, ModelError, KeyboardInterrupt, and what `on_wait`
-    raises: what was encoded by then is in the index, if the index still takes it, and the leases are given back.
+    Raises StoreError, SourceError, ModelError, KeyboardInterrupt: what was encoded by then is in the index, if the
+    index still takes it. The leases stay for the caller to give back.
     """
     writer = bench.make_writer(bench.index, bench.ledger, bench.leases, tally, patience)
     finishing = Finishing(source.origin, bench.index, bench.encoder, writer, bench.batch_size)
@@ -72,12 +72,15 @@ def drain(
         finishing.flush_results()
         writer.check()
         tally.show()
-        on_wait()
+        if not proceed():
+            supply.stop()
 
     try:
         for outcome in supply.outcomes(wait):
             finishing.take(outcome)
             tally.show()
+            if not proceed():
+                break
         finishing.flush()
     finally:
         supply.stop()

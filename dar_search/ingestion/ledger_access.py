@@ -61,9 +61,12 @@ class RowAccess:
 
     def _under(self, lease: Lease) -> Row:
         found = self._rows.get(Key("shard", lease.job, lease.shard))
-        if found is None or not holds(found[0], lease):
+        if found is None or not self._is_held(found[0], lease):
             raise lease_lost(lease)
         return found[0]
+
+    def _is_held(self, row: Row, lease: Lease) -> bool:
+        return row.state == "held" and row.body["token"] == lease.token and row.body["holder"] == lease.holder
 
     def _change(self, key: Key, change: Callable[[Row], Row]) -> Row:
         for attempt in attempts_at_it():
@@ -87,7 +90,7 @@ class RowAccess:
 
     def _change_under(self, lease: Lease, change: Callable[[Row], Row], *, done_is_fine: Sequence[Settled] = ()) -> Row:
         def checked(row: Row) -> Row:
-            if holds(row, lease):
+            if self._is_held(row, lease):
                 return change(row)
             # The answer to our own last record may have been lost on its way.
             if done_is_fine and row.state == "done" and row.body["token"] == lease.token:
@@ -95,10 +98,6 @@ class RowAccess:
             raise lease_lost(lease)
 
         return self._change(Key("shard", lease.job, lease.shard), checked)
-
-
-def holds(row: Row, lease: Lease) -> bool:
-    return row.state == "held" and row.body["token"] == lease.token and row.body["holder"] == lease.holder
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,22 +22,24 @@ class Patience:
         """What `use` gives, however long it takes."""
         return use()
 
-    def stop(self) -> None:
-        """Ends all waiting: what is under way raises the store's error."""
-
 
 class PausingPatience(Patience):
     """Pauses a job for as long as a store takes nothing (read-only, full, away), and lets it run on then.
 
     What is encoded is kept meanwhile, and its leases are: nothing is done again. Where the ledger itself is the store
     in trouble, the pause is only in the log.
+
+    Args:
+        proceed: asked all the time; once it says no, the store's error is raised.
     """
 
-    def __init__(self, ledger: Ledger, job: str, *, first_wait: float = FIRST_WAIT) -> None:
+    def __init__(
+        self, ledger: Ledger, job: str, proceed: Callable[[], bool], *, first_wait: float = FIRST_WAIT
+    ) -> None:
         self._ledger = ledger
         self._job = job
+        self._proceed = proceed
         self._first_wait = first_wait
-        self._stopping = threading.Event()
 
     def outlast(self, use: Callable[[], T]) -> T:
         wait = self._first_wait
@@ -52,7 +54,7 @@ class PausingPatience(Patience):
                     _LOG.warning("Job %s is paused: %s", self._job, error)
                 paused = True
                 self._tell(lambda error=error: self._ledger.pause(self._job, str(error), automatic=True))  # type: ignore[misc]
-                if self._stopping.wait(wait):
+                if not self._waited(wait):
                     raise
                 wait = min(2 * wait, LONGEST_WAIT)
             else:
@@ -61,8 +63,14 @@ class PausingPatience(Patience):
                     _LOG.warning("Job %s runs again.", self._job)
                 return result
 
-    def stop(self) -> None:
-        self._stopping.set()
+    def _waited(self, seconds: float) -> bool:
+        """Whether it is worth another try."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._proceed():
+                return False
+            time.sleep(min(left, 0.2))
+        return self._proceed()
 
     def _tell(self, change: Callable[[], object]) -> None:
         try:

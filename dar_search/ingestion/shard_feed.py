@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dar_search.errors import LeaseLost
@@ -31,6 +32,7 @@ class ShardFeed:
         first: a shard to look at first.
         ahead: how many shards are listed at a time, where none is open: more than one lets other workers join.
         most: how many shards this feed gives; None: until there are no more.
+        proceed: asked before each shard; False ends the feed.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class ShardFeed:
         first: int = HEAD,
         ahead: int = 1,
         most: int | None = None,
+        proceed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ledger = ledger
         self._leases = leases
@@ -50,6 +53,7 @@ class ShardFeed:
         self._job = job
         self._ahead = ahead
         self._left = most
+        self._proceed = proceed
         self._open: deque[int] = deque([first] if first > HEAD else [])
 
     def next(self) -> tuple[Lease, list[ShardItem]] | None:
@@ -57,7 +61,7 @@ class ShardFeed:
 
         Raises StoreError, SourceError.
         """
-        while self._left is None or self._left > 0:
+        while (self._left is None or self._left > 0) and self._proceed():
             lease = self._claim()
             if lease is None:
                 return None

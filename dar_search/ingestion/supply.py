@@ -59,6 +59,8 @@ class Supply:
                 ready = self._ready.get(timeout=_CHECK_SECONDS)
             except queue.Empty:
                 on_wait()
+                if self._stopping.is_set():
+                    return
                 continue
             if ready is None:
                 return

@@ -111,11 +111,14 @@ class Writer:
 
     def write(self, entries: Sequence[Entry]) -> dict[str, Failure]:
         """Writes the records whose lease still holds -> those that the index refused, by id."""
-        held = [entry for entry in entries if self._leases.holds(entry.ticket.lease)]
-        records = [entry.record for entry in held if entry.record is not None]
+        return self.write_all([entry for entry in entries if self._leases.holds(entry.ticket.lease)])
+
+    def write_all(self, entries: Sequence[Entry]) -> dict[str, Failure]:
+        """Writes the entries' records -> those that the index refused, by id."""
+        records = [entry.record for entry in entries if entry.record is not None]
         if not records:
             return {}
-        versions = [entry.ticket.lease.version for entry in held]
+        versions = [entry.ticket.lease.version for entry in entries]
         refused = self._patience.outlast(lambda: self._index.write(records, versions=versions))
         reached("written")
         return dict(refused)

@@ -1,0 +1,142 @@
+"""A worker: looks at a shard when it is told to, and goes on with the job's other shards while there are any."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from dar_search.errors import DarError, JobNotFound, StoreError
+from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.draining import Bench, MakeWriter, drain, end
+from dar_search.ingestion.leasing import BEAT_SECONDS, Leases
+from dar_search.ingestion.listing import SHARD_SIZE, Lister
+from dar_search.ingestion.patience import PausingPatience
+from dar_search.ingestion.report import Tally
+from dar_search.ingestion.shard_feed import ShardFeed
+from dar_search.ingestion.sources import Source, open_source
+from dar_search.ingestion.writing import Writer
+from dar_search.job_data import HEAD, Job
+from dar_search.ports import Encoder, ImageIndex, Ledger
+
+_LOG = logging.getLogger(__name__)
+AHEAD = 8
+SHARDS_AT_A_TIME = 64
+_LOOK_SECONDS = 1.0
+
+
+class Worker:
+    """Works on the jobs of a ledger, one at a time, in the calling thread. `stop` may be called from any thread.
+
+    Args:
+        open_index: a job -> its index, made if it is not there.
+        encoder: called from the working thread only.
+        open_pictures: a job -> its source.
+        processes: decoder processes; None: one for each core.
+        make_writer, shard_size: others are for tests.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        open_index: Callable[[Job], ImageIndex],
+        encoder: Encoder,
+        *,
+        open_pictures: Callable[[Job], Source] | None = None,
+        batch_size: int = 32,
+        limits: DecodeLimits = DEFAULT_LIMITS,
+        processes: int | None = None,
+        beat_seconds: float = BEAT_SECONDS,
+        first_wait: float = 0.5,
+        make_writer: MakeWriter = Writer,
+        shard_size: int = SHARD_SIZE,
+    ) -> None:
+        self._ledger = ledger
+        self._open_index = open_index
+        self._encoder = encoder
+        self._open_pictures = open_pictures or job_source
+        self._batch_size = batch_size
+        self._limits = limits
+        self._processes = processes
+        self._beat_seconds = beat_seconds
+        self._first_wait = first_wait
+        self._make_writer = make_writer
+        self._shard_size = shard_size
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the work soon: what is in hand is finished, the rest given back."""
+        self._stopping.set()
+
+    def work(self, job: str, shard: int = HEAD) -> None:
+        """Looks at a shard. Nothing happens where it is done, held, or gone.
+
+        An error pauses the job with its reason; a sweeper has it tried again.
+        """
+        try:
+            found = self._ledger.job(job)
+        except JobNotFound:
+            _LOG.info("There is no job %s any more.", job)
+            return
+        if found.state != "running" or found.spec.local or self._stopping.is_set():
+            return
+        try:
+            self._work(found, shard)
+        except DarError as error:
+            _LOG.warning("Job %s is paused: %s", job, error)
+            self._ledger.pause(job, str(error), automatic=True)
+
+    def _work(self, job: Job, shard: int) -> None:
+        source = self._open_pictures(job)
+        index = self._open_index(job)
+        watch = _Watch(self._ledger, job.id, self._stopping)
+        patience = PausingPatience(self._ledger, job.id, watch.proceed, first_wait=self._first_wait)
+        leases = Leases(self._ledger, beat_seconds=self._beat_seconds)
+        try:
+            lister = Lister(self._ledger, source, size=self._shard_size)
+            feed = ShardFeed(
+                self._ledger,
+                leases,
+                lister,
+                job.id,
+                first=shard,
+                ahead=AHEAD,
+                most=SHARDS_AT_A_TIME,
+                proceed=watch.proceed,
+            )
+            bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
+            decoders = Decoders(self._encoder.preparation, self._limits, processes=self._processes)
+            drain(bench, feed, source, decoders, Tally(), patience, watch.proceed)
+            if watch.proceed():
+                end(bench, job.id, lister, source)
+        finally:
+            leases.close()
+
+
+class _Watch:
+    """Whether to go on with a job, looked up now and then."""
+
+    def __init__(self, ledger: Ledger, job: str, stopping: threading.Event) -> None:
+        self._ledger = ledger
+        self._job = job
+        self._stopping = stopping
+        self._looked = time.monotonic()
+        self._wanted = True
+
+    def proceed(self) -> bool:
+        """False once the worker is to stop, or a person has paused or cancelled the job."""
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                job = self._ledger.job(self._job)
+            except StoreError:
+                return not self._stopping.is_set()  # the next claim meets it too
+            self._wanted = job.state == "running" or (job.state == "paused" and job.automatic)
+        return self._wanted and not self._stopping.is_set()
+
+
+def job_source(job: Job) -> Source:
+    """The source that a job names. Raises SourceError."""
+    return open_source(job.spec.source, **job.spec.options)

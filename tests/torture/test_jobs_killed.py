@@ -1,0 +1,85 @@
+"""Workers are killed at every point of their work: nothing is lost, nothing is done to a record twice over.
+
+The same scenarios, run with a planted fault, must find it.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from dar_search import fault_points
+from tests.torture.arena import BAD, Arena, late_writer, seeded
+from tests.torture.plants import CARELESS, EARLY, PATIENT
+
+PICTURES = 90
+
+
+def killed_at_each_point(arena: Arena) -> None:
+    """One worker after another is killed, each at another point, early in its life."""
+    chance = seeded()
+    for point in fault_points.NAMES:
+        if point != "ending":
+            arena.killed_at(point, 1 if point in ("listed", "claimed") else chance.randint(1, 2))
+    arena.killed_at("ending", 1)
+
+
+def test_killed_at_each_named_point_the_job_ends_with_everything_in_it(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", PICTURES)
+    killed_at_each_point(arena)
+    arena.finish()
+    assert arena.problems() == []
+    assert arena.killed == len(fault_points.NAMES), "a worker was not killed at its point, so this tested less"
+    arena.close()
+
+
+def test_killed_at_random_the_job_ends_with_everything_in_it(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", PICTURES)
+    chance = seeded()
+    for _ in range(6):
+        arena.killed_after(chance.randrange(2, 40))
+    arena.finish()
+    assert arena.problems() == []
+    assert arena.killed
+    arena.close()
+
+
+def test_a_worker_that_wakes_up_late_changes_nothing(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", 60)
+    late_writer(arena)
+    assert arena.problems() == []
+    arena.close()
+
+
+def test_completion_recorded_before_the_write_is_found_out(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", PICTURES, plant=EARLY)
+    killed_at_each_point(arena)
+    arena.finish()
+    assert any("lost" in problem for problem in arena.problems())
+    arena.close()
+
+
+def test_a_missing_lease_check_is_found_out(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", 60, plant=CARELESS)
+    late_writer(arena)
+    assert any("not what the file is now" in problem for problem in arena.problems())
+    arena.close()
+
+
+def test_missing_expiry_is_found_out(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", 30, plant=PATIENT)
+    assert arena.killed_at("decoded", 1)
+    arena.finish(seconds=12.0)
+    assert "the job is running" in arena.problems()
+    arena.close()
+
+
+@pytest.mark.parametrize("workers", [3])
+def test_several_workers_share_a_job(tmp_path: Path, workers: int) -> None:
+    """One of them is killed in the middle."""
+    arena = Arena(tmp_path / "arena", PICTURES)
+    with arena.worker(at="written", count=2, signal=9) as first, arena.worker() as second, arena.worker() as third:
+        outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
+    assert arena.problems() == []
+    assert first.returncode == -9, outs[0]
+    assert arena.found().settled == PICTURES + BAD
+    arena.close()

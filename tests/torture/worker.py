@@ -1,0 +1,82 @@
+"""`python -m tests.torture.worker FOLDER OPTIONS`: an ingest worker with its sweeper, for tests that kill it.
+
+FOLDER holds ledger.db and store.db. It works until there is no job left to work on, and says what it does on standard
+output: "claimed", "decoded", ... OPTIONS is a JSON object:
+
+    at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time
+    plant               one of plants.PLANTS
+    lease_seconds       after which the sweeper takes a worker for dead
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dar_search.errors import StoreError
+from dar_search.fault_points import set_hook
+from dar_search.ingestion.sweeping import Sweeper
+from dar_search.ingestion.working import Worker
+from dar_search.ingestion.writing import Writer
+from dar_search.stores.sqlite_ledger import SQLiteLedger
+from tests.grid_encoder import GridEncoder
+from tests.ingest_child import open_index
+from tests.torture import plants
+
+BATCH, SHARD = 8, 24
+
+
+def say(what: str) -> None:
+    print(what, flush=True)
+
+
+def arm(options: dict[str, Any]) -> None:
+    reached: Counter[str] = Counter()
+
+    def hook(name: str) -> None:
+        say(name)
+        reached[name] += 1
+        if name == options.get("at") and reached[name] == options["count"]:
+            os.kill(os.getpid(), options["signal"])
+
+    set_hook(hook)
+
+
+def main() -> None:
+    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    plant = options.get("plant")
+    arm(options)
+    ledger = (plants.CarelessLedger if plant == plants.CARELESS else SQLiteLedger)(folder / "ledger.db")
+    writers = {plants.EARLY: plants.EarlyWriter, plants.CARELESS: plants.CarelessWriter}
+    index = open_index(folder / "store.db")
+    encoder = GridEncoder()
+    worker = Worker(
+        ledger,
+        lambda job: index,
+        encoder,
+        batch_size=BATCH,
+        processes=1,
+        beat_seconds=0.2,
+        make_writer=writers.get(plant, Writer),
+        shard_size=SHARD,
+    )
+    sweeper = (plants.PatientSweeper if plant == plants.PATIENT else Sweeper)(
+        ledger, worker.work, lease_seconds=options["lease_seconds"], resend_seconds=0.0
+    )
+    while True:
+        try:
+            if not sweeper.sweep():
+                break
+        except StoreError as error:
+            say(f"trouble: {error}")
+        time.sleep(0.1)
+    say(json.dumps({"encoded": encoder.pictures}))
+
+
+if __name__ == "__main__":
+    main()
