@@ -14,6 +14,7 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
 from dar_search.errors import DarError, IndexNotFound, StoreForbidden, StoreUnavailable
+from dar_search.stores.callers import caller_authorization
 from dar_search.stores.opensearch_errors import mapped
 
 _LOG = logging.getLogger(__name__)
@@ -47,8 +48,12 @@ class Cluster:
             return self._send(method, path, body, seconds, params)
 
     def _send(self, method: str, path: str, body: bytes | None, seconds: float | None, params: dict[str, Any]) -> Any:
+        caller = caller_authorization()
+        headers = None if caller is None else {"authorization": caller}
         try:
-            return self._client.transport.perform_request(method, path, params=dict(params), body=body, timeout=seconds)
+            return self._client.transport.perform_request(
+                method, path, params=dict(params), body=body, timeout=seconds, headers=headers
+            )
         except OpenSearchException as error:
             raise mapped(error) from error
 

@@ -14,6 +14,7 @@ from dar_search.stores import bodies
 from dar_search.stores.fields import check_filter
 from dar_search.stores.opensearch_bulk import STRICT, Action, BulkWriter, Refused
 from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, Cluster, mapped_part, quoted
+from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import delete_action, index_action, record
 from dar_search.stores.opensearch_features import Features
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
@@ -135,6 +136,14 @@ class OpenSearchIndex:
             except Moved:
                 self._current(age=0)
         raise StoreUnavailable(f'The alias "{self.name}" keeps moving.', "Try again later.")
+
+    def described(self, request: SearchRequest) -> dict[str, Any]:
+        """The request with which `search` would begin, as JSON values; nothing is searched. Raises as `search`."""
+        check_request(request, self.provenance.dimension)
+        self._types(request.filter)
+        features, state = self._access.features(), self._current()
+        searcher = Searcher(self._cluster, features, self.name, state, self._pipeline.get(), self._access.ef_search)
+        return first_request(searcher, request)
 
     def _current(self, *, age: float | None = None) -> IndexState:
         """The state, at most so many seconds old. Raises EncoderMismatch if the alias leads to other vectors now."""
