@@ -25,6 +25,7 @@ from dar_search.cluster_access import SECRETS, ClusterAccess, Secret, refuse_exp
 from dar_search.data import ScoreFusion
 from dar_search.errors import InputError, SettingsError
 from dar_search.fusion import Schedule
+from dar_search.ingest_settings import IngestSettings
 from dar_search.model_settings import CacheAddress, ModelOptions, ModelProcessSettings
 from dar_search.service_settings import QuerySettings, ServiceSettings
 
@@ -166,6 +167,7 @@ class Settings(BaseSettings):
     opensearch: OpenSearchSettings = OpenSearchSettings()
     service: ServiceSettings = Field(ServiceSettings(), description="A table: what both services share.")
     query: QuerySettings = Field(QuerySettings(), description="A table: the query service.")
+    ingest: IngestSettings = Field(IngestSettings(), description="A table: ingestion and its service.")
 
     @property
     def score_fusion(self) -> ScoreFusion:
@@ -207,6 +209,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "model_process": ModelProcessSettings,
     "service": ServiceSettings,
     "query": QuerySettings,
+    "ingest": IngestSettings,
 }
 
 

@@ -45,6 +45,14 @@ class Lister:
 
     def list_shard(self, head: Lease) -> bool:
         """Appends the next shard -> whether the source is listed to its end. Raises SourceError, StoreError."""
+        try:
+            return self._list_shard(head)
+        except BaseException:
+            # Whether it got into the ledger is not known here: what is there is read again.
+            self.seen, self._shards, self._items = Seen(), 0, None
+            raise
+
+    def _list_shard(self, head: Lease) -> bool:
         job = self._ledger.job(head.job)
         if job.listed:
             return True

@@ -1,6 +1,7 @@
 """What every ledger does: one suite, on real adapters."""
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from dar_search.errors import JobEnded, JobNotFound, LeaseLost
 from dar_search.ingestion.memory_ledger import MemoryLedger
 from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
 from dar_search.ports import Ledger
+from dar_search.settings import load_settings
+from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch_ledger import OpenSearchLedger
 from dar_search.stores.sqlite_ledger import SQLiteLedger
 
 SPEC = JobSpec("photos", "/photos", "sqlite:x", {"follow_links": True}, prune=True)
@@ -38,6 +42,23 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
     yield opener
     for ledger in opened:
         ledger.close()
+
+
+@pytest.fixture
+def opensearch_ledger_opener(opensearch_url: str) -> Iterator[Callable[[], Ledger]]:
+    name = f"contract-ledger-{uuid.uuid4().hex[:12]}"
+    opened: list[OpenSearchLedger] = []
+
+    def opener() -> Ledger:
+        opened.append(OpenSearchLedger(opensearch_url, load_settings(), name))
+        return opened[-1]
+
+    yield opener
+    for ledger in opened:
+        ledger.close()
+    client = connect(opensearch_url, load_settings())
+    client.indices.delete(index=f"{name}-*")
+    client.close()
 
 
 @pytest.fixture
