@@ -61,6 +61,29 @@ class Reformulator(Protocol):
     def reformulate(self, dialogue: Dialogue) -> Reformulation: ...
 
 
+@runtime_checkable
+class ChatModel(Protocol):
+    """A language model that answers a chat. Raises ModelError. What it writes is not trusted."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """messages: {"role", "content"} each, whose first asks for a JSON object with a "text"."""
+        ...
+
+
+class QuestionWriter(Protocol):
+    """Writes a question about the candidates of a search. Raises ModelError. What it writes is not trusted."""
+
+    @property
+    def name(self) -> str: ...
+
+    def write(self, dialogue: Dialogue, groups: Sequence[str], suggestion: str) -> str:
+        """groups: a caption of each group of candidates; suggestion: a question that splits them, "" for none."""
+        ...
+
+
 class Imaginer(Protocol):
     """Imagines what a prompt looks like, as embeddings in the encoder's space.
 

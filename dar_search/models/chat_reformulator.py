@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,9 +69,13 @@ class ChatReformulator:
         return self._name
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
-        with self._lock, failures_named(f"Reformulating with {self._name}"):
-            answer = self._model.answer(instructions.messages(dialogue, self._options.prompts), self._options)
+        answer = self.answer(instructions.messages(dialogue, self._options.prompts))
         return instructions.read(answer, reformulator=self._name, prompts=self._options.prompts)
+
+    def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """See `ports.ChatModel`: what the model writes, within the same limits."""
+        with self._lock, failures_named(f"Asking {self._name}"):
+            return self._model.answer([dict(message) for message in messages], self._options)
 
     def warm_up(self) -> None:
         """Load now what would otherwise be loaded at the first dialogue."""

@@ -7,9 +7,10 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import stamina
 import urllib3
@@ -22,6 +23,7 @@ from dar_search.models import instructions
 _TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _HINTS = {401: "Check the endpoint's API key.", 403: "Check the endpoint's API key and what it may use."}
 _LARGEST_ANSWER = 256 * 1024
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class EndpointOptions:
             raise SettingsError("The endpoint needs a model's name, a time limit and at least one try.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Question(Generic[Answer]):
+    """What the endpoint is asked. read: its text -> the answer; raises ModelFailed."""
+
+    messages: Sequence[Mapping[str, str]]
+    schema: Mapping[str, Any]
+    most_tokens: int
+    read: Callable[[str], Answer]
+
+
 class EndpointReformulator:
     """Asks the endpoint; raises ModelFailed or ModelTimeout where no usable answer comes. Safe for many threads."""
 
@@ -70,16 +82,31 @@ class EndpointReformulator:
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         """Asks, and asks again where that may help, for `seconds` at most, whatever the server does meanwhile."""
+        prompts = self._options.prompts
+        return self._asked(
+            _Question(
+                instructions.messages(dialogue, prompts),
+                instructions.SCHEMA,
+                self._options.most_tokens * prompts,
+                lambda text: instructions.read(text, reformulator=self.name, prompts=prompts),
+            )
+        )
+
+    def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """See `ports.ChatModel`: one JSON object with a "text", in the same time and with the same tries."""
+        return self._asked(_Question(messages, instructions.TEXT_SCHEMA, self._options.most_tokens, str))
+
+    def _asked(self, question: _Question[Answer]) -> Answer:
         deadline = time.monotonic() + self._options.seconds
-        answer = _Call(self._ask_until_answered, (dialogue, deadline)).result(deadline)
-        if answer is None:
+        answer: list[Answer] = _Call(self._ask_until_answered, (question, deadline)).result(deadline)
+        if not answer:
             raise ModelTimeout(
                 f"{self.name} gave no answer within {self._options.seconds:g} s.",
                 "Raise the limit, or use a faster model.",
             )
-        return answer
+        return answer[0]
 
-    def _ask_until_answered(self, dialogue: Dialogue, deadline: float) -> Reformulation:
+    def _ask_until_answered(self, question: _Question[Answer], deadline: float) -> Answer:
         def next_wait(error: Exception) -> bool | float:
             if not isinstance(error, _WorthAnotherTry):
                 return False
@@ -96,18 +123,18 @@ class EndpointReformulator:
                 wait_jitter=0.25,
             ):
                 with attempt:
-                    return self._ask(dialogue, deadline)
+                    return self._ask(question, deadline)
         except _WorthAnotherTry as last:
             raise last.failure from last
         raise ModelFailed(f"{self.name} was not asked.")
 
-    def _ask(self, dialogue: Dialogue, deadline: float) -> Reformulation:
+    def _ask(self, question: _Question[Answer], deadline: float) -> Answer:
         """One try. Raises _WorthAnotherTry, or ModelFailed for what asking again cannot mend."""
         try:
-            status, retry_after, body = self._post(dialogue, self._structured, deadline)
+            status, retry_after, body = self._post(question, self._structured, deadline)
             if status in (400, 422) and self._structured:
                 # Not every server knows schemas; the answer is checked here in any case.
-                status, retry_after, body = self._post(dialogue, False, deadline)
+                status, retry_after, body = self._post(question, False, deadline)
                 self._structured = status != 200
         except urllib3.exceptions.HTTPError as error:
             hint = "Is it running, and the URL right?"
@@ -118,21 +145,21 @@ class EndpointReformulator:
         if status != 200:
             raise self._refused(status)
         try:
-            return self._read(body)
+            return question.read(self._text_of(body))
         except ModelFailed as error:
             raise _WorthAnotherTry(error) from error
 
-    def _post(self, dialogue: Dialogue, structured: bool, deadline: float) -> tuple[int, float, bytes]:
+    def _post(self, question: _Question[Any], structured: bool, deadline: float) -> tuple[int, float, bytes]:
         """(status, seconds to wait before the next try, body). Raises urllib3's errors, ModelFailed."""
         body: dict[str, Any] = {
             "model": self._options.model,
-            "messages": instructions.messages(dialogue, self._options.prompts),
+            "messages": list(question.messages),
             "temperature": 0,
-            "max_tokens": self._options.most_tokens * self._options.prompts,
+            "max_tokens": question.most_tokens,
             "stream": False,
         }
         if structured:
-            schema = {"name": "reformulation", "strict": True, "schema": instructions.SCHEMA}
+            schema = {"name": "answer", "strict": True, "schema": question.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         if self._options.key is not None:
@@ -166,14 +193,14 @@ class EndpointReformulator:
                 raise ModelTimeout(f"{self.name} answers too slowly.")
         return bytes(content)
 
-    def _read(self, body: bytes) -> Reformulation:
+    def _text_of(self, body: bytes) -> str:
         try:
             content = json.loads(body)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ModelFailed(f"{self.name} answered with something that is no chat completion.") from error
         if not isinstance(content, str):
             raise ModelFailed(f"{self.name} answered without text.")
-        return instructions.read(content, reformulator=self.name, prompts=self._options.prompts)
+        return content
 
     def _refused(self, status: int) -> ModelFailed:
         hint = _HINTS.get(status, "Check the endpoint's URL and its model's name." if status < 429 else "")
@@ -204,13 +231,13 @@ class _Call:
     """
 
     def __init__(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        self._value: Reformulation | None = None
+        self._value: list[Any] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
 
         def run() -> None:
             try:
-                self._value = function(*arguments)
+                self._value = [function(*arguments)]
             except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
                 self._error = error
             finally:
@@ -218,8 +245,8 @@ class _Call:
 
         threading.Thread(target=run, name="reformulation", daemon=True).start()
 
-    def result(self, deadline: float) -> Reformulation | None:
-        """What it returned, or None where the deadline came first. Raises what it raised."""
+    def result(self, deadline: float) -> list[Any]:
+        """[what it returned], or [] where the deadline came first. Raises what it raised."""
         self._done.wait(max(0.0, deadline - time.monotonic()))
         if self._error is not None:
             raise self._error

@@ -23,6 +23,10 @@ class FallbackReformulator:
     def name(self) -> str:
         return self._first.name
 
+    @property
+    def first(self) -> Reformulator:
+        return self._first
+
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         try:
             return self._first.reformulate(dialogue)

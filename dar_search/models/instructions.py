@@ -41,6 +41,14 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+#: Of an answer that is one text alone.
+TEXT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "maxLength": LONGEST_TEXT}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -52,17 +60,22 @@ class _Answer(BaseModel):
 def messages(dialogue: Dialogue, prompts: int = 1) -> list[dict[str, str]]:
     """The chat to send: what is wanted, then the dialogue as JSON. Long dialogues keep their last turns."""
     wanted = "one prompt" if prompts == 1 else f"{prompts} prompts that differ in what was left open,"
-    turns = ", ".join(
-        f'{{"question": {_string(turn.question)}, "answer": {_string(turn.answer)}}}'
-        for turn in dialogue.turns[-MOST_TURNS:]
-    )
-    said = f'{{"caption": {_string(dialogue.caption, LONGEST_TEXT)}, "turns": [{turns}]}}'
+    said = f"{{{dialogue_data(dialogue)}}}"
     # Not str.format: the instruction holds braces.
     return [{"role": "system", "content": SYSTEM.replace("PROMPTS", wanted)}, {"role": "user", "content": said}]
 
 
-def _string(text: str, longest: int = _LONGEST_SAID) -> str:
-    """A JSON string in which no chat template's marker survives, such as <|im_start|>, </s> or [INST].
+def dialogue_data(dialogue: Dialogue) -> str:
+    """`"caption": ..., "turns": [...]`: the dialogue as members of a JSON object, every string `quoted`."""
+    turns = ", ".join(
+        f'{{"question": {quoted(turn.question)}, "answer": {quoted(turn.answer)}}}'
+        for turn in dialogue.turns[-MOST_TURNS:]
+    )
+    return f'"caption": {quoted(dialogue.caption, LONGEST_TEXT)}, "turns": [{turns}]'
+
+
+def quoted(text: str, longest: int = _LONGEST_SAID) -> str:
+    """A JSON string of the first `longest` characters, without any chat template's marker: <|im_start|>, </s>, [INST].
 
     A tokenizer reads those as its own wherever they stand, and the dialogue could speak as the system.
     """
@@ -71,7 +84,7 @@ def _string(text: str, longest: int = _LONGEST_SAID) -> str:
 
 def read(answer: str, *, reformulator: str, prompts: int = 1) -> Reformulation:
     """A model's answer -> Reformulation. Raises ModelFailed where it is not what was asked for."""
-    found = _object_in(answer[:_LONGEST_ANSWER])
+    found = object_in(answer)
     if found is None:
         raise ModelFailed(f"{reformulator} did not answer with a JSON object.")
     try:
@@ -93,9 +106,9 @@ def plain(text: str) -> str:
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT + 1].rsplit(" ", 1)[0][:LONGEST_TEXT]
 
 
-def _object_in(answer: str) -> dict[str, Any] | None:
+def object_in(answer: str) -> dict[str, Any] | None:
     """The last whole JSON object with a "text": models talk, think aloud, or fence it."""
-    answer = re.sub(r"<think>.*?</think>", "", answer, flags=re.DOTALL)
+    answer = re.sub(r"<think>.*?</think>", "", answer[:_LONGEST_ANSWER], flags=re.DOTALL)
     decoder = json.JSONDecoder()
     found, at = None, answer.find("{")
     while at >= 0:
