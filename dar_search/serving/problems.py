@@ -79,7 +79,8 @@ def register_problems(app: Any, on_error: Callable[[DarError], None] | None = No
     """
 
     def answer(error: Exception) -> Any:
-        if 300 <= getattr(error, "code", 0) < 400:
+        status = getattr(error, "code", None)
+        if isinstance(status, int) and 300 <= status < 400:
             return error  # a redirect to the route's proper spelling
         found = as_dar_error(error)
         if on_error is not None:

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from werkzeug.test import Client
 
 from dar_search.data import Leg
-from dar_search.errors import DarError, IndexNotFound, RequestError, SettingsError
+from dar_search.errors import DarError, IndexNotFound, ModelBusy, RequestError, SettingsError
 from dar_search.service_settings import QuerySettings, ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import check_depth
@@ -24,6 +24,7 @@ from dar_search.serving.guard import guarded
 from dar_search.serving.keys import KeyRing, hashed
 from dar_search.serving.logs import configure_logs, masked
 from dar_search.serving.metrics import Metrics
+from dar_search.serving.problems import register_problems
 from dar_search.serving.rate_limits import TokenBuckets
 from dar_search.serving.request_ids import current_request_id, request_id_from
 
@@ -280,6 +281,52 @@ class TestProblems:
         problem(response, 500, "internal_error")
         assert "inner secret" not in response.text
         assert any(record.exc_info and "inner secret" in record.getMessage() for record in caplog.records)
+
+
+class TestFlask:
+    """`register_problems` on a real Flask app."""
+
+    @pytest.fixture
+    def asked(self) -> Client:
+        import flask
+
+        app = flask.Flask("tests")
+        seen: list[str] = []
+        register_problems(app, lambda error: seen.append(error.code))
+
+        @app.post("/ours")
+        def ours() -> Any:
+            raise ModelBusy("Full.")
+
+        @app.post("/defect")
+        def defect() -> Any:
+            raise KeyError("the inner secret")
+
+        @app.post("/json")
+        def reading() -> Any:
+            return {"given": flask.request.get_json()}
+
+        @app.get("/folder/")
+        def folder() -> Any:
+            return "here"
+
+        return client(app=app.wsgi_app)
+
+    def test_our_errors_their_own_and_defects_are_problems(self, asked: Client) -> None:
+        response = asked.post("/ours")
+        problem(response, 429, "model_busy")
+        assert response.headers["Retry-After"] == "1"
+        problem(asked.get("/nowhere"), 404, "route_not_found")
+        refused = asked.get("/ours")
+        assert "POST" in problem(refused, 405, "method_not_allowed")["hint"]
+        assert "POST" in refused.headers["Allow"]
+        problem(asked.post("/json", data="{}", content_type="text/plain"), 415, "unsupported_media_type")
+        problem(asked.post("/json", data="{", content_type="application/json"), 400, "bad_request")
+        assert "inner secret" not in str(problem(asked.post("/defect"), 500, "internal_error"))
+
+    def test_a_redirect_stays_one(self, asked: Client) -> None:
+        response = asked.get("/folder")
+        assert (response.status_code, response.headers["Location"].rpartition("/folder")[2]) == (308, "/")
 
 
 class TestMetrics:

@@ -1,0 +1,188 @@
+"""The Flask app: parse, one call of the service, serialise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from flask import Response, request
+from flask.json.provider import JSONProvider
+from flask_openapi3 import Info, OpenAPI, Tag
+from pydantic import ValidationError
+
+from dar_query_rewriter.answering import (
+    HealthOut,
+    Problem,
+    ReadyOut,
+    RewriteOut,
+    SearchOut,
+    rewriting_out,
+    search_out,
+)
+from dar_query_rewriter.asking import SearchIn, asked_from
+from dar_query_rewriter.events import MEDIA_TYPE, event
+from dar_query_rewriter.request_shown import request_shown
+from dar_query_rewriter.service import QueryService
+from dar_search import __version__
+from dar_search.answers import Answer, Asked, Move, moves
+from dar_search.dialogues import as_json
+from dar_search.errors import DarError, MediaTypeUnsupported, RequestError
+from dar_search.ports import ImageIndex
+from dar_search.retrieval import describe_legs
+from dar_search.serving import problems, wsgi
+from dar_search.serving.keys import HEADER
+from dar_search.serving.problems import register_problems
+from dar_search.serving.request_ids import current_request_id
+
+API = "/_dar/v1"
+_REFUSED = dict.fromkeys((400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504), Problem)
+_SEARCHING = [Tag(name="searching", description="A dialogue in, pictures out.")]
+_OPERATING = [Tag(name="operating", description="For machines that watch the service.")]
+
+
+def create_app(service: QueryService) -> OpenAPI:
+    """The app, without the layers of `serving.guard`."""
+    app = OpenAPI(
+        "dar_query_rewriter",
+        info=Info(
+            title="dar-search query service",
+            version=__version__,
+            description="Conversational image search: send the dialogue so far, get pictures by rank.",
+        ),
+        security_schemes={"key": {"type": "apiKey", "in": "header", "name": HEADER}},
+        doc_prefix="/_dar/openapi",
+        doc_url="/openapi.json",
+        validation_error_status="400",
+        validation_error_model=Problem,
+        validation_error_callback=_invalid,
+        static_folder=None,
+    )
+    app.json = _Json(app)
+    app.url_map.strict_slashes = True
+    register_problems(app, _remember)
+    app.before_request(_before)
+
+    @app.post(
+        f"{API}/search", tags=_SEARCHING, security=[{"key": []}], responses={200: SearchOut, **_REFUSED},
+        summary="Hits for a dialogue, by a deadline; as JSON, or as events (Accept: text/event-stream)",
+    )  # fmt: skip
+    def search(body: SearchIn) -> Any:
+        asked = asked_from(body, service.settings)
+        _log_dialogue(service, asked)
+        authorization = request.headers.get("Authorization", "")
+        with service.caller(authorization):
+            index = service.open(body.index)
+            if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
+                return _streamed(service, asked, index, body, authorization)
+            answer = service.search(asked, index)
+        _log_legs(answer)
+        return _shown(answer, asked, index, body)
+
+    @app.post(
+        f"{API}/rewrite", tags=_SEARCHING, security=[{"key": []}], responses={200: RewriteOut, **_REFUSED},
+        summary="What a dialogue becomes, and the search that it would send; nothing is searched",
+    )  # fmt: skip
+    def rewrite(body: SearchIn) -> Any:
+        asked = asked_from(body, service.settings)
+        _log_dialogue(service, asked)
+        with service.caller(request.headers.get("Authorization", "")):
+            index = service.open(body.index)
+            query = service.rewrite(asked, index)
+            shown = request_shown(query, asked.options, service.settings, index)
+        return {
+            "request_id": current_request_id(),
+            **rewriting_out(query),
+            "legs": describe_legs(query.legs),
+            "vector": {"dimension": len(query.vector), "length": float((query.vector**2).sum() ** 0.5)},
+            "request": shown,
+            "took_ms": round(sum(leg.took_ms for leg in query.legs.values()), 3),
+            "deadline_ms": round(asked.seconds * 1000),
+        }
+
+    @app.get("/_dar/health", tags=_OPERATING, responses={200: HealthOut}, summary="The process is alive")
+    def health() -> Any:
+        return {"alive": True, "version": __version__}
+
+    @app.get(
+        "/_dar/ready", tags=_OPERATING, responses={200: ReadyOut, 503: ReadyOut},
+        summary="Models are warm and the store answers",
+    )  # fmt: skip
+    def ready() -> Any:
+        parts = service.readiness()
+        all_there = set(parts.values()) == {"ok"}
+        return {"ready": all_there, "parts": dict(parts)}, 200 if all_there else 503
+
+    return app
+
+
+def _streamed(service: QueryService, asked: Asked, index: ImageIndex, body: SearchIn, authorization: str) -> Response:
+    """The text's event, then the imagined one with what moved. What fails before the first event is a plain problem."""
+    stages = service.stream(asked, index)
+    first = next(stages)
+    request_id = current_request_id()
+
+    def parts() -> Iterator[bytes]:
+        try:
+            yield event("text", _shown(first, asked, index, body))
+            # The route has returned, and with it the caller's credentials went out of force.
+            with service.caller(authorization):
+                for answer in stages:
+                    yield event("imagined", _shown(answer, asked, index, body, moves(first.result, answer.result)))
+        except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
+            yield event("error", problems.problem(problems.as_dar_error(error), request_id))
+        finally:
+            stages.close()
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return Response(parts(), mimetype=MEDIA_TYPE, headers=headers)
+
+
+def _shown(
+    answer: Answer, asked: Asked, index: ImageIndex, body: SearchIn, moved: tuple[Move, ...] = ()
+) -> dict[str, Any]:
+    deadline_ms = round(asked.seconds * 1000)
+    return search_out(
+        answer, index.name, body.fields, request_id=current_request_id(), deadline_ms=deadline_ms, moved=moved
+    )
+
+
+def _before() -> None:
+    if request.url_rule is not None:
+        request.environ[wsgi.ROUTE] = request.url_rule.rule
+    if request.method == "POST" and request.routing_exception is None and not request.is_json:
+        raise MediaTypeUnsupported("The body is not JSON.", "Send it with Content-Type: application/json.")
+
+
+def _remember(error: DarError) -> None:
+    request.environ[wsgi.ERROR_CODE] = error.code
+
+
+def _invalid(error: ValidationError) -> Any:
+    """The first thing wrong with a body, without what it holds."""
+    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if request.get_json(silent=True) is None:
+        raise RequestError("The body is not valid JSON.", "Send an object, as in /_dar/openapi/openapi.json.")
+    where = ".".join(str(part)[:40] for part in wrong["loc"]) or "the body"
+    raise RequestError(f"{where}: {wrong['msg']}.", "See the route in /_dar/openapi/openapi.json.")
+
+
+def _log_dialogue(service: QueryService, asked: Asked) -> None:
+    if service.settings.service.log_dialogues:
+        request.environ[wsgi.LOGGED]["dialogue"] = as_json(asked.dialogue)
+
+
+def _log_legs(answer: Answer) -> None:
+    logged = request.environ.get(wsgi.LOGGED)
+    if logged is not None:
+        logged["legs"] = {name: leg.status for name, leg in answer.result.legs.items()}
+
+
+class _Json(JSONProvider):
+    """orjson: quick with vectors, and strict: no NaN, no lone surrogates."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return orjson.dumps(obj, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)

@@ -1,0 +1,197 @@
+"""What the routes take: pydantic models with limits, and what they mean to the core."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dar_search.answers import Asked
+from dar_search.data import ScoreFusion
+from dar_search.dialogues import MAX_CHARACTERS, MAX_TURNS, parse_dialogue
+from dar_search.edits import MAX_EDITS, MAX_ID_BYTES, EditWeights, QueryEdits, parse_edits
+from dar_search.errors import RequestError
+from dar_search.filters import parse_filter
+from dar_search.fusion import Schedule
+from dar_search.retrieval import SearchOptions
+from dar_search.rewriting import MAX_IMAGINATIONS, ImaginationOptions
+from dar_search.settings import Settings
+
+HitField = Literal["source", "caption", "metadata", "thumbnail"]
+DEFAULT_FIELDS: tuple[HitField, ...] = ("source", "caption", "metadata")
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
+Ids = Annotated[list[Id], Field(max_length=MAX_EDITS)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+
+DIALOGUE_EXAMPLE = {
+    "caption": "a red balloon",
+    "turns": [{"question": "where is it?", "answer": "at the beach"}],
+}
+SEARCH_EXAMPLE: dict[str, Any] = {"index": "photos", "dialogue": DIALOGUE_EXAMPLE, "size": 5, "deadline_ms": 1000}
+
+
+class TurnIn(BaseModel):
+    """A question with its answer; either may be empty, not both."""
+
+    model_config = _STRICT
+
+    question: Text = ""
+    answer: Text = ""
+
+
+class DialogueIn(BaseModel):
+    """What was said so far: a caption, then turns. The service keeps none of it: send it all each time."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": DIALOGUE_EXAMPLE})
+
+    caption: Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+    turns: Annotated[list[TurnIn], Field(max_length=MAX_TURNS)] = []
+
+
+class ImagineIn(BaseModel):
+    """How to imagine. count: of each prompt, 0 for none; steps: of the diffusion; seed: of the first one."""
+
+    model_config = _STRICT
+
+    count: Annotated[int, Field(ge=0, le=MAX_IMAGINATIONS)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+
+class VectorWeightsIn(BaseModel):
+    """Vector fusion's weights in this round: q = text * t + image * mean(imagined)."""
+
+    model_config = _STRICT
+
+    text: Weight
+    image: Weight
+
+
+class FusionIn(BaseModel):
+    """How the k-NN leg and the keyword leg are joined. knn: its weight; the keyword leg has the rest."""
+
+    model_config = _STRICT
+
+    method: Literal["min_max", "rrf"] = "min_max"
+    knn: Annotated[float, Field(ge=0, le=1)] = 0.7
+    rank_constant: Annotated[int, Field(ge=1, le=10_000)] = 60
+
+
+class EditsIn(BaseModel):
+    """Changes to the query, made from what is known already; nothing is generated again.
+
+    strike: imaginations that no longer count; negative: imaginations of what it is not; more_like, not_this: hits.
+    """
+
+    model_config = _STRICT
+
+    strike: Ids = []
+    negative: Ids = []
+    more_like: Ids = []
+    not_this: Ids = []
+
+
+class SearchIn(BaseModel):
+    """A dialogue and how to answer it. What is left out is as the service's settings have it."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": SEARCH_EXAMPLE})
+
+    dialogue: DialogueIn | Annotated[list[Text], Field(min_length=1, max_length=MAX_TURNS + 1)] = Field(
+        description='A dialogue, or ["caption", "question? answer", ...].'
+    )
+    index: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None, description="Which index; may be left out where the service serves one."
+    )
+    filter: dict[str, Any] | None = Field(
+        None, description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, {"not": {...}}.'
+    )
+    size: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="Hits on a page.")
+    offset: Annotated[int, Field(ge=0, le=10_000)] = Field(0, description="Hits before the page.")
+    depth: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="Candidates of each leg; the same over all pages, at least offset + size."
+    )
+    fields: Annotated[list[HitField], Field(max_length=4)] = Field(
+        list(DEFAULT_FIELDS), description="What a hit brings beside id, rank and score."
+    )
+    schedule: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description='Vector fusion by round: "released", "text-only", "0:0.8/0.2,2:0.5/0.5".'
+    )
+    weights: VectorWeightsIn | None = Field(None, description="Vector fusion in this round, whatever the schedule.")
+    fusion: FusionIn | None = None
+    keyword: bool | None = Field(None, description="Search captions by words too.")
+    exact: bool = Field(False, description="Compare with every picture instead of the graph.")
+    explain: bool = Field(False, description="Say what gave each hit its score.")
+    imagine: ImagineIn = ImagineIn()
+    edits: EditsIn | None = None
+    deadline_ms: Annotated[int, Field(ge=20, le=600_000)] | None = Field(
+        None, description="When the answer is wanted; a stream's first event."
+    )
+    outside_models: bool = Field(
+        True, description="false: no word of the dialogue goes to the reformulator's model; the rules write the text."
+    )
+
+
+def asked_from(body: SearchIn, settings: Settings) -> Asked:
+    """A checked body -> what the core is asked. Raises DialogueError, FilterError, RequestError."""
+    limits = settings.query
+    if body.size > limits.most_hits:
+        raise RequestError(f"A page has at most {limits.most_hits} hits here.", "Ask for fewer, or for another page.")
+    count = settings.imagine_count if body.imagine.count is None else body.imagine.count
+    if count > limits.most_imaginations:
+        raise RequestError(f"At most {limits.most_imaginations} imaginations of a prompt are made here.")
+    deadline_ms = body.deadline_ms or limits.deadline_ms
+    if deadline_ms > limits.most_deadline_ms:
+        raise RequestError(f"The longest deadline here is {limits.most_deadline_ms} ms.")
+    if body.weights is not None and body.schedule is not None:
+        raise RequestError("weights and schedule exclude each other.", "Send one of them.")
+    return Asked(
+        dialogue=parse_dialogue(_raw_dialogue(body)),
+        seconds=deadline_ms / 1000,
+        imagined_seconds=limits.most_deadline_ms / 1000,
+        schedule=_schedule(body, settings),
+        imagination=ImaginationOptions(
+            count,
+            settings.imagine_seed if body.imagine.seed is None else body.imagine.seed,
+            body.imagine.steps or settings.imagine_steps,
+        ),
+        options=_options(body, settings),
+        edits=QueryEdits() if body.edits is None else parse_edits(body.edits.model_dump()),
+        edit_weights=EditWeights(settings.more_like_weight, settings.not_this_weight),
+        outside_models=body.outside_models and limits.outside_models,
+    )
+
+
+def _raw_dialogue(body: SearchIn) -> Any:
+    return body.dialogue.model_dump() if isinstance(body.dialogue, DialogueIn) else body.dialogue
+
+
+def _schedule(body: SearchIn, settings: Settings) -> Schedule:
+    if body.weights is not None:
+        return Schedule.parse(f"{body.weights.text:.9f}/{body.weights.image:.9f}")
+    return settings.weights if body.schedule is None else Schedule.parse(body.schedule)
+
+
+def _options(body: SearchIn, settings: Settings) -> SearchOptions:
+    fusion = settings.score_fusion
+    if body.fusion is not None:
+        chosen = body.fusion
+        fusion = ScoreFusion(chosen.method, chosen.knn, round(1 - chosen.knn, 12), chosen.rank_constant)
+    depth = body.depth or max(settings.depth, body.offset + body.size)
+    if body.offset + body.size > depth:
+        raise RequestError(
+            f"offset + size is {body.offset + body.size}, beyond the depth of {depth}.", "Raise depth, up to 10,000."
+        )
+    return SearchOptions(
+        filter=parse_filter(body.filter),
+        size=body.size,
+        offset=body.offset,
+        depth=min(depth, 10_000),
+        fusion=fusion,
+        keyword=settings.keyword if body.keyword is None else body.keyword,
+        exact=body.exact,
+        explain=body.explain,
+        thumbnails="thumbnail" in body.fields,
+    )

@@ -1,0 +1,15 @@
+"""Answers as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+MEDIA_TYPE = "text/event-stream"
+
+
+def event(name: str, value: Mapping[str, Any]) -> bytes:
+    """One event. JSON has no raw line break, so its data is one line."""
+    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"

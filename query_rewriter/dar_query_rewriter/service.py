@@ -1,0 +1,174 @@
+"""The service without its web framework: what each route does, in one core call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from dar_query_rewriter.admission import Gate
+from dar_query_rewriter.indices import ServedIndices, check_served
+from dar_search.answers import Answer, Asked, Models
+from dar_search.anytime import AnytimeSearcher
+from dar_search.crews import Crew
+from dar_search.data import Dialogue, Leg, RewrittenQuery
+from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden, Unauthenticated
+from dar_search.ports import ImageIndex, Store
+from dar_search.serving.metrics import Metrics
+from dar_search.settings import Settings
+from dar_search.stores.callers import acting_for, caller_authorization
+
+_LOG = logging.getLogger(__name__)
+_WARM_UP = Dialogue("a picture")
+_WARM_UP_SECONDS = 600.0
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # between tries to warm up; the last one stays
+_PROBE_SECONDS = 3.0
+
+
+class QueryService:
+    """Answers dialogues from an index, within limits. Safe for many threads; `close` it at the end.
+
+    Args:
+        models: in any process; loaded by `warm_up` in the background.
+        store: closed with the service.
+    """
+
+    def __init__(self, settings: Settings, models: Models, store: Store, metrics: Metrics | None = None) -> None:
+        """Raises SettingsError for limits that do not fit each other, or where nobody says whose rights hold."""
+        limits = settings.query
+        limits.check()
+        check_served(limits, settings.store)
+        if not limits.outside_models and settings.reformulator.startswith("endpoint:"):
+            raise SettingsError(
+                "The reformulator is an endpoint, and query.outside_models is false.", "Set reformulator to rules."
+            )
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.searcher = AnytimeSearcher(models, at_once=limits.searches + limits.streams)
+        self._models, self._store = models, store
+        self._indices: ServedIndices | None = None
+        self._gate = Gate("searches", running=limits.searches, waiting=limits.waiting)
+        self._text_gate = Gate("searches", running=limits.searches, waiting=0)
+        self._stream_gate = Gate("streams", running=limits.streams, waiting=0)
+        self._probes = Crew("probing", threads=2, waiting=2)
+        self._warm, self._closed = threading.Event(), threading.Event()
+        self._models_state = "loading"
+        self._resources = ExitStack()
+        self.metrics.searching.set_function(lambda: self._gate.inside + self._text_gate.inside)
+        self.metrics.waiting.set_function(lambda: self._gate.at_the_door)
+
+    def warm_up(self) -> threading.Thread:
+        """Load the models in the background, again and again until they are there."""
+        thread = threading.Thread(target=self._load, name="dar-warm-up", daemon=True)
+        thread.start()
+        return thread
+
+    def owns(self, resource: Any) -> None:
+        """Close this with the service."""
+        self._resources.callback(resource.close)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._probes.close()
+        self.searcher.close()
+        self._store.close()
+        self._resources.close()
+
+    @contextmanager
+    def caller(self, authorization: str) -> Iterator[None]:
+        """Inside, searches run with these credentials, where the settings say so. Raises Unauthenticated."""
+        if self.settings.query.credentials == "own":
+            yield
+            return
+        if not authorization:
+            raise Unauthenticated(
+                "The request has no credentials for the cluster.", "Send them in the header Authorization."
+            )
+        with acting_for(authorization):
+            yield
+
+    def open(self, name: str | None) -> ImageIndex:
+        """The index to search. Raises ModelFailed while the models load, and as ServedIndices does."""
+        if not self._warm.is_set():
+            raise ModelFailed(f"The models are not there yet: {self._models_state}.", "Wait until /_dar/ready says so.")
+        if self._indices is None:
+            self._indices = ServedIndices(self._store, self._models.encoder.provenance, self.settings.query)
+        return self._indices.open(name)
+
+    def search(self, asked: Asked, index: ImageIndex) -> Answer:
+        """The best answer by the deadline; waiting for a place counts. Raises Overloaded, and as the searcher does."""
+        with self._admitted(asked) as admitted:
+            answer = self.searcher.answer(admitted, index)
+        self._counted(answer.result.legs, answer.query)
+        return answer
+
+    def stream(self, asked: Asked, index: ImageIndex) -> Generator[Answer, None, None]:
+        """As AnytimeSearcher.stream; the iterator's place is taken at its first step. Raises Overloaded."""
+        with self._stream_gate.entered(), self.metrics.stream_open():
+            for answer in self.searcher.stream(asked, index):
+                if answer.final:
+                    self._counted(answer.result.legs, answer.query)
+                yield answer
+
+    def rewrite(self, asked: Asked, index: ImageIndex | None) -> RewrittenQuery:
+        """The query that a search would use. Raises Overloaded, and as the searcher does."""
+        with self._admitted(asked) as admitted:
+            query = self.searcher.rewrite(admitted, index)
+        self._counted(query.legs, query)
+        return query
+
+    def readiness(self) -> Mapping[str, str]:
+        """Each part, "ok" or what is missing: models, store. Answers within some seconds, whatever hangs."""
+        return {"models": "ok" if self._warm.is_set() else self._models_state, "store": self._probed_store()}
+
+    @contextmanager
+    def _admitted(self, asked: Asked) -> Iterator[Asked]:
+        """Within the limits of what is answered at once; over them what `query.over_limit` says."""
+        with ExitStack() as inside:
+            try:
+                waited = inside.enter_context(self._gate.entered(asked.seconds / 2))
+                admitted = replace(asked, seconds=max(0.02, asked.seconds - waited))
+            except Overloaded as error:
+                if self.settings.query.over_limit == "refuse":
+                    raise
+                inside.enter_context(self._text_gate.entered())
+                admitted = replace(asked, seconds=asked.seconds / 2, without_imagination=error.message)
+            yield admitted
+
+    def _counted(self, legs: Mapping[str, Leg], query: RewrittenQuery | None) -> None:
+        self.metrics.legs(legs)
+        if self.settings.service.otlp_endpoint is not None:
+            from dar_search.serving.tracing import leg_spans
+
+            leg_spans(legs)
+
+    def _load(self) -> None:
+        pauses = list(_PAUSES)
+        while not self._closed.is_set():
+            try:
+                self.searcher.rewrite(Asked(_WARM_UP, seconds=_WARM_UP_SECONDS))
+            except DarError as error:
+                self._models_state = error.message
+                _LOG.warning("The models could not be loaded: %s", error)
+            except Exception as error:  # noqa: BLE001  # a thread that dies silently would leave the service unready
+                self._models_state = f"{type(error).__name__} while loading"
+                _LOG.exception("The models could not be loaded.")
+            else:
+                self._models_state = "ok"
+                self._warm.set()
+                return
+            self._closed.wait(pauses.pop(0) if len(pauses) > 1 else pauses[0])
+
+    def _probed_store(self) -> str:
+        try:
+            self._probes.start(self._store.names).result(_PROBE_SECONDS)
+        except TimeoutError:
+            return f"no answer within {_PROBE_SECONDS:g} s"
+        except StoreForbidden:
+            return "ok" if caller_authorization() is None else "forbidden"
+        except DarError as error:
+            return error.message
+        return "ok"
