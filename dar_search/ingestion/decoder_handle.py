@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dar_search.ingestion.decoding import DecodeLimits
 from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.held_bytes import HeldBytes
 from dar_search.ingestion.jobs import Decoded, Job, Outcome, Same, Undecodable
 from dar_search.ingestion.wire import BadMessage, Message, Unpacker
 from dar_search.preparation import Preparation
@@ -50,6 +51,7 @@ class DecoderHandle:
         self._preparation = preparation
         self._limits = limits
         self._unpacker = Unpacker()
+        self._held: deque[tuple[Job, HeldBytes]] = deque()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         self._process = subprocess.Popen(
             list(command),
@@ -73,7 +75,12 @@ class DecoderHandle:
         if self.ready and not self.jobs:
             self._deadline = time.monotonic() + self._limits.seconds
         self.jobs.append(job)
-        self._send({"path": job.item.path.decode("latin-1"), "known": job.known_sha256})
+        path, start, length = job.item.path, job.item.start, job.item.length
+        if job.data:
+            self._held.append((job, HeldBytes(job.data)))
+            path, start, length = self._held[-1][1].path, 0, 0
+        request = {"path": path.decode("latin-1"), "start": start, "length": length, "known": job.known_sha256}
+        self._send(request)
 
     def seconds_left(self) -> float:
         """Until it counts as hanging; infinite where it has nothing to do."""
@@ -105,6 +112,8 @@ class DecoderHandle:
         """Ends the process and frees what it held -> how it ended, for people."""
         self._process.kill()
         status = self._process.wait()
+        while self._held:
+            self._held.popleft()[1].close()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -126,9 +135,13 @@ class DecoderHandle:
             self.ready = True
         elif self.jobs:
             outcomes.append(self._outcome(self.jobs[0], message))
-            self.jobs.popleft()
+            self._release(self.jobs.popleft())
         else:
             raise BadMessage("an answer that nobody asked for")
+
+    def _release(self, job: Job) -> None:
+        while self._held and self._held[0][0] is job:
+            self._held.popleft()[1].close()
 
     def _outcome(self, job: Job, message: Message) -> Outcome:
         fields = message.fields

@@ -56,7 +56,8 @@ def main(decode_picture: Decode = decode) -> None:
 
 def _answer(request: dict[str, Any], preparation: Preparation, limits: DecodeLimits, decode_picture: Decode) -> Message:
     try:
-        data = read_file(request["path"].encode("latin-1"), limits.max_bytes)
+        path, start, length = request["path"].encode("latin-1"), request["start"], request["length"]
+        data = read_file(path, limits.max_bytes, start=start, length=length)
         digest = hashlib.sha256(data).hexdigest()
         if digest == request["known"]:
             return Message({"status": "same"})

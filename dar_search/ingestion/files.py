@@ -9,8 +9,8 @@ import stat
 from dar_search.errors import PictureError
 
 
-def read_file(path: bytes, max_bytes: int) -> bytes:
-    """The bytes of a regular file of 1 to `max_bytes` bytes.
+def read_file(path: bytes, max_bytes: int, *, start: int = 0, length: int = 0) -> bytes:
+    """The bytes of a regular file of 1 to `max_bytes` bytes; or, with a length, the stretch of it from `start`.
 
     Raises:
         PictureError: file_missing, unreadable_file, symlink_loop, not_a_file, empty_file, too_large.
@@ -19,8 +19,8 @@ def read_file(path: bytes, max_bytes: int) -> bytes:
         # O_NONBLOCK: opening a named pipe must not wait for a writer. It changes nothing for regular files.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
-            _check(os.fstat(descriptor), max_bytes)
-            data = _read_all(descriptor, max_bytes)
+            _check(os.fstat(descriptor), max_bytes, length)
+            data = _read_stretch(descriptor, start, length) if length else _read_all(descriptor, max_bytes)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -41,13 +41,12 @@ def unreadable(error: OSError) -> PictureError:
     return PictureError("unreadable_file", f"The file cannot be read: {error.strerror}.", "Check the disk.")
 
 
-def _check(status: os.stat_result, max_bytes: int) -> None:
+def _check(status: os.stat_result, max_bytes: int, length: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("not_a_file", "The path is not a regular file.", "Give the path of a picture.")
-    if status.st_size > max_bytes:
-        raise PictureError(
-            "too_large", f"The file has {status.st_size:,} bytes; the limit is {max_bytes:,}.", "Make it smaller."
-        )
+    size = length or status.st_size
+    if size > max_bytes:
+        raise PictureError("too_large", f"The file has {size:,} bytes; the limit is {max_bytes:,}.", "Make it smaller.")
 
 
 def _read_all(descriptor: int, max_bytes: int) -> bytes:
@@ -58,4 +57,15 @@ def _read_all(descriptor: int, max_bytes: int) -> bytes:
         left -= len(part)
     if left <= 0:
         raise PictureError("too_large", f"The file grew beyond the limit of {max_bytes:,} bytes.", "Make it smaller.")
+    return b"".join(parts)
+
+
+def _read_stretch(descriptor: int, start: int, length: int) -> bytes:
+    parts: list[bytes] = []
+    left = length
+    while left > 0 and (part := os.pread(descriptor, min(left, 1 << 22), start + length - left)):
+        parts.append(part)
+        left -= len(part)
+    if left > 0:
+        raise PictureError("truncated_picture", "The file ends within the picture.", "Copy the file again.")
     return b"".join(parts)

@@ -26,11 +26,13 @@ class Job:
     Attributes:
         stored_digest: `ImageRecord.digest` of the record that the index has; empty if it has none.
         ticket: where its result is recorded; None for a picture that is decoded for its own sake.
+        data: the picture's bytes, where they were fetched; empty where the decoder reads a file.
     """
 
     item: SourceItem
     stored_digest: str = ""
     ticket: Ticket | None = None
+    data: bytes = b""
 
     @property
     def known_sha256(self) -> str:

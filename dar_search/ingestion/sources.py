@@ -25,7 +25,10 @@ class SourceItem:
     Attributes:
         id: the record's id.
         key: the picture's URI; `ImageRecord.source`.
-        path: the file's absolute path, as bytes.
+        path: the absolute path, as bytes, of the file that is the picture or has it in it; empty where `at` says it.
+        start, length: the bytes of the file that are the picture; a length of 0 is the whole file.
+        at: where a picture is that is in no file of its own: an http(s) URL, or another address that a reader of
+            `readers.PictureReader` knows.
         caption, metadata: already checked (see `annotations`).
         place: where the source lists it, such as a line of a file; empty where the key says it.
         cursor: where the listing goes on after it: what `Source.items` takes as `after`. Text that a ledger keeps.
@@ -41,6 +44,9 @@ class SourceItem:
     metadata: Metadata = field(default_factory=dict)
     place: str = ""
     cursor: str = ""
+    start: int = 0
+    length: int = 0
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
