@@ -26,7 +26,7 @@ def test_a_stretch_of_a_file_and_bytes_in_memory_are_decoded_as_the_file_would_b
         Job(SourceItem("file", "k", bytes(alone))),
         Job(SourceItem("stretch", "k", bytes(among), start=1_000, length=len(picture))),
         Job(SourceItem("memory", "k", b"", at="x:1"), data=picture),
-        Job(SourceItem("beyond", "k", bytes(among), start=2_000, length=len(picture))),
+        Job(SourceItem("beyond", "k", bytes(among), start=2_500, length=len(picture))),
     ]
     outcomes = {outcome.job.item.id: outcome for outcome in Decoders(PREPARATION, processes=1).decode(jobs)}
     for name in ("file", "stretch", "memory"):
@@ -41,10 +41,10 @@ def test_a_stretch_of_a_file_and_bytes_in_memory_are_decoded_as_the_file_would_b
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open descriptors in /proc")
 def test_held_bytes_are_freed_once_they_were_answered() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     jobs = (Job(SourceItem(str(number), "k", b"", at="x:1"), data=jpeg(scene())) for number in range(20))
     assert sum(isinstance(outcome, Decoded) for outcome in Decoders(PREPARATION, processes=2).decode(jobs)) == 20
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_held_bytes_are_read_from_their_start_by_whoever_opens_them() -> None:
