@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from dar_search.data import Dialogue, Reformulation, Turn
 from dar_search.models import rules_english as english
+from dar_search.models import rules_prompt
 
 
 @dataclass(slots=True)
@@ -47,15 +48,17 @@ class RulesReformulator:
         return "rules"
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
-        """The caption, then what the turns add; the same text is the prompt. Raises nothing."""
+        """The caption, then what the turns add; the prompt weaves what is said of its things into the caption.
+
+        Raises nothing.
+        """
         facts = _Facts()
         for turn in dialogue.turns:
             facts.add(turn)
         caption = " ".join(dialogue.caption.split()).rstrip(".,; ")
-        known = f" {caption.lower()} "
-        added = [phrase for phrase in _without_repeats(facts.phrases()) if f" {phrase} " not in known]
-        text = ", ".join(filter(None, [caption, *added])) or dialogue.text
-        return Reformulation(text=text, prompts=(text,), reformulator=self.name)
+        text = _with_added(caption, facts.phrases()) or dialogue.text
+        prompt = _with_added(*facts.woven_into(caption)) or text
+        return Reformulation(text=text, prompts=(prompt,), reformulator=self.name)
 
 
 class _Facts:
@@ -80,6 +83,20 @@ class _Facts:
     def phrases(self) -> Iterator[str]:
         for said in self._said.values():
             yield said if isinstance(said, str) else said.phrase()
+
+    def woven_into(self, caption: str) -> tuple[str, list[str]]:
+        """The caption with what was said of its things, and the phrases that are left."""
+        left = []
+        for said in self._said.values():
+            if isinstance(said, str):
+                left.append(said)
+            elif (said.before or said.after) and (
+                woven := rules_prompt.woven(caption, said.name, said.before, said.after)
+            ):
+                caption = woven
+            else:
+                left.append(said.phrase())
+        return caption, left
 
     def _take_back(self, doubted: str) -> None:
         """Forget what was answered to the questions that a doubt is about ("are you sure about the weather?")."""
@@ -261,6 +278,13 @@ def _stands_alone(answer: str, kind: str, subject: str) -> bool:
     return bool(english.WEATHER.fullmatch(subject)) and (
         kind != "colour" or english.PREPOSITION.match(answer) is not None
     )
+
+
+def _with_added(caption: str, phrases: Iterable[str]) -> str:
+    """The caption, then the phrases that say something more."""
+    known = f" {caption.lower()} "
+    added = [phrase for phrase in _without_repeats(phrases) if f" {phrase} " not in known]
+    return ", ".join(filter(None, [caption, *added]))
 
 
 def _without_repeats(phrases: Iterable[str]) -> list[str]:

@@ -137,10 +137,12 @@ COUNT = re.compile(
 )
 #: Values that tell their kind themselves, so that "no, blue" corrects "red" however each was asked for.
 COLOUR = "red|orange|yellow|green|blue|purple|pink|white|black|brown|gr[ea]y|tan|beige|silver|gold|blonde?"
+SIZE = "small|little|tiny|large|big|huge"
+PATTERN = "striped|stripy|dotted|spotted|checkered|plaid|plain|solid"
 KIND_OF_VALUE = _table(
     (rf"(?:(?:light|dark|bright|{COLOUR})(?: and |, | )?)*(?:{COLOUR})", "colour"),
-    (r"(?:very |quite |pretty )?(?:small|little|tiny|large|big|huge)", "size"),
-    (r"(?:striped|stripy|dotted|spotted|checkered|plaid|plain|solid)", "pattern"),
+    (rf"(?:very |quite |pretty )?(?:{SIZE})", "size"),
+    (PATTERN, "pattern"),
 )
 #: A yes/no question that a value may answer in place of a yes: what it is about, and the kind that it must be of.
 PROPERTY = _table(

@@ -250,6 +250,32 @@ def test_real_dialogues_become_declarative_texts() -> None:
     assert not any("?" in text for text in texts[:6])
 
 
+@pytest.mark.parametrize(
+    ("caption", "turns", "expected"),
+    [
+        ("a woman on a bench", ["what color is the bench? brown"], "a woman on a brown bench"),
+        (
+            "a fish at sunset",
+            ["where is the fish? on the left", "is the fish red? yes"],
+            "a red fish on the left at sunset",
+        ),
+        ("We see an old house", ["is the house big? yes"], "We see an old house, big house"),
+        ("a large green kite", ["what colour is the kite? sorry, orange"], "a large orange kite"),
+        ("a heart that is red and big", ["is it a striped heart? no, dotted"], "a big red dotted heart"),
+        ("an ox", ["how large is the ox? tiny", "what else is there? a star"], "a tiny ox, a star"),
+        ("a parasol", ["what colour is the umbrella? blue"], "a blue parasol"),
+        ("a dog and a dog", ["what color is the dog? black"], "a dog and a dog, black dog"),
+        ("dogs", ["what color is the dog? black"], "dogs, black dog"),
+    ],
+)
+def test_the_prompt_weaves_what_is_said_of_a_thing_into_the_caption(
+    caption: str, turns: list[str], expected: str
+) -> None:
+    reformulation = RULES.reformulate(Dialogue(caption, tuple(map(parse_turn, turns))))
+    assert reformulation.prompts == (expected,)
+    assert reformulation.text.startswith(caption)
+
+
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 WORDS = """is the a ball red blue yes no not it what color how many where or , . ' in on can't"""
 spoken = st.lists(st.sampled_from(WORDS.split()), max_size=10).map(" ".join)
@@ -264,7 +290,8 @@ def test_the_text_is_never_empty_and_never_without_the_caption(caption: str, tur
     reformulation = RULES.reformulate(dialogue)
     assert reformulation.text.strip()
     assert " ".join(caption.split()).rstrip(".,; ") in reformulation.text
-    assert reformulation.prompts == (reformulation.text,)
+    assert len(reformulation.prompts) == 1
+    assert reformulation.prompts[0].strip()
     assert (reformulation.reformulator, reformulation.note) == ("rules", "")
     assert RULES.reformulate(dialogue) == reformulation
 
@@ -276,3 +303,5 @@ def test_long_hostile_turns_are_read_without_hanging(piece: str) -> None:
     hostile = (piece * 4_000)[:4_000]
     dialogue = Dialogue("a dog", tuple(Turn(f"{hostile}{number}", hostile) for number in range(100)))
     assert RULES.reformulate(dialogue).text.startswith("a dog")
+    asked = Dialogue("a " + "red and big, " * 4_000 + "x", (Turn("what color is the dog?", "red"),))
+    assert RULES.reformulate(asked).text.endswith("red dog")
