@@ -7,20 +7,27 @@ from dataclasses import dataclass
 from dar_search.data import Dialogue, Reformulation, RewrittenQuery, SearchResult
 from dar_search.edits import EditWeights, QueryEdits
 from dar_search.fusion import Schedule
-from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator
+from dar_search.ports import Encoder, ImaginationCache, Imaginer, QuestionWriter, Reformulator
 from dar_search.retrieval import SearchOptions
 from dar_search.rewriting import RELEASED, ImaginationOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """What answers a dialogue. fallback: writes text where the reformulator does not; without a model, at once."""
+    """What answers a dialogue.
+
+    Attributes:
+        fallback: writes text where the reformulator does not; without a model, at once.
+        cache: where imaginations are kept, which the imaginer itself looks into.
+        writer: writes questions; None: they are made of what is stored.
+    """
 
     encoder: Encoder
     reformulator: Reformulator
     fallback: Reformulator
     imaginer: Imaginer | None = None
     cache: ImaginationCache | None = None
+    writer: QuestionWriter | None = None
 
 
 @dataclass(frozen=True, slots=True)

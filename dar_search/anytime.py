@@ -25,6 +25,7 @@ from dar_search.data import FloatArray, Imagination, Leg, Reformulation, Rewritt
 from dar_search.edits import edited
 from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, StoreError, StoreUnavailable
 from dar_search.ports import ImageIndex, SearchRequest
+from dar_search.questions import NextQuestion, QuestionOptions, stored_question, survey, written_question
 from dar_search.retrieval import SearchOptions, search
 from dar_search.rewriting import check_words, imagine, joined, reformulate, unweighted
 
@@ -47,7 +48,7 @@ class AnytimeSearcher:
 
     def __init__(self, models: Models, *, at_once: int = 8) -> None:
         self.models = models
-        names = ("reformulation", "encoding", "imagination", "search")
+        names = ("reformulation", "encoding", "imagination", "search", "question")
         self._crews = {name: Crew(name, threads=2 * at_once, waiting=2 * at_once) for name in names}
         self._search_seconds = _FIRST_SEARCH_SECONDS  # what a search takes, a moving mean
 
@@ -84,6 +85,34 @@ class AnytimeSearcher:
     def stream(self, asked: Asked, index: ImageIndex) -> Iterator[Answer]:
         """The text-only answer by the deadline; then, if `final` is not set, the imagined one. Raises as `answer`."""
         yield from self._answers(_Turn(asked), index, patience=asked.imagined_seconds)
+
+    def question(self, asked: Asked, index: ImageIndex, options: QuestionOptions) -> NextQuestion:
+        """The next question, by the deadline: in a language model's words where they come in time, else in stored ones.
+
+        `options.search` says where candidates are found, not `asked.options`. Raises as `answer`, and ModelError
+        where the text cannot be encoded.
+        """
+        began = _Turn(asked)
+        query = self.rewrite(replace(asked, seconds=asked.seconds / 2), index)
+        found = self._crews["search"].start(lambda: survey(query, index, options))
+        try:
+            surveyed = found.result(began.left() + _OVERTIME)
+        except TimeoutError:
+            raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.") from None
+        surveyed = replace(surveyed, legs={**query.legs, **surveyed.legs})
+        writer = self.models.writer
+        if writer is None or not asked.outside_models:
+            return stored_question(surveyed)
+        try:
+            work = self._crews["question"].start(lambda: written_question(surveyed, writer))
+            return work.result(began.left())
+        except TimeoutError:
+            leg = Leg("late", began.took_ms(), f"{writer.name} did not answer in time")
+        except ModelBusy as error:
+            leg = Leg("failed", reason=error.message)
+        except Exception as error:  # noqa: BLE001  # as for a reformulator
+            leg = Leg("failed", reason=f"{writer.name}: {type(error).__name__}")
+        return stored_question(surveyed, leg)
 
     def _answers(self, turn: _Turn, index: ImageIndex, patience: float | None) -> Iterator[Answer]:
         """patience: None for one answer by the deadline; else the text's, and seconds to wait for the imagination."""

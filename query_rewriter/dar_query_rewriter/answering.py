@@ -197,6 +197,41 @@ class RewriteOut(RewritingOut):
     deadline_ms: int
 
 
+class GroupOut(BaseModel):
+    """Candidates that look alike. example: a caption of theirs; share: of all candidates."""
+
+    example: str
+    share: float
+
+
+class QuestionOut(BaseModel):
+    """What to ask next, and why. source: whether a field, a caption or a language model gave the words."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "request_id": "0f8fad5bd9cb469fa165709c8d7a1f4b",
+                "question": "What is its season: summer, winter or something else?",
+                "source": "metadata",
+                "why": {"kind": "field", "field": "season", "shares": {"summer": 0.5, "winter": 0.5}},
+                "groups": [{"example": "a red balloon over the sea", "share": 0.5}],
+                "candidates": 64,
+                "legs": _LEGS | {"question": {"status": "off", "took_ms": 0.0, "reason": "no language model"}},
+                "deadline_ms": 1000,
+            }
+        }
+    )
+
+    request_id: str
+    question: str
+    source: Literal["metadata", "caption", "language_model", "open"]
+    why: dict[str, Any] | None
+    groups: list[GroupOut]
+    candidates: int
+    legs: dict[str, LegOut]
+    deadline_ms: int
+
+
 class HealthOut(BaseModel):
     """The process is alive."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -14,21 +14,24 @@ from pydantic import ValidationError
 from dar_query_rewriter.answering import (
     HealthOut,
     Problem,
+    QuestionOut,
     ReadyOut,
     RewriteOut,
     SearchOut,
     rewriting_out,
     search_out,
 )
-from dar_query_rewriter.asking import SearchIn, asked_from
+from dar_query_rewriter.asking import QuestionIn, SearchIn, asked_from, question_from
 from dar_query_rewriter.events import MEDIA_TYPE, event
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
 from dar_search import __version__
 from dar_search.answers import Answer, Asked, Move, moves
+from dar_search.data import Leg
 from dar_search.dialogues import as_json
 from dar_search.errors import DarError, MediaTypeUnsupported, RequestError
 from dar_search.ports import ImageIndex
+from dar_search.questions import describe_question
 from dar_search.retrieval import describe_legs
 from dar_search.serving import problems, wsgi
 from dar_search.serving.keys import HEADER
@@ -76,7 +79,7 @@ def create_app(service: QueryService) -> OpenAPI:
             if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
                 return _streamed(service, asked, index, body, authorization)
             answer = service.search(asked, index)
-        _log_legs(answer)
+        _log_legs(answer.result.legs)
         return _shown(answer, asked, index, body)
 
     @app.post(
@@ -99,6 +102,19 @@ def create_app(service: QueryService) -> OpenAPI:
             "took_ms": round(sum(leg.took_ms for leg in query.legs.values()), 3),
             "deadline_ms": round(asked.seconds * 1000),
         }
+
+    @app.post(
+        f"{API}/question", tags=_SEARCHING, security=[{"key": []}], responses={200: QuestionOut, **_REFUSED},
+        summary="What to ask next: the question whose answer narrows the candidates most",
+    )  # fmt: skip
+    def question(body: QuestionIn) -> Any:
+        asked, options = question_from(body, service.settings)
+        _log_dialogue(service, asked)
+        with service.caller(request.headers.get("Authorization", "")):
+            found = service.question(asked, service.open(body.index), options)
+        _log_legs(found.legs)
+        deadline_ms = round(asked.seconds * 1000)
+        return {"request_id": current_request_id(), **describe_question(found), "deadline_ms": deadline_ms}
 
     @app.get("/_dar/health", tags=_OPERATING, responses={200: HealthOut}, summary="The process is alive")
     def health() -> Any:
@@ -169,13 +185,11 @@ def _invalid(error: ValidationError) -> Any:
 
 def _log_dialogue(service: QueryService, asked: Asked) -> None:
     if service.settings.service.log_dialogues:
-        request.environ[wsgi.LOGGED]["dialogue"] = as_json(asked.dialogue)
+        request.environ.setdefault(wsgi.LOGGED, {})["dialogue"] = as_json(asked.dialogue)
 
 
-def _log_legs(answer: Answer) -> None:
-    logged = request.environ.get(wsgi.LOGGED)
-    if logged is not None:
-        logged["legs"] = {name: leg.status for name, leg in answer.result.legs.items()}
+def _log_legs(legs: Mapping[str, Leg]) -> None:
+    request.environ.setdefault(wsgi.LOGGED, {})["legs"] = {name: leg.status for name, leg in legs.items()}
 
 
 class _Json(JSONProvider):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +14,7 @@ from dar_search.edits import MAX_EDITS, MAX_ID_BYTES, EditWeights, QueryEdits, p
 from dar_search.errors import RequestError
 from dar_search.filters import parse_filter
 from dar_search.fusion import Schedule
+from dar_search.questions import MAX_CANDIDATES, MAX_GROUPS, QuestionOptions
 from dar_search.retrieval import SearchOptions
 from dar_search.rewriting import MAX_IMAGINATIONS, ImaginationOptions
 from dar_search.settings import Settings
@@ -94,10 +96,10 @@ class EditsIn(BaseModel):
     not_this: Ids = []
 
 
-class SearchIn(BaseModel):
-    """A dialogue and how to answer it. What is left out is as the service's settings have it."""
+class DialogueAsked(BaseModel):
+    """What every request brings."""
 
-    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": SEARCH_EXAMPLE})
+    model_config = _STRICT
 
     dialogue: DialogueIn | Annotated[list[Text], Field(min_length=1, max_length=MAX_TURNS + 1)] = Field(
         description='A dialogue, or ["caption", "question? answer", ...].'
@@ -108,6 +110,35 @@ class SearchIn(BaseModel):
     filter: dict[str, Any] | None = Field(
         None, description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, {"not": {...}}.'
     )
+    deadline_ms: Annotated[int, Field(ge=20, le=600_000)] | None = Field(
+        None, description="When the answer is wanted; a stream's first event."
+    )
+    outside_models: bool = Field(
+        True, description="false: no word of the dialogue goes to the reformulator's model; the rules write the text."
+    )
+
+
+class QuestionIn(DialogueAsked):
+    """A dialogue, and what the next question may be about."""
+
+    model_config = ConfigDict(
+        **_STRICT, json_schema_extra={"example": {"index": "photos", "dialogue": DIALOGUE_EXAMPLE, "candidates": 50}}
+    )
+
+    candidates: Annotated[int, Field(ge=2, le=MAX_CANDIDATES)] = Field(
+        64, description="The best so many hits are told apart."
+    )
+    groups: Annotated[int, Field(ge=2, le=MAX_GROUPS)] = Field(6, description="That they are spread into.")
+    fields: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=64)] | None = Field(
+        None, description="Metadata fields that may be asked about; null: all."
+    )
+
+
+class SearchIn(DialogueAsked):
+    """A dialogue and how to answer it. What is left out is as the service's settings have it."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": SEARCH_EXAMPLE})
+
     size: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="Hits on a page.")
     offset: Annotated[int, Field(ge=0, le=10_000)] = Field(0, description="Hits before the page.")
     depth: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
@@ -126,12 +157,6 @@ class SearchIn(BaseModel):
     explain: bool = Field(False, description="Say what gave each hit its score.")
     imagine: ImagineIn = ImagineIn()
     edits: EditsIn | None = None
-    deadline_ms: Annotated[int, Field(ge=20, le=600_000)] | None = Field(
-        None, description="When the answer is wanted; a stream's first event."
-    )
-    outside_models: bool = Field(
-        True, description="false: no word of the dialogue goes to the reformulator's model; the rules write the text."
-    )
 
 
 def asked_from(body: SearchIn, settings: Settings) -> Asked:
@@ -139,18 +164,13 @@ def asked_from(body: SearchIn, settings: Settings) -> Asked:
     limits = settings.query
     if body.size > limits.most_hits:
         raise RequestError(f"A page has at most {limits.most_hits} hits here.", "Ask for fewer, or for another page.")
+    if body.weights is not None and body.schedule is not None:
+        raise RequestError("weights and schedule exclude each other.", "Send one of them.")
     count = settings.imagine_count if body.imagine.count is None else body.imagine.count
     if count > limits.most_imaginations:
         raise RequestError(f"At most {limits.most_imaginations} imaginations of a prompt are made here.")
-    deadline_ms = body.deadline_ms or limits.deadline_ms
-    if deadline_ms > limits.most_deadline_ms:
-        raise RequestError(f"The longest deadline here is {limits.most_deadline_ms} ms.")
-    if body.weights is not None and body.schedule is not None:
-        raise RequestError("weights and schedule exclude each other.", "Send one of them.")
-    return Asked(
-        dialogue=parse_dialogue(_raw_dialogue(body)),
-        seconds=deadline_ms / 1000,
-        imagined_seconds=limits.most_deadline_ms / 1000,
+    return replace(
+        _asked(body, settings),
         schedule=_schedule(body, settings),
         imagination=ImaginationOptions(
             count,
@@ -160,11 +180,37 @@ def asked_from(body: SearchIn, settings: Settings) -> Asked:
         options=_options(body, settings),
         edits=QueryEdits() if body.edits is None else parse_edits(body.edits.model_dump()),
         edit_weights=EditWeights(settings.more_like_weight, settings.not_this_weight),
+    )
+
+
+def question_from(body: QuestionIn, settings: Settings) -> tuple[Asked, QuestionOptions]:
+    """A checked body -> what the core is asked. Raises DialogueError, FilterError, RequestError."""
+    search = SearchOptions(
+        filter=parse_filter(body.filter),
+        depth=max(settings.depth, body.candidates),
+        fusion=settings.score_fusion,
+        keyword=settings.keyword,
+    )
+    fields = None if body.fields is None else tuple(body.fields)
+    return _asked(body, settings), QuestionOptions(search, body.candidates, body.groups, fields)
+
+
+def _asked(body: DialogueAsked, settings: Settings) -> Asked:
+    limits = settings.query
+    deadline_ms = body.deadline_ms or limits.deadline_ms
+    if deadline_ms > limits.most_deadline_ms:
+        raise RequestError(f"The longest deadline here is {limits.most_deadline_ms} ms.")
+    return Asked(
+        dialogue=parse_dialogue(_raw_dialogue(body)),
+        seconds=deadline_ms / 1000,
+        imagined_seconds=limits.most_deadline_ms / 1000,
+        schedule=settings.weights,
+        imagination=ImaginationOptions(settings.imagine_count, settings.imagine_seed, settings.imagine_steps),
         outside_models=body.outside_models and limits.outside_models,
     )
 
 
-def _raw_dialogue(body: SearchIn) -> Any:
+def _raw_dialogue(body: DialogueAsked) -> Any:
     return body.dialogue.model_dump() if isinstance(body.dialogue, DialogueIn) else body.dialogue
 
 

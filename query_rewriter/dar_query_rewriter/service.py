@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
 
 from dar_query_rewriter.admission import Gate
 from dar_query_rewriter.indices import ServedIndices, check_served
@@ -17,6 +16,7 @@ from dar_search.crews import Crew
 from dar_search.data import Dialogue, Leg, RewrittenQuery
 from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden, Unauthenticated
 from dar_search.ports import ImageIndex, Store
+from dar_search.questions import NextQuestion, QuestionOptions
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
 from dar_search.stores.callers import acting_for, caller_authorization
@@ -66,9 +66,9 @@ class QueryService:
         thread.start()
         return thread
 
-    def owns(self, resource: Any) -> None:
-        """Close this with the service."""
-        self._resources.callback(resource.close)
+    def at_end(self, close: Callable[[], object]) -> None:
+        """Call this when the service is closed, after the searches."""
+        self._resources.callback(close)
 
     def close(self) -> None:
         self._closed.set()
@@ -102,7 +102,7 @@ class QueryService:
         """The best answer by the deadline; waiting for a place counts. Raises Overloaded, and as the searcher does."""
         with self._admitted(asked) as admitted:
             answer = self.searcher.answer(admitted, index)
-        self._counted(answer.result.legs, answer.query)
+        self._counted(answer.result.legs)
         return answer
 
     def stream(self, asked: Asked, index: ImageIndex) -> Generator[Answer, None, None]:
@@ -110,15 +110,22 @@ class QueryService:
         with self._stream_gate.entered(), self.metrics.stream_open():
             for answer in self.searcher.stream(asked, index):
                 if answer.final:
-                    self._counted(answer.result.legs, answer.query)
+                    self._counted(answer.result.legs)
                 yield answer
 
     def rewrite(self, asked: Asked, index: ImageIndex | None) -> RewrittenQuery:
         """The query that a search would use. Raises Overloaded, and as the searcher does."""
         with self._admitted(asked) as admitted:
             query = self.searcher.rewrite(admitted, index)
-        self._counted(query.legs, query)
+        self._counted(query.legs)
         return query
+
+    def question(self, asked: Asked, index: ImageIndex, options: QuestionOptions) -> NextQuestion:
+        """What to ask next. Raises Overloaded, and as the searcher does."""
+        with self._admitted(asked) as admitted:
+            found = self.searcher.question(admitted, index, options)
+        self._counted(found.legs)
+        return found
 
     def readiness(self) -> Mapping[str, str]:
         """Each part, "ok" or what is missing: models, store. Answers within some seconds, whatever hangs."""
@@ -138,7 +145,7 @@ class QueryService:
                 admitted = replace(asked, seconds=asked.seconds / 2, without_imagination=error.message)
             yield admitted
 
-    def _counted(self, legs: Mapping[str, Leg], query: RewrittenQuery | None) -> None:
+    def _counted(self, legs: Mapping[str, Leg]) -> None:
         self.metrics.legs(legs)
         if self.settings.service.otlp_endpoint is not None:
             from dar_search.serving.tracing import leg_spans
