@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dar_search.errors import SettingsError
 from dar_search.models import catalogue
-from dar_search.ports import Encoder, Imaginer, Reformulator, Store
+from dar_search.ports import Encoder, Imaginer, Ledger, Reformulator, Store
 from dar_search.settings import Settings, mask
 
 SQLITE = "sqlite:"
@@ -28,6 +28,25 @@ def open_store(address: str, settings: Settings) -> Store:
     raise SettingsError(
         f'"{mask(address)[:80]}" is no store\'s address.', "Write sqlite:PATH, http(s)://host:port or profile:NAME."
     )
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger of jobs that `settings.ingest.ledger` names, or the one that goes with the store.
+
+    An embedded store keeps its jobs itself. A cluster is not asked for an index that nobody named: its jobs are in
+    jobs.sqlite in the data folder.
+    """
+    address = settings.ingest.ledger
+    if address is None:
+        beside = settings.store.startswith(SQLITE)
+        address = settings.store if beside else f"{SQLITE}{settings.data_folder / 'jobs.sqlite'}"
+    if address.startswith(SQLITE):
+        from dar_search.stores.sqlite_ledger import SQLiteLedger
+
+        return SQLiteLedger(Path(address.removeprefix(SQLITE)).expanduser())
+    from dar_search.stores.opensearch_ledger import OpenSearchLedger
+
+    return OpenSearchLedger(address, settings, settings.ingest.ledger_index)
 
 
 def load_encoder(settings: Settings) -> Encoder:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-_LEDGER = r"sqlite:.+|profile:[\w.-]+(/[a-z0-9][a-z0-9._-]*)?|https?://[^/\s]+.*"
+_LEDGER = r"sqlite:.+|profile:[\w.-]+|https?://[^/\s]+.*"
 
 
 def _ledger_address(value: str) -> str:

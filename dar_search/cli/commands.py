@@ -22,6 +22,7 @@ GROUP = "dar_search.commands"
 BUILT_IN = {
     "demo": "dar_search.cli.demo:demo",
     "ingest": "dar_search.cli.ingest:ingest",
+    "jobs": "dar_search.cli.jobs:app",
     "search": "dar_search.cli.search:search",
     "chat": "dar_search.cli.chat:chat",
     "rewrite": "dar_search.cli.rewrite:rewrite",

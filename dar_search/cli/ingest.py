@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -65,7 +66,7 @@ def ingest(
 
     Exit status: 0 all are in, 3 some pictures failed (they are listed).
     """
-    from dar_search.bootstrap import load_encoder
+    from dar_search.bootstrap import load_encoder, open_ledger
     from dar_search.ingestion.ingest import ingest as bring_in
     from dar_search.ingestion.sources import open_source
 
@@ -79,7 +80,16 @@ def ingest(
         with progress_bar(quiet=common.json) as bar:
             task = bar.add_task("Ingesting", total=None)
             try:
-                report = bring_in(pictures, target, model, prune=prune, progress=lambda state: _show(bar, task, state))
+                with closing(open_ledger(settings)) as ledger:
+                    report = bring_in(
+                        pictures,
+                        target,
+                        model,
+                        prune=prune,
+                        progress=lambda state: _show(bar, task, state),
+                        ledger=ledger,
+                        store=store.address,
+                    )
             except KeyboardInterrupt:
                 note("Interrupted. What was done is kept; run the same command again to go on.")
                 raise

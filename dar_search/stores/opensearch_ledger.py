@@ -133,7 +133,7 @@ class OpenSearchRows:
         return True
 
     def _search(self, body: Mapping[str, Any]) -> Any:
-        empty = {"hits": {"hits": []}}
+        empty: dict[str, Any] = {"hits": {"hits": []}}
         if not self._made(create=False):
             return empty
         self._cluster.read("POST", f"/{quoted(self._name)}/_refresh")
