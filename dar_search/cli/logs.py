@@ -9,6 +9,7 @@ import logging
 import re
 import warnings
 
+import stamina
 from rich.logging import RichHandler
 
 from dar_search.cli.output import plain, side_console
@@ -43,6 +44,8 @@ def masked(text: str) -> str:
 def configure_logging(verbosity: int, *, debug: bool = False) -> None:
     """dar-search's own records from level warning (0), info (1) or debug (2); libraries say one level less."""
     own = _LEVELS[min(verbosity, 2)]
+    # What is tried again is said once, where it is tried; stamina would say each time, and to standard output.
+    stamina.instrumentation.set_on_retry_hooks(())
     handler = RichHandler(
         console=side_console(), show_path=False, markup=False, rich_tracebacks=debug, log_time_format="%H:%M:%S"
     )

@@ -99,3 +99,14 @@ def test_the_demo_without_a_terminal_serves_nothing(tmp_path: Path, environment:
     assert not a_person_looks_on(terminal=True, environment=environment)
     assert not a_person_looks_on(terminal=False, environment={})
     assert a_person_looks_on(terminal=True, environment={})
+
+
+def test_standard_output_is_one_object_also_where_something_is_tried_again(environment: dict[str, str]) -> None:
+    closed = "http://127.0.0.1:9"
+    done = subprocess.run(
+        [DAR, "index", "list", "--store", closed, "--json"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["code"] == "store_unavailable"
+    assert done.stderr.count("Trying again") == 1
+    assert "stamina" not in done.stderr
