@@ -9,14 +9,16 @@ import typer
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from dar_search.cli.online import show_search_log
 from dar_search.cli.options import CommonOptions, grouped, settings_from
 from dar_search.cli.output import answer_console, note, plain_text, print_json, progress_bar
+from dar_search.errors import RequestError
 
 
 @grouped
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN.toml", help="What to compare.", show_default=False)],
     common: CommonOptions,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN.toml", help="What to compare.", show_default=False)] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -27,6 +29,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    search_log: Annotated[
+        Path | None,
+        typer.Option(
+            "--search-log",
+            metavar="FILE",
+            help="Instead of a run: how a service was used, from its search log and the older files beside it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure how well dialogues find their pictures, round by round.
 
@@ -34,8 +45,19 @@ def evaluate(
     Prints Recall@k, Hits@k, MRR, BRI and the harm rate, with 95% intervals; writes results.json, TREC files, plots
     and report.html. Run it again after an interruption, and it goes on where it was.
 
+    With --search-log: the share of searches with a choice, MRR and rank of what was chosen, by round; milliseconds
+    and degradations of each leg. With --output, also as online.json there.
+
     Example:  dar evaluate run.toml
+
+    Example:  dar evaluate --search-log searches.jsonl
     """
+    if (run is None) == (search_log is None):
+        raise RequestError("dar evaluate takes a run's TOML file or --search-log, one of them.", "See dar evaluate -h.")
+    if search_log is not None:
+        show_search_log(search_log, output, as_json=common.json)
+        return
+    assert run is not None  # noqa: S101  # one of the two is
     from dar_search.experiments import perform
 
     settings = settings_from(common)
