@@ -130,7 +130,7 @@ class AnytimeSearcher:
             yield self._searched(turn, _query(turn, written, text, pictures, leg), index, final=True)
             return
 
-        waiting = Leg("late", reason="the imagination was not there in time")
+        waiting = Leg("late", turn.took_ms(), "it is still being imagined")
         alone = self._searched(turn, _query(turn, written, text, (), waiting), index, final=False)
         if patience is not None:
             yield alone

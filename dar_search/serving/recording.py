@@ -77,7 +77,8 @@ class Recording:
             fields["code"] = code
         if broken:
             fields["broken"] = broken
-        level = logging.ERROR if status >= 500 else logging.INFO
+        # 503 is a state of what the service needs, told often while it starts; other 5xx are defects or time-outs.
+        level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
         _LOG.log(level, "request", extra={"fields": fields | environ[wsgi.LOGGED]})
 
 
