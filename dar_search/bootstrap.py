@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from dar_search.cluster_access import SecretReference
 from dar_search.errors import SettingsError
 from dar_search.models import catalogue
-from dar_search.ports import Encoder, Imaginer, Ledger, Reformulator, Store
-from dar_search.settings import Settings, mask
+from dar_search.models.hosting import Models, local_models, remote_models
+from dar_search.models.imagination_cache import MemoryImaginationCache
+from dar_search.models.process.child import Limits
+from dar_search.models.process.hosted import Named
+from dar_search.ports import Encoder, ImaginationCache, Imaginer, Ledger, Reformulator, Store
+from dar_search.settings import Settings, mask, secret
 
 SQLITE = "sqlite:"
 
@@ -50,15 +57,93 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def load_encoder(settings: Settings) -> Encoder:
-    """The encoder; its weights load at its first use. Raises UnknownModel, WeightsMissing."""
-    return catalogue.encoder(settings.encoder, device=settings.device, dtype=settings.dtype)
+    """The encoder, in this process; its weights load at its first use. Raises UnknownModel, WeightsMissing."""
+    named = _named(settings, settings.encoder, settings.encoder_options)
+    return catalogue.encoder(named.name, **named.arguments)
 
 
 def load_reformulator(settings: Settings) -> Reformulator:
-    """The reformulator. Raises UnknownModel."""
-    return catalogue.reformulator(settings.reformulator, device=settings.device, dtype=settings.dtype)
+    """The reformulator, in this process. Raises UnknownModel, SettingsError."""
+    named = _named(settings, settings.reformulator, settings.reformulator_options)
+    return catalogue.reformulator(named.name, **named.arguments)
 
 
 def load_imaginer(settings: Settings, encoder: Encoder) -> Imaginer | None:
-    """The imaginer, in the encoder's space; None for "none". Raises UnknownModel, WeightsMissing, DimensionMismatch."""
-    return catalogue.imaginer(settings.imaginer, encoder, device=settings.device, dtype=settings.dtype)
+    """The imaginer, in this process and the encoder's space; None for "none".
+
+    Raises UnknownModel, WeightsMissing, SettingsError, DimensionMismatch.
+    """
+    named = _named(settings, settings.imaginer, settings.imaginer_options)
+    return catalogue.imaginer(named.name, encoder, **named.arguments)
+
+
+def load_imagination_cache(settings: Settings) -> ImaginationCache | None:
+    """The imagination cache; None for "none". Raises SettingsError, and ModelFailed where redis is not installed."""
+    if settings.imagination_cache == "none":
+        return None
+    if settings.imagination_cache == "memory":
+        return MemoryImaginationCache(settings.imagination_cache_megabytes << 20)
+    from dar_search.models.redis_cache import RedisImaginationCache
+
+    return RedisImaginationCache(settings.imagination_cache, days=settings.imagination_cache_days)
+
+
+def models(settings: Settings) -> Models:
+    """All models in this process, the imaginer behind its cache: for a command that runs once.
+
+    Weights load at first use. Raises UnknownModel, WeightsMissing, SettingsError, DimensionMismatch.
+    """
+    return local_models(*_all_named(settings), cache=load_imagination_cache(settings))
+
+
+def hosted_models(settings: Settings) -> Models:
+    """All models for a service or for ingestion: in processes of their own, the imaginer behind its cache.
+
+        with hosted_models(settings) as models:
+            models.warm_up()                        # or let the first request wait for the loading
+            ready, health = models.ready, models.health()
+            soon = models.within(2.0)               # one answer's models: each call ends in time
+            rewritten = rewrite(dialogue, soon.encoder, soon.reformulator, soon.imaginer)
+
+    `.encoder`, `.reformulator` and `.imaginer` (None: text only) are the ports; call them from any thread. Requests
+    of many threads go to a model in batches, and the same request is done once. Every call ends in an answer or in
+    a ModelError: ModelTimeout (its time is over), ModelBusy (the queue is full), ModelOutOfMemory, ModelFailed. A
+    process that dies, hangs or takes too much memory is ended and started again, and takes nothing else with it.
+
+    What `settings.model_process` says holds: separate processes, one shared by the models of a device, or none
+    ("off": everything in this process, `within` then limits nothing); limits of time, memory and the queue.
+    This process loads no torch. It may be forked before the first use, not between use and use.
+
+    Raises UnknownModel and SettingsError at once, WeightsMissing for folders; the rest comes from `warm_up`, or from
+    the first use.
+    """
+    chosen = settings.model_process
+    if chosen.mode == "off":
+        return models(settings)
+    limits = Limits(
+        waiting=chosen.queue,
+        batch_items=chosen.batch_items,
+        batch_s=chosen.batch_seconds,
+        start_s=chosen.start_seconds,
+        memory_bytes=chosen.memory_megabytes and chosen.memory_megabytes * 1_000_000,
+    )
+    return remote_models(
+        *_all_named(settings),
+        limits,
+        shared=chosen.mode == "shared",
+        cache=load_imagination_cache(settings),
+        gpu_memory_fraction=chosen.gpu_memory_fraction,
+    )
+
+
+def _all_named(settings: Settings) -> tuple[Named, Named, Named]:
+    return (
+        _named(settings, settings.encoder, settings.encoder_options),
+        _named(settings, settings.reformulator, settings.reformulator_options),
+        _named(settings, settings.imaginer, settings.imaginer_options),
+    )
+
+
+def _named(settings: Settings, name: str, options: Mapping[str, Any]) -> Named:
+    read = {key: secret(value) if isinstance(value, SecretReference) else value for key, value in options.items()}
+    return Named(name, settings.device, settings.dtype, read)

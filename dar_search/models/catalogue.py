@@ -31,22 +31,30 @@ IMAGINERS = (
 )
 
 
-def encoder(name: str, *, device: str = "auto", dtype: str = "auto") -> Encoder:
+def encoder(
+    name: str, *, device: str = "auto", dtype: str = "auto", options: Mapping[str, Any] | None = None
+) -> Encoder:
     """An encoder by name; its weights load at its first encoding.
 
-    device, dtype: as in the settings. Raises UnknownModel, and WeightsMissing for a folder that is not there.
+    device, dtype: as in the settings.
+    options: of TowersOptions. Here and below, `device` and `dtype` among the options go before the others' own.
+    Raises UnknownModel, SettingsError, and WeightsMissing for a folder that is not there.
     """
     from dar_search.models.open_clip_encoder import open_clip_encoder
+    from dar_search.models.options import read_options
+    from dar_search.models.towers import TowersOptions
 
     kind, _, source = name.partition(":")
+    device, dtype, own = _placed(device, dtype, options)
+    chosen = read_options(TowersOptions, own, model=name)
     if name == "demo":
-        return open_clip_encoder(str(BUNDLE / "encoder"), name="demo", device=device, dtype=dtype)
+        return open_clip_encoder(str(BUNDLE / "encoder"), name="demo", device=device, dtype=dtype, options=chosen)
     if kind == "open_clip" and source:
-        return open_clip_encoder(source, device=device, dtype=dtype)
+        return open_clip_encoder(source, device=device, dtype=dtype, options=chosen)
     if kind == "transformers" and source:
         from dar_search.models.transformers_encoder import transformers_encoder
 
-        return transformers_encoder(source, device=device, dtype=dtype)
+        return transformers_encoder(source, device=device, dtype=dtype, options=chosen)
     raise _unknown("encoder", name, ENCODERS)
 
 
@@ -63,17 +71,18 @@ def reformulator(
     from dar_search.models.rules import RulesReformulator
 
     kind, _, source = name.partition(":")
+    device, dtype, own = _placed(device, dtype, options)
     if name == "rules":
         return RulesReformulator()
     if kind == "endpoint" and source:
         from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
 
-        asked = read_options(EndpointOptions, {**(options or {}), "model": source}, model=name)
+        asked = read_options(EndpointOptions, {**own, "model": source}, model=name)
         return FallbackReformulator(EndpointReformulator(asked), RulesReformulator())
     if kind == "chat" and source:
         from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
 
-        chat = read_options(ChatOptions, options, model=name)
+        chat = read_options(ChatOptions, own, model=name)
         return FallbackReformulator(
             ChatReformulator(source, device=device, dtype=dtype, options=chat), RulesReformulator()
         )
@@ -94,22 +103,36 @@ def imaginer(
     Raises UnknownModel, WeightsMissing, SettingsError, and DimensionMismatch where it imagines in another space.
     """
     kind, _, source = name.partition(":")
+    device, dtype, own = _placed(device, dtype, options)
     if name == "none":
         return None
     if name == "demo" or (kind == "prior" and source):
         from dar_search.models.prior_imaginer import prior_imaginer
 
         where, label = (str(BUNDLE / "prior"), "demo") if name == "demo" else (source, "")
-        return prior_imaginer(where, encoder, name=label, device=device, dtype=dtype, options=options)
+        return prior_imaginer(where, encoder, name=label, device=device, dtype=dtype, options=own)
     if kind == "diffusers" and source:
         from dar_search.models.picture_imaginer import picture_imaginer
 
-        return picture_imaginer(source, encoder, device=device, dtype=dtype, options=options)
+        return picture_imaginer(source, encoder, device=device, dtype=dtype, options=own)
     if kind == "pregenerated" and source:
         from dar_search.models.pregenerated_imaginer import pregenerated_imaginer
 
         return pregenerated_imaginer(source, encoder)
     raise _unknown("imaginer", name, IMAGINERS)
+
+
+def require_imaginer(name: str) -> None:
+    """Raises UnknownModel for a name that `imaginer` does not know; makes nothing."""
+    kind, _, source = name.partition(":")
+    if name not in ("none", "demo") and not (kind in ("prior", "diffusers", "pregenerated") and source):
+        raise _unknown("imaginer", name, IMAGINERS)
+
+
+def _placed(device: str, dtype: str, options: Mapping[str, Any] | None) -> tuple[str, str, dict[str, Any]]:
+    """Where a model runs and in which numbers, which its own options may say, and the rest of them."""
+    own = dict(options or {})
+    return str(own.pop("device", device)), str(own.pop("dtype", dtype)), own
 
 
 def _unknown(port: str, name: str, known: tuple[str, ...]) -> UnknownModel:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dar_search.data import Dialogue, Reformulation
 from dar_search.errors import ModelError
-from dar_search.ports import Reformulator
+from dar_search.ports import KeyedReformulator, Reformulator
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +24,18 @@ class FallbackReformulator:
         return self._first.name
 
     @property
+    def key(self) -> str:
+        """See `ports.KeyedReformulator`; of texts without a note, which the first wrote."""
+        return self._first.key if isinstance(self._first, KeyedReformulator) else self._first.name
+
+    @property
     def first(self) -> Reformulator:
         return self._first
+
+    def within(self, seconds: float) -> FallbackReformulator:
+        """The same, whose first reformulator has at most so much time, where it can be told."""
+        limited = getattr(self._first, "within", None)
+        return FallbackReformulator(limited(seconds), self._second) if limited else self
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         try:

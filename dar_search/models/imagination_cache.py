@@ -68,6 +68,17 @@ class CachedImaginer:
     def name(self) -> str:
         return self._imaginer.name
 
+    def within(self, seconds: float) -> CachedImaginer:
+        """The same, with so much time for what is not in the cache, where the imaginer can be told."""
+        limited = getattr(self._imaginer, "within", None)
+        return CachedImaginer(limited(seconds), self._cache) if limited else self
+
+    def warm_up(self) -> None:
+        """Load now what would otherwise be loaded at the first imagination, where the imaginer can."""
+        warm_up = getattr(self._imaginer, "warm_up", None)
+        if warm_up is not None:
+            warm_up()
+
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
         return self._imaginer.key(prompt, seed, steps)
 

@@ -18,7 +18,7 @@ from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
 from dar_search.models import weights
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.spelling import nearest
-from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder, cut
+from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
 from dar_search.preparation import Fit, Preparation
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ _CACHED_WORDS = 50_000
 
 
 def open_clip_encoder(
-    source: str, *, name: str = "", device: str = "auto", dtype: str = "auto", batch: int = BATCH
+    source: str,
+    *,
+    name: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    options: TowersOptions = DEFAULTS,
 ) -> TowersEncoder:
     """An encoder from ARCH/PRETRAINED (as `open_clip.list_pretrained` has them), hf-hub:ORG/NAME, or a folder's path.
 
@@ -59,7 +64,7 @@ def open_clip_encoder(
         architecture, _, tag = source.rpartition("/")
         _require_architecture(architecture, source)
         card = partial(_card_of_tag, architecture, tag, name or f"open_clip:{source}")
-    return TowersEncoder(card, device=device, dtype=dtype, batch=batch)
+    return TowersEncoder(card, device=device, dtype=dtype, options=options)
 
 
 def _card_of_folder(path: Path, name: str) -> Card:
@@ -191,6 +196,11 @@ class OpenClipTowers:
     model: Any
     tokenizer: Any
     device: torch.device
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        # A text tower is a module of its own (CustomTextCLIP), or the model's own transformer (CLIP).
+        return self.model.visual, getattr(self.model, "text", None) or self.model.transformer
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         tokens = self.tokenizer([cut(text, self.tokenizer.context_length or 77) for text in texts])

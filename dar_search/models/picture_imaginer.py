@@ -123,6 +123,11 @@ class PictureImaginer:
         space = (provenance.encoder, provenance.revision, provenance.preparation)
         return imagination_id(self._revision, space, prompt, seed, shaping)
 
+    @property
+    def batch(self) -> int:
+        """Pictures that are drawn at once."""
+        return self.options.batch
+
     def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
         """As the port says, but for pictures that the safety checker stops: they are left out.
 

@@ -92,6 +92,11 @@ class PriorImaginer:
             self._revision, prompt, seed, *(getattr(options, field.name) for field in fields(PriorOptions))
         )
 
+    @property
+    def batch(self) -> int:
+        """Imaginations that are sampled at once."""
+        return _ROWS
+
     def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
         options = self._for(steps)
         if count < 1:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dar_search.data import FloatArray, Provenance
-from dar_search.errors import InputError, ModelFailed
+from dar_search.errors import InputError, ModelFailed, SettingsError
+from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.lanes import Lanes
 from dar_search.preparation import Preparation
@@ -21,13 +22,39 @@ from dar_search.preparation import Preparation
 if TYPE_CHECKING:
     import torch
 
-BATCH = 64
 # No text averages more letters a token than this, and a tokenizer's cost grows faster than the length of a word.
 _LETTERS_PER_TOKEN = 32
 
 
+@dataclass(frozen=True, slots=True)
+class TowersOptions:
+    """How to run an encoder.
+
+    Attributes:
+        batch: texts or pictures of one forward pass.
+        channels_last, compile, compile_backend: see `acceleration`.
+    """
+
+    batch: int = 64
+    channels_last: bool = False
+    compile: bool = False
+    compile_backend: str = "inductor"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise SettingsError("An encoder's batch is at least 1.", "Such as 64.")
+
+
+DEFAULTS = TowersOptions()
+
+
 class Towers(Protocol):
     """A loaded vision-language model. Results need no unit length, but one d."""
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """The torch modules that do the work."""
+        ...
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """n texts -> (n, d); cuts each to the model's context."""
@@ -61,13 +88,19 @@ class TowersEncoder:
     """
 
     def __init__(
-        self, card: Callable[[], Card], *, device: str = "auto", dtype: str = "auto", batch: int = BATCH
+        self,
+        card: Callable[[], Card],
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        options: TowersOptions = DEFAULTS,
     ) -> None:
-        """card: reads the configuration; device, dtype: as in the settings; batch: inputs of one forward pass."""
+        """card: reads the configuration; device, dtype: as in the settings."""
         self._read_card = card
         self._device_name = device
         self._dtype_name = dtype
-        self._batch = batch
+        self._options = options
+        self._batch = options.batch
         self._lock = threading.RLock()
         self._lanes = Lanes()
 
@@ -120,7 +153,14 @@ class TowersEncoder:
     @cached_property
     def _towers(self) -> Towers:
         with failures_named(f"Loading {self.provenance.encoder}"):
-            return self._card.load(self._device, self._dtype)
+            towers = self._card.load(self._device, self._dtype)
+            accelerate(
+                towers.parts,
+                channels_last=self._options.channels_last,
+                compile=self._options.compile,
+                backend=self._options.compile_backend,
+            )
+            return towers
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         import torch

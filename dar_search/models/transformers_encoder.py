@@ -17,7 +17,7 @@ from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
 from dar_search.models import weights
 from dar_search.models.quiet import quiet_libraries
-from dar_search.models.towers import BATCH, Card, Towers, TowersEncoder, cut
+from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
 from dar_search.preparation import Preparation, Resample
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ _RESAMPLES: Mapping[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear",
 
 
 def transformers_encoder(
-    source: str, *, name: str = "", device: str = "auto", dtype: str = "auto", batch: int = BATCH
+    source: str,
+    *,
+    name: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    options: TowersOptions = DEFAULTS,
 ) -> TowersEncoder:
     """An encoder from a folder's path or a hub name; name: what provenance calls it.
 
@@ -47,7 +52,7 @@ def transformers_encoder(
         where = weights.folder(source, patterns=PATTERNS)
         weights.read_config(where / "config.json")
     label = name or f"transformers:{Path(source).expanduser().resolve().name if local else source}"
-    return TowersEncoder(partial(_card, source, label), device=device, dtype=dtype, batch=batch)
+    return TowersEncoder(partial(_card, source, label), device=device, dtype=dtype, options=options)
 
 
 def _card(source: str, name: str) -> Card:
@@ -135,6 +140,10 @@ class ClipTowers:
     context: int
     padded: bool
 
+    @property
+    def parts(self) -> Sequence[Any]:
+        return self.model.vision_model, self.model.text_model
+
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         tokens = self._tokens(texts)
         mask = None if self.padded else tokens["attention_mask"]
@@ -157,6 +166,10 @@ class ClipTowers:
 @dataclass(frozen=True, slots=True)
 class BlipTowers(ClipTowers):
     """The contrastive half of BLIP: `BlipForImageTextRetrieval.forward(use_itm_head=False)`, each tower alone."""
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        return self.model.vision_model, self.model.text_encoder
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         tokens = self._tokens(texts)

@@ -23,7 +23,7 @@ from dar_search.data import FloatArray
 from dar_search.errors import InputError, ModelFailed, SettingsError, UnknownModel, UnsafeWeights, WeightsMissing
 from dar_search.models import catalogue
 from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.towers import TowersEncoder
+from dar_search.models.towers import TowersEncoder, TowersOptions
 from tests import checkpoints
 
 
@@ -92,7 +92,7 @@ def test_encode_images_equals_encode_prepared_of_what_the_preparation_makes(enco
 
 def test_batches_change_nothing(folder: Path, encoder: TowersEncoder) -> None:
     texts = [f"text number {number}" for number in range(7)]
-    small = open_clip_encoder(str(folder), device="cpu", batch=2)
+    small = open_clip_encoder(str(folder), device="cpu", options=TowersOptions(batch=2))
     np.testing.assert_allclose(small.encode_texts(texts), encoder.encode_texts(texts), atol=1e-6)
 
 

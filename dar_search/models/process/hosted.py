@@ -1,38 +1,116 @@
-"""What the model process loads: the adapters that the settings name, as kinds of batches."""
+"""What a model process loads: the adapters that the settings name, as kinds of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from dar_search.data import Imagination
+from dar_search.data import Dialogue, Imagination, Reformulation, Turn
+from dar_search.errors import ModelFailed
 from dar_search.models import catalogue
 from dar_search.models.process.worker import Run
+from dar_search.ports import Encoder, Imaginer, Reformulator
+
+Role = Literal["encoder", "reformulator", "imaginer"]
+WARM_UP_TEXT = "a picture"
 
 
-def load(encoder: str, imaginer: str = "none", device: str = "auto", dtype: str = "auto") -> Mapping[str, Run]:
-    """Load and warm up. Raises what the adapters raise: UnknownModel, WeightsMissing, UnsafeWeights, ..."""
-    encoding = catalogue.encoder(encoder, device=device, dtype=dtype)
-    imagining = catalogue.imaginer(imaginer, encoding, device=device, dtype=dtype)
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A model by name, with where it runs and its own options, as `catalogue` takes them."""
 
+    name: str
+    device: str = "auto"
+    dtype: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"device": self.device, "dtype": self.dtype, "options": self.options}
+
+
+@runtime_checkable
+class BatchImaginer(Imaginer, Protocol):
+    """An imaginer that imagines several prompts at once."""
+
+    def imagine_all(
+        self, requests: Sequence[tuple[str, int, int]], *, steps: int | None = None
+    ) -> list[tuple[Imagination, ...]]:
+        """(prompt, count, seed) of each -> what `imagine` gives for each."""
+        ...
+
+
+def load(
+    encoder: Named,
+    imaginer: Named | None = None,
+    reformulator: Named | None = None,
+    serve: Sequence[Role] = ("encoder", "reformulator", "imaginer"),
+    gpu_memory_fraction: float | None = None,
+) -> Mapping[str, Run]:
+    """Load and warm up the roles to serve.
+
+    An imaginer needs its encoder's space, and one that draws needs the encoder itself: it is loaded here then too.
+    Raises what the adapters raise: UnknownModel, WeightsMissing, UnsafeWeights, ...
+    """
+    if gpu_memory_fraction is not None:
+        _bound_gpu_memory(gpu_memory_fraction)
+    encoding = catalogue.encoder(encoder.name, **encoder.arguments)
+    kinds: dict[str, Run] = {}
+    if "encoder" in serve:
+        kinds |= _encoding(encoding)
+    if "imaginer" in serve and imaginer is not None:
+        imagining = catalogue.imaginer(imaginer.name, encoding, **imaginer.arguments)
+        kinds |= _imagining(imagining) if imagining is not None else {}
+    if "reformulator" in serve and reformulator is not None:
+        kinds |= _reformulating(catalogue.reformulator(reformulator.name, **reformulator.arguments))
+    return kinds
+
+
+def _encoding(encoder: Encoder) -> dict[str, Run]:
     def encode_texts(items: list[str], options: tuple[Any, ...]) -> Sequence[Any]:
-        return list(encoding.encode_texts(items))
+        return list(encoder.encode_texts(items))
 
     def encode_prepared(items: list[Any], options: tuple[Any, ...]) -> Sequence[Any]:
-        return list(encoding.encode_prepared(np.stack(items)))
+        return list(encoder.encode_prepared(np.stack(items)))
 
-    def imagine(items: list[tuple[str, int, int]], options: tuple[Any, ...]) -> list[tuple[Imagination, ...]]:
+    def card(items: list[Any], options: tuple[Any, ...]) -> Sequence[Any]:
+        return [(encoder.provenance, encoder.preparation)] * len(items)
+
+    shape = encoder.preparation
+    encoder.encode_texts([WARM_UP_TEXT])
+    encoder.encode_prepared(np.zeros((1, shape.height, shape.width, 3), np.uint8))
+    return {"encode_texts": encode_texts, "encode_prepared": encode_prepared, "card": card}
+
+
+def _imagining(imaginer: Imaginer) -> dict[str, Run]:
+    def imagine(items: list[tuple[str, int, int]], options: tuple[Any, ...]) -> Sequence[Any]:
         (steps,) = options
-        assert imagining is not None  # noqa: S101  # the kind is offered only with an imaginer
-        return [imagining.imagine(prompt, count=count, seed=seed, steps=steps) for prompt, count, seed in items]
+        if isinstance(imaginer, BatchImaginer) and len(items) > 1:
+            return imaginer.imagine_all(items, steps=steps)
+        return [imaginer.imagine(prompt, count=count, seed=seed, steps=steps) for prompt, count, seed in items]
 
-    shape = encoding.preparation
-    encoding.encode_texts(["a picture"])
-    encoding.encode_prepared(np.zeros((1, shape.height, shape.width, 3), np.uint8))
-    kinds: dict[str, Run] = {"encode_texts": encode_texts, "encode_prepared": encode_prepared}
-    if imagining is not None:
-        imagining.imagine("a picture", count=1, seed=0)
-        kinds["imagine"] = imagine
-    return kinds
+    warm_up = getattr(imaginer, "warm_up", None)
+    if warm_up is not None:
+        warm_up()
+    return {"imagine": imagine}
+
+
+def _reformulating(reformulator: Reformulator) -> dict[str, Run]:
+    def reformulate(items: list[Dialogue], options: tuple[Any, ...]) -> Sequence[Any]:
+        return [reformulator.reformulate(dialogue) for dialogue in items]
+
+    answer: Reformulation = reformulator.reformulate(Dialogue(WARM_UP_TEXT, (Turn("of what?", "a kite"),)))
+    if answer.note:
+        # It answered by its fallback: the model itself cannot be used, and whoever starts it should know.
+        raise ModelFailed(answer.note)
+    return {"reformulate": reformulate}
+
+
+def _bound_gpu_memory(fraction: float) -> None:
+    import torch
+
+    for device in range(torch.cuda.device_count()):
+        torch.cuda.set_per_process_memory_fraction(fraction, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -37,7 +38,8 @@ class ModelProcess:
         factory: "module:function"; the worker calls it with `arguments` (picklable) once and gets a mapping of
             kind -> function(items, options) -> results, one a item.
 
-    The process starts with the first call (or `warm_up`), never by a fork, and ends with this one.
+    The process starts with the first call (or `warm_up`), never by a fork, and ends with this one. One that ended is
+    started again at once, so that the next caller finds it ready.
     """
 
     def __init__(self, factory: str, arguments: Mapping[str, Any], limits: Limits | None = None) -> None:
@@ -49,6 +51,7 @@ class ModelProcess:
         self._state: State = "idle"
         self._starts = 0
         self._failed_starts = 0
+        self._served = False
         self._not_before = 0.0
         self._load_error: DarError | None = None
         self._last_error: DarError | None = None
@@ -71,7 +74,7 @@ class ModelProcess:
         Args:
             options: only calls with equal options share a batch.
             key: calls of the same kind, options and key are done once and share the result.
-            timeout: seconds; default: the batch limit.
+            timeout: seconds; default: what a start and a batch may take together.
 
         Raises:
             ModelBusy, ModelTimeout, ModelOutOfMemory, ModelFailed, or what the model raised of the error tree.
@@ -86,13 +89,20 @@ class ModelProcess:
         options: Key = (),
         key: Hashable | None = None,
         timeout: float | None = None,
+        cost: int | None = None,
+        room: int | None = None,
     ) -> Pending:
-        """As `call`, but returns at once; `outcome()` waits."""
+        """As `call`, but returns at once; `outcome()` waits.
+
+        cost, room: what the request counts, and what a batch with it may count in all; by default its items, and the
+        process's own limit.
+        """
         self._ensure_dispatcher()
-        allowed = self.limits.batch_s if timeout is None else timeout
+        allowed = self.limits.start_s + self.limits.batch_s if timeout is None else timeout
         shared = None if key is None else (kind, options, key)
         deadline = time.monotonic() + allowed
-        return Pending(self._queue.join(Ticket(kind, items, options, shared, deadline)), deadline)
+        counted = len(items) if cost is None else cost
+        return Pending(self._queue.join(Ticket(kind, items, options, shared, deadline, counted, room)), deadline)
 
     def warm_up(self, timeout: float | None = None) -> None:
         """Start the process and wait until it is ready. Raises what the loading raised."""
@@ -151,6 +161,8 @@ class ModelProcess:
                     self._drop_worker()
                 if batch:
                     self._serve_safely(batch)
+                elif self._worker is None and self._served:
+                    self._restart()
         finally:
             if self._worker is not None:
                 self._worker.stop()
@@ -188,6 +200,9 @@ class ModelProcess:
             for ticket, answer in zip(batch, results, strict=True):
                 failure = answer.exception()
                 self._queue.settle(ticket, results=None if failure else answer.results or (), error=failure)
+            if self.limits.memory_bytes is not None and worker.resident_bytes() > self.limits.memory_bytes:
+                # It grew without any one batch's fault: replaced between two of them, nobody gets an error.
+                self._drop_worker()
 
     def _try_again_or_fail(self, batch: list[Ticket], lost: ChildLost) -> None:
         again: list[Ticket] = []
@@ -222,7 +237,14 @@ class ModelProcess:
             raise
         self._load_error = None
         self._failed_starts = 0
+        self._served = True
         return worker
+
+    def _restart(self) -> None:
+        """Have a process that worked before ready again for the next caller, who need not wait for its loading."""
+        with contextlib.suppress(DarError):  # kept as the load error, for the next caller
+            self._start()
+            self._state = "ready"
 
     def _drop_worker(self) -> None:
         if self._worker is not None:

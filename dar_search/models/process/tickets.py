@@ -26,6 +26,7 @@ class Ticket:
     Attributes:
         key: requests with the same key share a ticket; None: never shared.
         deadline: `time.monotonic()` after which nobody waits any more: the latest of those who share it.
+        cost: what it counts in a batch; room: what a batch with it may count in all, None: as much as any.
         alone: never batched with others: it was part of a batch that the model did not survive.
         attempts: how often it was given to the model.
     """
@@ -35,6 +36,8 @@ class Ticket:
     options: Key
     key: Key | None
     deadline: float
+    cost: int
+    room: int | None = None
     alone: bool = False
     attempts: int = 0
     results: Sequence[Any] | None = None
@@ -98,8 +101,8 @@ class Queue:
             self._waiting.extendleft(reversed(tickets))
             self.changed.notify_all()
 
-    def take(self, most_items: int, wait: float) -> list[Ticket]:
-        """The oldest ticket and the waiting ones like it, at most `most_items` items (one ticket may have more).
+    def take(self, most: int, wait: float) -> list[Ticket]:
+        """The oldest ticket and the waiting ones like it, at most `most` in all their costs (one may cost more).
 
         Waits at most `wait` seconds; [] if nothing came. Tickets that nobody waits for any more are dropped.
         """
@@ -113,13 +116,13 @@ class Queue:
             if first.alone:
                 return batch
             kept: deque[Ticket] = deque()
-            room = most_items - len(first.items)
+            room = (most if first.room is None else min(most, first.room)) - first.cost
             while self._waiting and room > 0:
                 ticket = self._waiting.popleft()
                 alike = (ticket.kind, ticket.options) == (first.kind, first.options) and not ticket.alone
-                if alike and len(ticket.items) <= room:
+                if alike and ticket.cost <= room:
                     batch.append(ticket)
-                    room -= len(ticket.items)
+                    room -= ticket.cost
                 else:
                     kept.append(ticket)
             self._waiting.extendleft(reversed(kept))
