@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet
 BENCHMARKS := stores.py ingest.py evaluate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint unit bench clean
+.PHONY: help install demo bundle test lint unit bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(INSTALLED): pyproject.toml
 
 demo: install ## render a gallery, ingest it, replay a dialogue, print the table of rounds
 	@$(BIN)/dar demo
+
+bundle: install ## train the demo's models again from nothing on the CPU (hours; goes on where it stopped)
+	@$(BIN)/python -m training.bundle --work .demo/training --into dar_search/demo/bundle
 
 test: install lint unit ## everything that must hold: lint, types, layers, all tests
 

@@ -1,7 +1,8 @@
 """Train the whole demo bundle from nothing, or go on where it stopped: `python -m training.bundle --work DIR`.
 
-Every stage writes checkpoints into DIR and is skipped once finished. `--into FOLDER` copies the result (encoder/ and
-prior/) there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as long, for a trial.
+Every stage writes checkpoints into DIR and is skipped once finished; DIR/times.json keeps how long each took. `--into
+FOLDER` copies the result there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as
+long, for a trial. `--control` also trains the encoder that reads dense captions, and its prior: they are only measured.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from pathlib import Path
 
 import torch
 
-from training import image_tower, imaginer_text, prior, text_tower
+from training import image_tower, imaginer_text, prior, reformulator, text_tower
 
-STEPS = {"image_tower": 2_400, "text_tower": 3_000, "imaginer_text": 4_000, "prior": 4_000}
-PARTS = ("encoder", "prior")
+# What the committed bundle was trained for.
+STEPS = {"image_tower": 800, "text_tower": 700, "imaginer_text": 1_700, "prior": 800, "reformulator": 1_500}
+PARTS = ("encoder", "prior", "reformulator")
 
 
-def train(work: Path, scale: float) -> None:
+def train(work: Path, scale: float, control: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
     stages: dict[str, Callable[[], object]] = {
@@ -30,7 +32,11 @@ def train(work: Path, scale: float) -> None:
         "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
         "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
         "prior": lambda: prior.train(work, steps["prior"]),
+        "reformulator": lambda: reformulator.train(work, steps["reformulator"]),
     }
+    if control:
+        stages["text_tower, control"] = lambda: text_tower.train(work, steps["text_tower"], "dense")
+        stages["prior, control"] = lambda: prior.train(work, steps["prior"], "dense")
     times = work / "times.json"
     spent: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
     for name, run in stages.items():
@@ -55,10 +61,11 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--into", type=Path)
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--control", action="store_true", help="train the dense-caption control as well")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    train(arguments.work, arguments.scale)
+    train(arguments.work, arguments.scale, arguments.control)
     if arguments.into:
         copied(arguments.work, arguments.into)

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def text_of(known: Knowledge) -> str:
     return " ".join(filter(None, [", ".join(parts), *background]))
 
 
+@cache
 def tokens() -> list[str]:
     """The vocabulary, with all that can be written."""
     written = [_PLAIN.value(part, value) for part, values in VALUES.items() for value in values]

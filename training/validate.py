@@ -122,11 +122,11 @@ def imagined(texts: Sequence[Sequence[str]], imaginer: Imaginer, count: int, see
     """(dialogues, rounds, d): the mean of `count` imaginations of each text; a dialogue has seeds of its own."""
     rows = []
     for position, row in enumerate(texts):
-        means = []
-        for text in row:
+        means: dict[str, Floats] = {}
+        for text in dict.fromkeys(row):  # a round that told nothing leaves the text as it was
             drawn = imaginer.imagine(text, count=count, seed=1_000_000 * seed + 64 * position)
-            means.append(np.mean([one.embedding for one in drawn], axis=0))
-        rows.append(np.stack(means))
+            means[text] = np.mean([one.embedding for one in drawn], axis=0)
+        rows.append(np.stack([means[text] for text in row]))
     return np.stack(rows).astype(np.float32)
 
 

@@ -1,0 +1,158 @@
+"""The bundle's model card: `python -m training.card --work DIR --results RESULTS.json --into dar_search/demo/bundle`.
+
+Writes README.md from the figures that the other scripts left in DIR (`validate`, `reformulators`, `costs`, `judge`)
+and the held-out run's results.json of `dar evaluate dar_search/demo/evaluation.toml`. No figure is typed by hand; a
+part without figures says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dar_search.evaluation.intervals import paired_bootstrap
+from training import card_text
+
+ROUNDS = (0, 2, 4, 6, 8, 10)
+TOP, SAMPLES, SEED = 10, 2_000, 20_250_113
+CONTROLS = ("fresh noise", "fixed noise")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def points(interval: Mapping[str, float]) -> str:
+    return f"{100 * interval['mean']:+.1f} [{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"
+
+
+def by_round(results: Mapping[str, Any], measure: str) -> str:
+    rounds = [number for number in ROUNDS if number < results["rounds"]]
+    rows = []
+    for name, variant in results["variants"].items():
+        last = variant["against_text_only"].get(measure)
+        shares = [percent(variant["measures"][measure][number]) for number in rounds]
+        rows.append([name, *shares, points(last[-1]) if last else ""])
+    return table([measure, *map(str, rounds), "gain at the last round, points [95%]"], rows)
+
+
+def recalled(variant: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(dialogues, 1): whether the target was in the top ten at the last round, the mean over the sampling seeds."""
+    seeds = [[row[-1] is not None and row[-1] <= TOP for row in ranks] for ranks in variant["ranks"].values()]
+    return np.mean(np.array(seeds, np.float64), axis=0)[:, None]
+
+
+def against_controls(results: Mapping[str, Any]) -> str:
+    variants = results["variants"]
+    rows = []
+    for name, variant in variants.items():
+        controls = [variants.get(f"{name}, {control}") for control in CONTROLS]
+        if all(controls):
+            gains = [
+                paired_bootstrap(recalled(variant), recalled(control), samples=SAMPLES, seed=SEED)[0]
+                for control in controls
+                if control
+            ]
+            rows.append([name, *(points(vars_of(gain)) for gain in gains)])
+    return table([f"Recall@{TOP} at the last round, points above", *CONTROLS], rows)
+
+
+def vars_of(interval: Any) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def control(work: Path) -> str:
+    """The encoder that read dense captions beside the bundle's: there imagination should help less."""
+    paths = {"short alt-texts (the bundle)": "validation.json", "dense captions (the control)": "validation-dense.json"}
+    rows = []
+    for name, file in paths.items():
+        if not (work / file).exists():
+            return card_text.NO_CONTROL
+        kept = json.loads((work / file).read_text())["rows"]
+        text, fused = kept["rules: text"], kept["rules: mean x1, 0.5/0.5"]
+        shares = [percent(row["recall_at_10"][-1]) for row in (kept["raw dialogue"], text, fused)]
+        rows.append([name, *shares, points(fused["gain_at_last"])])
+    return table(["encoder trained on", "raw dialogue", "text only", "0.5/0.5", "gain, points [95%]"], rows)
+
+
+def reformulators(work: Path) -> str:
+    rows = []
+    for split in ("validation", "test"):
+        path = work / f"reformulators-{split}.json"
+        if path.exists():
+            kept = json.loads(path.read_text())
+            for name, found in kept["reformulators"].items():
+                for number in ("5", "10"):
+                    row = found["rounds"][number]
+                    shares = [percent(row[part]) for part in ("precision", "recall", "whole")]
+                    rows.append([f"{name}, {split}", number, *shares, f"{found['failed']} of {found['texts']}"])
+    head = ["reformulator, split", "round", "precision", "recall", "all facts and none else", "unreadable answers"]
+    return table(head, rows) if rows else card_text.NO_FIGURES
+
+
+def costs(work: Path) -> str:
+    path = work / "costs.json"
+    if not path.exists():
+        return card_text.NO_FIGURES
+    kept = json.loads(path.read_text())
+    rows = [[name, f"{took:.1f}"] for name, took in kept["milliseconds"].items()]
+    return table([f"{kept['threads']} CPU threads, float32", "ms"], rows)
+
+
+def sizes(bundle: Path) -> str:
+    rows = []
+    for part in sorted(entry for entry in bundle.iterdir() if entry.is_dir()):
+        rows.append([f"`{part.name}/`", f"{_bytes(part) / 1e6:.1f}"])
+    return table(["folder", "MB"], [*rows, ["together", f"{sum(float(row[1]) for row in rows):.1f}"]])
+
+
+def times(work: Path) -> str:
+    path = work / "times.json"
+    if not path.exists():
+        return card_text.NO_TIMES
+    rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in json.loads(path.read_text()).items()]
+    return table(["stage", "minutes"], rows)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def card(work: Path, results: Path, bundle: Path) -> str:
+    found = json.loads(results.read_text()) if results.exists() else None
+    validation = work / "validation.json"
+    return card_text.CARD.format(
+        sizes=sizes(bundle),
+        parts=card_text.parts(bundle),
+        dialogues=found["dialogues"] if found else "",
+        pictures=found["gallery"]["pictures"] if found else "",
+        seeds=len(found["seeds"]) if found else "",
+        recall=by_round(found, f"recall_at_{TOP}") if found else card_text.NO_FIGURES,
+        hits=by_round(found, f"hits_at_{TOP}") if found else card_text.NO_FIGURES,
+        against_controls=against_controls(found) if found else card_text.NO_FIGURES,
+        best=json.loads(validation.read_text())["best"] if validation.exists() else "?",
+        control=control(work),
+        reformulators=reformulators(work),
+        costs=costs(work),
+        times=times(work),
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--into", type=Path, required=True)
+    given = parser.parse_args()
+    (given.into / "README.md").write_text(card(given.work, given.results, given.into))
