@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dar_search.evaluation.imaginations import (
     ImaginationSource,
     ImaginerSource,
     PictureSource,
+    pregenerated_picture,
 )
 from dar_search.evaluation.ranking import ArrayRanker, Ranker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Progress, run
@@ -74,7 +76,7 @@ def perform(
         ranked,
         ranker,
         output,
-        imagined_pictures=_pictures(configuration, models, ranked.conversations),
+        imagined_picture=partial(_picture, configuration, ranked.conversations),
         progress=progress,
     )
 
@@ -185,14 +187,10 @@ def _imaginations(configuration: Configuration, models: Models) -> ImaginationSo
     return EmbeddingSource(table.path)
 
 
-def _pictures(configuration: Configuration, models: Models, conversations: Sequence[Conversation]) -> dict[int, bytes]:
-    """The pregenerated pictures of the last round, for the report."""
+def _picture(configuration: Configuration, conversations: Sequence[Conversation], position: int) -> bytes | None:
+    """The pregenerated picture of a dialogue's last round, for the report; None where there is none."""
     table = configuration.imagination
     if table.kind != "pictures" or table.path is None:
-        return {}
-    found = {}
-    for position, conversation in enumerate(conversations):
-        path = table.path / f"{conversation.id}_{conversation.rounds}.jpg"
-        if path.is_file():
-            found[position] = path.read_bytes()
-    return found
+        return None
+    found = pregenerated_picture(table.path, conversations[position], position, conversations[position].rounds)
+    return None if found is None else found.read_bytes()

@@ -62,6 +62,16 @@ class Reformulator(Protocol):
 
 
 @runtime_checkable
+class KeyedReformulator(Reformulator, Protocol):
+    """A reformulator that can say what its texts depend on, so that they can be kept."""
+
+    @property
+    def key(self) -> str:
+        """The same for the same model and options: with the same key, a dialogue has the same reformulation."""
+        ...
+
+
+@runtime_checkable
 class ChatModel(Protocol):
     """A language model that answers a chat. Raises ModelError. What it writes is not trusted."""
 

@@ -18,6 +18,7 @@ from dar_search.evaluation.imaginations import ImaginerSource
 from dar_search.evaluation.ranking import ArrayRanker, Ranker
 from dar_search.evaluation.runs import Progress, Ranked, run
 from dar_search.models.rules import RulesReformulator
+from dar_search.ports import Reformulator
 from tests.fakes import FakeEncoder, FakeImaginer
 
 WORDS = ["red", "green", "blue", "dog", "cat", "horse", "house", "tree", "car", "river", "bridge", "snow", "sand"]
@@ -53,6 +54,37 @@ def configuration(folder: Path, **changes: Any) -> Configuration:
     return check_configuration(values | changes, folder)
 
 
+def rank(
+    folder: Path,
+    output: Path,
+    ranker: Ranker | None = None,
+    gallery: Gallery | None = None,
+    progress: Progress = lambda what, done, total: None,
+    reformulator: Reformulator | None = None,
+    **changes: Any,
+) -> Ranked:
+    settings = configuration(folder, **changes)
+    table = settings.gallery
+    assert table.path is not None
+    assert table.names is not None
+    gallery = gallery or gallery_from_files(table.path, table.names)
+    conversations: list[Conversation] = read_conversations(settings.dialogues)
+    encoder = FakeEncoder(dimension=32)
+    return run(
+        settings,
+        conversations,
+        gallery,
+        encoder=encoder,
+        reformulator=reformulator or RulesReformulator(),
+        imaginations=ImaginerSource(FakeImaginer(encoder, noise=0.3), settings.imagination.count, None)
+        if settings.imagination.kind == "imaginer"
+        else None,
+        ranker=ranker or ArrayRanker(gallery),
+        cache=output / "cache",
+        progress=progress,
+    )
+
+
 def perform(
     folder: Path,
     output: Path,
@@ -61,28 +93,9 @@ def perform(
     progress: Progress = lambda what, done, total: None,
     **changes: Any,
 ) -> tuple[Ranked, dict[str, Any]]:
-    settings = configuration(folder, **changes)
-    table = settings.gallery
-    assert table.path is not None
-    assert table.names is not None
-    gallery = gallery or gallery_from_files(table.path, table.names)
-    conversations: list[Conversation] = read_conversations(settings.dialogues)
-    encoder = FakeEncoder(dimension=32)
-    ranker = ranker or ArrayRanker(gallery)
-    ranked = run(
-        settings,
-        conversations,
-        gallery,
-        encoder=encoder,
-        reformulator=RulesReformulator(),
-        imaginations=ImaginerSource(FakeImaginer(encoder, noise=0.3), settings.imagination.count, None)
-        if settings.imagination.kind == "imaginer"
-        else None,
-        ranker=ranker,
-        cache=output / "cache",
-        progress=progress,
-    )
-    return ranked, write_all(ranked, ranker, output, imagined_pictures={}, progress=progress)
+    ranked = rank(folder, output, ranker, gallery, progress, **changes)
+    ranker = ranker or ArrayRanker(ranked.gallery)
+    return ranked, write_all(ranked, ranker, output, imagined_picture=lambda position: None, progress=progress)
 
 
 if __name__ == "__main__":

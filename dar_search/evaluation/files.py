@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dar_search.data import FloatArray
 from dar_search.evaluation.plots import plot
 from dar_search.evaluation.ranking import Ranker
-from dar_search.evaluation.report import Example, examples, report
+from dar_search.evaluation.report import Example, ImaginedPicture, examples, report
 from dar_search.evaluation.results import evaluate, timings, write_results
 from dar_search.evaluation.runs import Progress, Ranked
 from dar_search.evaluation.trec import document, standard_measures, topic, write_qrels, write_run
@@ -22,7 +22,7 @@ def write_all(
     ranker: Ranker,
     folder: Path,
     *,
-    imagined_pictures: Mapping[int, bytes],
+    imagined_picture: ImaginedPicture,
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Write everything and return the results. Raises SettingsError where the `evaluation` extra is missing."""
@@ -38,7 +38,7 @@ def write_all(
         (folder / f"{measure}.svg").write_bytes(plots[measure])
         (folder / f"{measure}.png").write_bytes(plot(results, measure, "png"))
     shown: list[Example] = examples(ranked, ranker, ranked.configuration.examples)
-    page = report(ranked, results, latencies, plots, shown, imagined_pictures)
+    page = report(ranked, results, latencies, plots, shown, imagined_picture)
     (folder / "report.html").write_text(page, "utf-8")
     (folder / "timings.json").write_text(json.dumps(latencies, indent=1) + "\n", "utf-8")
     # The last of all: where it is, the run is whole.

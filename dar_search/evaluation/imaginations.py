@@ -67,17 +67,16 @@ class PictureSource:
             raise SourceError(f"{folder} is no folder.", "Name the folder of {dialogue}_{round}.jpg files.")
         self._folder = folder
         self._encoder = encoder
-        names = sorted(f"{path.name} {path.stat().st_size}" for path in folder.iterdir())
+        # The time of change too: a picture that was generated again may be as large as before.
+        found = [(path.name, path.stat()) for path in folder.iterdir()]
+        names = sorted(f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in found)
         self.key = f"pictures {hashlib.sha256(chr(10).join(names).encode()).hexdigest()}"
 
     def imagined(
         self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
     ) -> FloatArray:
-        for stem in (f"{conversation.id}_{number}", f"{position}_{number}"):
-            for suffix in (".jpg", ".jpeg", ".png", ".webp"):
-                path = self._folder / f"{stem}{suffix}"
-                if path.is_file():
-                    return self._encode(path)
+        if path := pregenerated_picture(self._folder, conversation, position, number):
+            return self._encode(path)
         raise SourceError(f"{self._folder} has no picture {conversation.id}_{number}.jpg.", "One a dialogue and round.")
 
     def _encode(self, path: Path) -> FloatArray:
@@ -86,6 +85,13 @@ class PictureSource:
                 return self._encoder.encode_images([image.convert("RGB")])
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise SourceError(f"{path} is no readable picture: {error}.", "Generate it again.") from error
+
+
+def pregenerated_picture(folder: Path, conversation: Conversation, position: int, number: int) -> Path | None:
+    """The file of a dialogue's round, under its id or its place; None where there is none."""
+    stems = (f"{conversation.id}_{number}", f"{position}_{number}")
+    paths = (folder / f"{stem}{suffix}" for stem in stems for suffix in (".jpg", ".jpeg", ".png", ".webp"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 class EmbeddingSource:

@@ -20,13 +20,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from dar_search.data import FloatArray, Reformulation
-from dar_search.errors import SourceError
+from dar_search.errors import ModelFailed, SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.evaluation.imaginations import ImaginationSource
-from dar_search.ports import Encoder, Reformulator
+from dar_search.ports import Encoder, KeyedReformulator, Reformulator
 
 CHUNK = 32
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,10 @@ def embed(
     cache: Path,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Embedded:
-    """Embed all conversations; `cache` keeps the chunks. Raises what the models raise."""
+    """Embed all conversations; `cache` keeps the chunks.
+
+    Raises what the models raise, and ModelFailed where a reformulation is not by the reformulator that was named.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     raw_text = raw_text and all(conversation.dialogue is not None for conversation in conversations)
     maker = _Maker(encoder, reformulator, imaginations, tuple(seeds), raw_text)
@@ -85,7 +88,7 @@ class _Maker:
     def key(self, chunk: Sequence[Conversation], start: int) -> str:
         parts = [
             FORMAT,
-            [str(self.encoder.provenance), self.reformulator.name, self.raw_text],
+            [str(self.encoder.provenance), _identity(self.reformulator), self.raw_text],
             [self.imaginations.key, list(self.seeds)] if self.imaginations else None,
             [[c.id, start + at, c.dialogue and c.dialogue.text, c.rounds, c.texts] for at, c in enumerate(chunk)],
         ]
@@ -116,6 +119,12 @@ class _Maker:
             begun = time.perf_counter()
             reformulation = self.reformulator.reformulate(conversation.dialogue.at_round(number))
             took_ms["reformulation"].append(1000 * (time.perf_counter() - begun))
+            if reformulation.note:
+                # Kept under the wrong name, it would pass for what was asked for in this run and the next ones.
+                raise ModelFailed(
+                    f"Dialogue {conversation.id}, round {number}: {reformulation.note}",
+                    "Mend the reformulator and run again: what is done is kept.",
+                )
             yield reformulation
 
     def _encoded(self, texts: Sequence[Sequence[str]], took_ms: list[float] | None) -> FloatArray:
@@ -145,6 +154,11 @@ class _Maker:
                 means.append(found.mean(axis=0, dtype=np.float64).astype(np.float32))
             rows.append(np.stack(means))
         return np.stack(rows)
+
+
+def _identity(reformulator: Reformulator) -> str:
+    # By name alone, texts of other weights or options would be taken for these.
+    return reformulator.key if isinstance(reformulator, KeyedReformulator) else reformulator.name
 
 
 def _write(path: Path, chunk: Embedded) -> None:

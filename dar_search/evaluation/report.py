@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
 from dar_search.fusion import Schedule
 
+#: A dialogue's position -> the last round's imagined picture; None where there is none. Asked for examples alone.
+ImaginedPicture = Callable[[int], bytes | None]
 TOP = 10
 _CSS = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -88,13 +90,12 @@ def report(
     latencies: Mapping[str, Mapping[str, float]],
     plots: Mapping[str, bytes],
     shown: Sequence[Example],
-    imagined_pictures: Mapping[int, bytes],
+    imagined_picture: ImaginedPicture,
 ) -> str:
     """HTML with nothing outside itself.
 
     Args:
         plots: title -> SVG.
-        imagined_pictures: dialogue position -> the last round's imagined picture, where the imaginer draws any.
     """
     parts = [
         f"<h1>{_text(results['name'])}</h1>",
@@ -112,7 +113,7 @@ def report(
             ],
         ),
         "<h2>Examples, last round</h2>" if shown else "",
-        *(_shown(ranked, example, imagined_pictures.get(example.position)) for example in shown),
+        *(_shown(ranked, example, imagined_picture(example.position)) for example in shown),
     ]
     title = _text(results["name"])
     return (

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def round_measures(ranked: Ranked) -> dict[str, Callable[[Ranks], Values]]:
     """Name -> measure, of those with a value a round."""
     found: dict[str, Callable[[Ranks], Values]] = {}
     for k in ranked.configuration.k:
-        found[f"hits_at_{k}"] = lambda ranks, k=k: measures.hits_at_k(ranks, k)  # type: ignore[misc]
-        found[f"recall_at_{k}"] = lambda ranks, k=k: measures.recall_at_k(ranks, k)  # type: ignore[misc]
+        found[f"hits_at_{k}"] = partial(measures.hits_at_k, k=k)
+        found[f"recall_at_{k}"] = partial(measures.recall_at_k, k=k)
     found["mrr"] = measures.reciprocal_rank
     return found
 

@@ -68,6 +68,14 @@ class ChatReformulator:
     def name(self) -> str:
         return self._name
 
+    @property
+    def key(self) -> str:
+        """See `ports.KeyedReformulator`. Reads the weights' digest; raises WeightsMissing, UnsafeWeights."""
+        where = weights.folder(self._source, patterns=PATTERNS, ignore=IGNORED)
+        files = sorted({*weights.check(where, model=self._name), *where.glob("*.json"), *where.glob("*.jinja")})
+        options = (self._device_name, self._dtype_name, self._options)
+        return f"{self._name} {weights.revision(files)} {options} {instructions.identity()}"
+
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         answer = self.answer(instructions.messages(dialogue, self._options.prompts))
         return instructions.read(answer, reformulator=self._name, prompts=self._options.prompts)

@@ -80,6 +80,13 @@ class EndpointReformulator:
     def name(self) -> str:
         return f"endpoint:{self._options.model}"
 
+    @property
+    def key(self) -> str:
+        """See `ports.KeyedReformulator`. What the endpoint itself changes under the same model's name is not in it."""
+        asked = self._options
+        shaping = (asked.url, asked.model, asked.prompts, asked.most_tokens, asked.structured)
+        return f"endpoint {shaping} {instructions.identity()}"
+
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         """Asks, and asks again where that may help, for `seconds` at most, whatever the server does meanwhile."""
         prompts = self._options.prompts

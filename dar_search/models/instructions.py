@@ -6,6 +6,7 @@ back is used as plain text only, cut to size, never as code, markup or query syn
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -55,6 +56,11 @@ class _Answer(BaseModel):
 
     text: str = Field(min_length=1)
     prompts: list[str] = Field(default_factory=list, max_length=64)
+
+
+def identity() -> str:
+    """A digest of what is asked and how the answer is read: texts asked for by another instruction are others."""
+    return hashlib.sha256(f"{SYSTEM}{json.dumps(SCHEMA)}{LONGEST_TEXT}{MOST_TURNS}".encode()).hexdigest()[:16]
 
 
 def messages(dialogue: Dialogue, prompts: int = 1) -> list[dict[str, str]]:

@@ -14,9 +14,11 @@ What it knows of English is in the tables of rules_english.py; the code here onl
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dar_search.data import Dialogue, Reformulation, Turn
 from dar_search.models import rules_english as english
@@ -47,6 +49,11 @@ class RulesReformulator:
     def name(self) -> str:
         return "rules"
 
+    @property
+    def key(self) -> str:
+        """See `ports.KeyedReformulator`: the rules are their own code."""
+        return _key()
+
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         """The caption, then what the turns add; the prompt weaves what is said of its things into the caption.
 
@@ -59,6 +66,14 @@ class RulesReformulator:
         text = _with_added(caption, facts.phrases()) or dialogue.text
         prompt = _with_added(*facts.woven_into(caption)) or text
         return Reformulation(text=text, prompts=(prompt,), reformulator=self.name)
+
+
+@functools.cache
+def _key() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("rules*.py")):
+        digest.update(path.read_bytes())
+    return f"rules {digest.hexdigest()[:16]}"
 
 
 class _Facts:

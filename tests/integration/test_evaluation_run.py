@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dar_search.errors import DimensionMismatch, SettingsError, SourceError
+from dar_search.data import Dialogue, Reformulation
+from dar_search.errors import DimensionMismatch, ModelFailed, SettingsError, SourceError
 from dar_search.evaluation.configuration import DialoguesTable, check_configuration, read_configuration
 from dar_search.evaluation.dialogue_sets import read_conversations
+from dar_search.evaluation.files import write_all
 from dar_search.evaluation.galleries import gallery_from_files
-from dar_search.evaluation.ranking import StoreRanker, stored_gallery
+from dar_search.evaluation.imaginations import PictureSource
+from dar_search.evaluation.ranking import ArrayRanker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
+from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.models.fallback import FallbackReformulator
+from dar_search.models.rules import RulesReformulator
 from dar_search.stores.sqlite import SQLiteStore
-from tests.evaluation_world import DIALOGUES, ROUNDS, make_world, perform
+from tests.evaluation_world import DIALOGUES, ROUNDS, make_world, perform, rank
 from tests.fakes import FakeEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,3 +234,73 @@ def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('["a"]')
     with pytest.raises(SourceError, match="cannot be read"):
         gallery_from_files(tmp_path / "bad.npy", tmp_path / "names.json")
+
+
+class Counting:
+    """A reformulator of a fixed name whose key says which model it is."""
+
+    name = "chat:same"
+
+    def __init__(self, key: str, says: str, note: str = "") -> None:
+        self.key, self._says, self._note, self.calls = key, says, note, 0
+
+    def reformulate(self, dialogue: Dialogue) -> Reformulation:
+        self.calls += 1
+        text = f"{dialogue.text} {self._says}"
+        return Reformulation(text, (text,), self.name, self._note)
+
+
+def test_texts_of_another_model_or_of_other_options_under_the_same_name_are_not_reused(
+    world: Path, tmp_path: Path
+) -> None:
+    few: dict[str, Any] = {"imagination": {"kind": "none"}, "schedules": ["text-only"], "raw_text": False}
+    first, again, other = Counting("weights 1", "big"), Counting("weights 1", "never"), Counting("weights 2", "small")
+    texts = [rank(world, tmp_path, reformulator=one, **few).embedded.reformulations for one in (first, again, other)]
+    assert first.calls == other.calls == DIALOGUES * (ROUNDS + 1)
+    assert again.calls == 0
+    assert texts[0] == texts[1]
+    assert all(text.endswith("small") for row in texts[2] for text in row)
+
+
+def test_a_fallbacks_text_is_an_error_and_is_never_kept_as_the_models(world: Path, tmp_path: Path) -> None:
+    few: dict[str, Any] = {"imagination": {"kind": "none"}, "schedules": ["text-only"], "raw_text": False}
+    with pytest.raises(ModelFailed, match="rules instead of chat:same"):
+        rank(world, tmp_path, reformulator=Counting("1", "x", note="rules instead of chat:same: it died."), **few)
+    mended = Counting("1", "mended")
+    rank(world, tmp_path, reformulator=mended, **few)
+    assert mended.calls == DIALOGUES * (ROUNDS + 1)
+
+
+def test_the_keys_of_real_reformulators_tell_models_and_options_apart() -> None:
+    def endpoint(**options: Any) -> str:
+        return EndpointReformulator(EndpointOptions(**{"url": "http://localhost:1/v1", "model": "a", **options})).key
+
+    keys = [endpoint(), endpoint(model="b"), endpoint(url="http://localhost:2/v1"), endpoint(prompts=2)]
+    keys += [endpoint(most_tokens=9), endpoint(structured=False), RulesReformulator().key]
+    assert len(set(keys)) == len(keys)
+    assert endpoint(seconds=3.0) == endpoint()
+    asked = EndpointReformulator(EndpointOptions("http://localhost:1/v1", "a"))
+    assert FallbackReformulator(asked, RulesReformulator()).key == asked.key
+    assert RulesReformulator().key == RulesReformulator().key
+
+
+def test_a_pregenerated_picture_made_again_of_the_same_size_is_encoded_again(tmp_path: Path) -> None:
+    encoder, path = FakeEncoder(), tmp_path / "0_0.jpg"
+    path.write_bytes(b"a" * 100)
+    before = PictureSource(tmp_path, encoder).key
+    assert PictureSource(tmp_path, encoder).key == before
+    path.write_bytes(b"b" * 100)
+    os.utime(path, ns=(1, 1))
+    assert PictureSource(tmp_path, encoder).key != before
+
+
+def test_only_the_examples_pictures_are_read(world: Path, tmp_path: Path) -> None:
+    ranked, _ = perform(world, tmp_path / "run")
+    asked: list[int] = []
+
+    def picture(position: int) -> bytes | None:
+        asked.append(position)
+        return None
+
+    write_all(ranked, ArrayRanker(ranked.gallery), tmp_path / "again", imagined_picture=picture)
+    assert 0 < len(asked) <= ranked.configuration.examples

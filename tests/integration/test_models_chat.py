@@ -122,3 +122,14 @@ def test_loading_and_answering_print_nothing(folders: dict[str, Path], capfd: py
     with pytest.raises(ModelFailed):
         _loaded(folders["qwen2"], most_tokens=4).reformulate(DIALOGUE)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_key_tells_weights_and_options_apart_and_not_where_the_folder_is(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(folders["llama"], tmp_path / "llama")
+    here = _loaded(folders["llama"], prompts=2).key
+    assert _loaded(copied, prompts=2).key == here
+    assert _loaded(folders["llama"], prompts=3).key != here
+    generative_checkpoints.chat_folder(tmp_path / "qwen" / "llama", next(kind for kind in KINDS if kind != "llama"))
+    assert _loaded(tmp_path / "qwen" / "llama", prompts=2).key != here
