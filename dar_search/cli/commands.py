@@ -27,6 +27,7 @@ BUILT_IN = {
     "chat": "dar_search.cli.chat:chat",
     "rewrite": "dar_search.cli.rewrite:rewrite",
     "index": "dar_search.cli.index:app",
+    "models": "dar_search.cli.models:app",
     "evaluate": "dar_search.cli.evaluate:evaluate",
     "doctor": "dar_search.cli.doctor:doctor",
     "dev": "dar_search.cli.dev:app",

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from PIL import Image
 from dar_search.data import Imagination
 from dar_search.errors import ModelFailed, RequestError, SettingsError
 from dar_search.models import diffusers_folder, weights
+from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.identity import imagination_id
 from dar_search.models.options import read_options
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 
 _CHECKER = "safety_checker"
 _LONGEST_SIDE = 512
+_WARM_UP_STEPS = 2
+# Options that change no embedding. A kept picture does not either, but one without must not stand in for it.
+_UNSHAPING = ("batch", "offload", "channels_last", "compile", "compile_backend")
+# The parts of diffusion models where the time goes.
+_HEAVY_PARTS = ("unet", "transformer", "vae")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class PictureOptions:
         keep_picture: return the pictures (WebP, longest side at most 512 pixels), or their embeddings alone.
         batch: pictures drawn at once.
         offload: keep only the part that works on the GPU (needs accelerate): slower, for a GPU with little memory.
+        channels_last, compile, compile_backend: see `acceleration`.
     """
 
     steps: int | None = None
@@ -57,6 +65,9 @@ class PictureOptions:
     keep_picture: bool = True
     batch: int = 4
     offload: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    compile_backend: str = "inductor"
 
     def __post_init__(self) -> None:
         sizes = [size for size in (self.width, self.height) if size is not None]
@@ -113,12 +124,7 @@ class PictureImaginer:
 
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
         """The id of the imagination that `imagine` would give: what a cache looks up."""
-        shaping = {
-            name: value
-            for name, value in asdict(self._for(steps)).items()
-            # None of these changes an embedding. A kept picture does not either, but one without must not stand in.
-            if name not in ("batch", "offload")
-        }
+        shaping = {name: value for name, value in asdict(self._for(steps)).items() if name not in _UNSHAPING}
         provenance = self._encoder.provenance
         space = (provenance.encoder, provenance.revision, provenance.preparation)
         return imagination_id(self._revision, space, prompt, seed, shaping)
@@ -133,50 +139,63 @@ class PictureImaginer:
 
         Raises ModelFailed where it stops all.
         """
+        return self.imagine_all([(prompt, count, seed)], steps=steps)[0]
+
+    def imagine_all(
+        self, requests: Sequence[tuple[str, int, int]], *, steps: int | None = None
+    ) -> list[tuple[Imagination, ...]]:
+        """(prompt, count, seed) of each -> what `imagine` gives for each, drawn together, `batch` at once."""
         options = self._for(steps)
-        if count < 1:
-            raise RequestError(f"{count} imaginations were asked for.", "Ask for at least one.")
-        seeds = range(seed, seed + count)
+        if any(count < 1 for _, count, _ in requests):
+            raise RequestError("No imaginations were asked for.", "Ask for at least one.")
+        wanted = [(prompt, one) for prompt, count, seed in requests for one in range(seed, seed + count)]
         with self._lock, failures_named(f"Imagining with {self._name}"), quiet_libraries():
             drawn = [
                 picture
-                for at in range(0, count, options.batch)
-                for picture in self._drawn(prompt, seeds[at : at + options.batch], options)
+                for at in range(0, len(wanted), options.batch)
+                for picture in self._drawn(wanted[at : at + options.batch], options)
             ]
-        kept = [(one, picture) for one, picture in zip(seeds, drawn, strict=True) if picture is not None]
-        if not kept:
-            raise ModelFailed(
-                f"{self._name}'s safety checker stopped every picture.", "Search by text, or say it in other words."
-            )
-        embeddings = self._encoder.encode_images([picture for _, picture in kept])
-        return tuple(
+        kept = [picture for picture in drawn if picture is not None]
+        embeddings = iter(self._encoder.encode_images(kept))
+        made = iter(
             Imagination(
                 self.key(prompt, one, steps),
-                embedding,
+                next(embeddings),
                 prompt,
                 one,
                 _encoded(picture) if options.keep_picture else None,
             )
-            for (one, picture), embedding in zip(kept, embeddings, strict=True)
+            if picture is not None
+            else None
+            for (prompt, one), picture in zip(wanted, drawn, strict=True)
         )
+        answers = [tuple(one for one in islice(made, count) if one) for _, count, _ in requests]
+        if not all(answers):
+            raise ModelFailed(
+                f"{self._name}'s safety checker stopped every picture.", "Search by text, or say it in other words."
+            )
+        return answers
 
     def warm_up(self) -> None:
-        """Load now what would otherwise be loaded at the first imagination."""
-        with self._lock:
-            _ = self._pipeline
+        """Load now what would otherwise be loaded at the first imagination, and draw once, in few steps."""
+        with self._lock, failures_named(f"Imagining with {self._name}"), quiet_libraries():
+            self._drawn([("a picture", 0)], self._for(_WARM_UP_STEPS))
 
-    def _drawn(self, prompt: str, seeds: Sequence[int], options: PictureOptions) -> list[Image.Image | None]:
-        """A picture for each seed, None where the safety checker stopped it."""
+    def _drawn(self, wanted: Sequence[tuple[str, int]], options: PictureOptions) -> list[Image.Image | None]:
+        """(prompt, seed) of each -> a picture for each, None where the safety checker stopped it."""
         import torch
 
-        wanted: dict[str, Any] = {
-            "prompt": prompt,
-            "num_images_per_prompt": len(seeds),
+        prompts = [prompt for prompt, _ in wanted]
+        alike = len(set(prompts)) == 1  # its text is encoded once then
+        negative = options.negative_prompt or None
+        values: dict[str, Any] = {
+            "prompt": prompts[0] if alike else prompts,
+            "num_images_per_prompt": len(prompts) if alike else 1,
             # On the CPU, so that a seed means the same on every device.
-            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "generator": [torch.Generator("cpu").manual_seed(seed) for _, seed in wanted],
             "num_inference_steps": options.steps,
             "guidance_scale": options.guidance,
-            "negative_prompt": options.negative_prompt or None,
+            "negative_prompt": negative if alike or negative is None else [negative] * len(prompts),
             "width": options.width,
             "height": options.height,
             "output_type": "pil",
@@ -185,9 +204,9 @@ class PictureImaginer:
         if options.negative_prompt and "negative_prompt" not in accepted:
             raise SettingsError(f"{self._name} takes no negative prompt.", "Leave it empty for this model.")
         result = self._pipeline(
-            **{name: value for name, value in wanted.items() if value is not None and name in accepted}
+            **{name: value for name, value in values.items() if value is not None and name in accepted}
         )
-        stopped = getattr(result, "nsfw_content_detected", None) or [False] * len(seeds)
+        stopped = getattr(result, "nsfw_content_detected", None) or [False] * len(wanted)
         return [None if bad else picture for picture, bad in zip(result.images, stopped, strict=True)]
 
     def _for(self, steps: int | None) -> PictureOptions:
@@ -234,6 +253,12 @@ class PictureImaginer:
                 **absent,
             )
         pipeline.set_progress_bar_config(disable=True)
+        accelerate(
+            [part for name in _HEAVY_PARTS if (part := getattr(pipeline, name, None)) is not None],
+            channels_last=self.options.channels_last,
+            compile=self.options.compile,
+            backend=self.options.compile_backend,
+        )
         if self.options.offload and device.type == "cuda":
             pipeline.enable_model_cpu_offload(device=device)
             return pipeline

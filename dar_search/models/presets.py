@@ -129,6 +129,7 @@ def check(
     device: str = "auto",
     dtype: str = "auto",
     steps: int | None = None,
+    encoder_options: Mapping[str, Any] | None = None,
     reformulator_options: Mapping[str, Any] | None = None,
     imaginer_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Check]:
@@ -144,7 +145,7 @@ def check(
         make: Callable[[], Callable[[], str]]
         if role == "encoder":
             # Made here and not in the part's own check, for the imaginer works in its space.
-            made = _made(partial(catalogue.encoder, name, device=device, dtype=dtype))
+            made = _made(partial(catalogue.encoder, name, device=device, dtype=dtype, options=encoder_options))
             encoder = None if isinstance(made, DarError) else made
             make = partial(_encoding, made)
         elif role == "reformulator":
@@ -216,6 +217,8 @@ def _imagining(
 
     def run() -> str:
         made = imaginer.imagine(_PROMPT, count=1, seed=0, steps=steps)
+        if not made:
+            raise ModelFailed(f"{name} imagined nothing.")
         return f"{len(made)} imagination, {'with a picture' if made[0].picture else 'without a picture'}"
 
     return run

@@ -8,9 +8,10 @@ has a noise generator of its own, so that the first of sixteen is the first of o
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from dar_search.data import Imagination
 from dar_search.errors import DimensionMismatch, RequestError
 from dar_search.models import weights
+from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.identity import imagination_id
 from dar_search.models.options import read_options
@@ -88,9 +90,8 @@ class PriorImaginer:
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
         """The id of the imagination that `imagine` would give: what a cache looks up. Loads nothing but digests."""
         options = self._for(steps)
-        return imagination_id(
-            self._revision, prompt, seed, *(getattr(options, field.name) for field in fields(PriorOptions))
-        )
+        shaping = [getattr(options, field.name) for field in fields(PriorOptions) if "compile" not in field.name]
+        return imagination_id(self._revision, prompt, seed, *shaping)
 
     @property
     def batch(self) -> int:
@@ -98,19 +99,28 @@ class PriorImaginer:
         return _ROWS
 
     def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
+        return self.imagine_all([(prompt, count, seed)], steps=steps)[0]
+
+    def imagine_all(
+        self, requests: Sequence[tuple[str, int, int]], *, steps: int | None = None
+    ) -> list[tuple[Imagination, ...]]:
+        """(prompt, count, seed) of each -> what `imagine` gives for each, sampled together."""
         options = self._for(steps)
-        if count < 1:
-            raise RequestError(f"{count} imaginations were asked for.", "Ask for at least one.")
-        seeds = range(seed, seed + count)
+        if any(count < 1 for _, count, _ in requests):
+            raise RequestError("No imaginations were asked for.", "Ask for at least one.")
+        wanted = [(prompt, one) for prompt, count, seed in requests for one in range(seed, seed + count)]
         with self._lock, failures_named(f"Imagining with {self._name}"):
             sample = self._prior.mean if options.mode == "mean" else self._prior.sample
-            condition = self._prior.condition(prompt, options.guidance)
-            parts = [sample(condition, seeds[at : at + _ROWS], options) for at in range(0, count, _ROWS)]
+            parts = []
+            for at in range(0, len(wanted), _ROWS):
+                prompts, seeds = zip(*wanted[at : at + _ROWS], strict=True)
+                parts.append(sample(self._prior.condition(prompts, options.guidance), seeds, options))
         embeddings = unit_rows(np.concatenate(parts), self._name)
-        return tuple(
+        made = iter(
             Imagination(self.key(prompt, one, steps), embedding, prompt, one)
-            for one, embedding in zip(seeds, embeddings, strict=True)
+            for (prompt, one), embedding in zip(wanted, embeddings, strict=True)
         )
+        return [tuple(islice(made, count)) for _, count, _ in requests]
 
     def warm_up(self) -> None:
         """Load now what would otherwise be loaded at the first imagination."""
@@ -139,4 +149,12 @@ class PriorImaginer:
     def _prior(self) -> Prior:
         device = resolve_device(self._device_name)
         with failures_named(f"Loading {self._name}"):
-            return load_prior(self._path, self._name, self._index, device, resolve_dtype(self._dtype_name, device))
+            dtype = resolve_dtype(self._dtype_name, device)
+            prior = load_prior(self._path, self._name, self._index, device, dtype)
+            accelerate(
+                [prior.transformer],
+                channels_last=False,
+                compile=self.options.compile,
+                backend=self.options.compile_backend,
+            )
+            return prior

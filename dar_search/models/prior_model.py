@@ -34,12 +34,15 @@ class PriorOptions:
         steps: where a request names none; the "mean" has no steps.
         guidance: classifier-free guidance scale (Ho and Salimans, 2022), 1: none.
         eta: DDIM's stochasticity, 0: deterministic from the initial noise. Other schedulers ignore it.
+        compile, compile_backend: see `acceleration`.
     """
 
     mode: Literal["sample", "mean"] = "sample"
     steps: int = 25
     guidance: float = 4.0
     eta: float = 0.0
+    compile: bool = False
+    compile_backend: str = "inductor"
 
     def __post_init__(self) -> None:
         if self.mode not in ("sample", "mean") or self.steps < 1 or self.guidance < 1 or not 0 <= self.eta <= 1:
@@ -48,7 +51,7 @@ class PriorOptions:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the prior is told: rows of (unconditional, if guided; the prompt)."""
+    """What the prior is told: a row for each embedding to be; if guided, as many unconditional rows before them."""
 
     embeds: torch.Tensor
     hidden: torch.Tensor
@@ -57,7 +60,7 @@ class Condition:
 
     @property
     def guided(self) -> bool:
-        return len(self.embeds) == 2
+        return self.guidance > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,13 @@ class Prior:
     device: torch.device
     dtype: torch.dtype
 
-    def condition(self, prompt: str, guidance: float) -> Condition:
+    def condition(self, prompts: Sequence[str], guidance: float) -> Condition:
+        """n prompts, which may repeat -> the condition of n embeddings; each prompt is encoded once."""
         import torch
 
-        prompts = ["", prompt] if guidance > 1 else [prompt]
+        distinct = list(dict.fromkeys(["", *prompts] if guidance > 1 else prompts))
         tokens = self.tokenizer(
-            prompts,
+            distinct,
             padding="max_length",
             max_length=self.transformer.config.num_embeddings,
             truncation=True,
@@ -85,7 +89,9 @@ class Prior:
         with torch.inference_mode():
             encoded = self.text_encoder(tokens.input_ids.to(self.device))
         mask = tokens.attention_mask.bool().to(self.device)
-        return Condition(encoded.text_embeds, encoded.last_hidden_state, mask, guidance)
+        unguided = [0] * len(prompts) if guidance > 1 else []
+        rows = [*unguided, *(distinct.index(prompt) for prompt in prompts)]
+        return Condition(encoded.text_embeds[rows], encoded.last_hidden_state[rows], mask[rows], guidance)
 
     def sample(self, condition: Condition, seeds: Sequence[int], options: PriorOptions) -> FloatArray:
         """n seeds -> (n, d), before normalisation."""
@@ -140,13 +146,12 @@ class Prior:
         """(n, d) float32 -> (n, d) float32: what the transformer predicts, guided."""
         import torch
 
-        rows = len(latents)
         predicted = self.transformer(
-            torch.cat([latents] * len(condition.embeds)).to(self.dtype),
+            torch.cat([latents, latents] if condition.guided else [latents]).to(self.dtype),
             timestep=timestep,
-            proj_embedding=condition.embeds.repeat_interleave(rows, 0),
-            encoder_hidden_states=condition.hidden.repeat_interleave(rows, 0),
-            attention_mask=condition.mask.repeat_interleave(rows, 0),
+            proj_embedding=condition.embeds,
+            encoder_hidden_states=condition.hidden,
+            attention_mask=condition.mask,
         ).predicted_image_embedding.float()
         if not condition.guided:
             return predicted  # type: ignore[no-any-return]
