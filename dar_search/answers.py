@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 
-from dar_search.data import Dialogue, Reformulation, RewrittenQuery, SearchResult
+from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, SearchResult
 from dar_search.edits import EditWeights, QueryEdits
 from dar_search.fusion import Schedule
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, QuestionWriter, Reformulator
 from dar_search.retrieval import SearchOptions
-from dar_search.rewriting import RELEASED, ImaginationOptions
+from dar_search.rewriting import RELEASED, ImaginationOptions, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +93,50 @@ def moves(before: SearchResult, after: SearchResult) -> tuple[Move, ...]:
     new = {hit.id: hit.rank for hit in after.hits}
     changed = [Move(id, old.get(id), rank) for id, rank in new.items() if old.get(id) != rank]
     return (*changed, *(Move(id, rank, None) for id, rank in old.items() if id not in new))
+
+
+Imagined = tuple[tuple[Imagination, ...], Leg]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A question and when it came."""
+
+    asked: Asked
+    began: float = field(default_factory=time.perf_counter)
+
+    def took(self) -> float:
+        return time.perf_counter() - self.began
+
+    def took_ms(self) -> float:
+        return self.took() * 1000
+
+    def left(self) -> float:
+        """Seconds until the deadline; 0 once it is over."""
+        return max(0.0, self.asked.seconds - self.took())
+
+
+def query_of(
+    turn: Running,
+    written: tuple[Reformulation, Leg],
+    text: FloatArray,
+    pictures: tuple[Imagination, ...],
+    imagined: Leg,
+) -> RewrittenQuery:
+    asked = turn.asked
+    weights = asked.schedule.at(asked.dialogue.round)
+    return joined(asked.dialogue, written[0], text, pictures, weights, written[1], imagined)
+
+
+def without_pictures(turn: Running, alone: Answer, leg: Leg) -> Answer:
+    """The text's answer as the last one, with what became of the imagination."""
+    query = alone.query and replace(alone.query, legs={**alone.query.legs, "imagination": leg})
+    result = replace(alone.result, legs={**alone.result.legs, "imagination": leg})
+    return replace(alone, query=query, result=result, final=True, took_ms=turn.took_ms())
+
+
+def answer_of(
+    turn: Running, reformulation: Reformulation, query: RewrittenQuery | None, result: SearchResult, *, final: bool
+) -> Answer:
+    imagined = query is not None and bool(query.imaginations)
+    return Answer(turn.asked.dialogue, reformulation, query, result, imagined, final, turn.took_ms())

@@ -17,9 +17,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from dar_search.answers import Answer, Asked, Models
+from dar_search.answers import Answer, Asked, Imagined, Models, Running, answer_of, query_of, without_pictures
 from dar_search.crews import Crew
 from dar_search.data import FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, SearchResult
 from dar_search.edits import edited
@@ -27,10 +27,10 @@ from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, Stor
 from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.questions import NextQuestion, QuestionOptions, stored_question, survey, written_question
 from dar_search.retrieval import SearchOptions, search
-from dar_search.rewriting import check_words, imagine, joined, reformulate, unweighted
+from dar_search.rewriting import check_words, imagine, reformulate, unweighted
 
 #: Of the deadline: when a reformulation that is not there yet is given up, and when a text's embedding is.
-WORDS_SHARE, ENCODED_SHARE = 0.5, 0.85
+WORDS_SHARE, ENCODED_SHARE = 0.5, 1.0
 #: The longest wait for an imagination before the text-only search begins, seconds: enough for a cached one.
 _AT_ONCE = 0.02
 #: How long an answer may be late where there is nothing else to answer with, seconds.
@@ -50,6 +50,8 @@ class AnytimeSearcher:
         self.models = models
         names = ("reformulation", "encoding", "imagination", "search", "question")
         self._crews = {name: Crew(name, threads=2 * at_once, waiting=2 * at_once) for name in names}
+        # Late imaginations go on, so a queue of them would be stale work before the fresh: here nothing waits.
+        self._crews["imagination"] = Crew("imagination", threads=at_once, waiting=0)
         self._search_seconds = _FIRST_SEARCH_SECONDS  # what a search takes, a moving mean
 
     @property
@@ -66,11 +68,11 @@ class AnytimeSearcher:
 
         Raises DialogueError, RequestError, and ModelError where the text cannot be encoded.
         """
-        turn = _Turn(asked)
+        turn = Running(asked)
         written, imagining = self._begin(turn)
         text = self._encoded(turn, written, last=True)
         pictures, leg = self._imagined(turn, imagining, turn.left())
-        query = _query(turn, written, text, pictures, leg)
+        query = query_of(turn, written, text, pictures, leg)
         return query if index is None else self._edited(turn, query, index)
 
     def answer(self, asked: Asked, index: ImageIndex) -> Answer:
@@ -79,12 +81,12 @@ class AnytimeSearcher:
         Raises DialogueError, RequestError, FilterError and StoreError; ModelError only where the text cannot be
         encoded and there is no keyword leg to answer with.
         """
-        answers = list(self._answers(_Turn(asked), index, patience=None))
+        answers = list(self._answers(Running(asked), index, patience=None))
         return answers[-1]
 
     def stream(self, asked: Asked, index: ImageIndex) -> Iterator[Answer]:
         """The text-only answer by the deadline; then, if `final` is not set, the imagined one. Raises as `answer`."""
-        yield from self._answers(_Turn(asked), index, patience=asked.imagined_seconds)
+        yield from self._answers(Running(asked), index, patience=asked.imagined_seconds)
 
     def question(self, asked: Asked, index: ImageIndex, options: QuestionOptions) -> NextQuestion:
         """The next question, by the deadline: in a language model's words where they come in time, else in stored ones.
@@ -92,7 +94,7 @@ class AnytimeSearcher:
         `options.search` says where candidates are found, not `asked.options`. Raises as `answer`, and ModelError
         where the text cannot be encoded.
         """
-        began = _Turn(asked)
+        began = Running(asked)
         query = self.rewrite(replace(asked, seconds=asked.seconds / 2), index)
         found = self._crews["search"].start(lambda: survey(query, index, options))
         try:
@@ -114,41 +116,41 @@ class AnytimeSearcher:
             leg = Leg("failed", reason=f"{writer.name}: {type(error).__name__}")
         return stored_question(surveyed, leg)
 
-    def _answers(self, turn: _Turn, index: ImageIndex, patience: float | None) -> Iterator[Answer]:
+    def _answers(self, turn: Running, index: ImageIndex, patience: float | None) -> Iterator[Answer]:
         """patience: None for one answer by the deadline; else the text's, and seconds to wait for the imagination."""
         written, imagining = self._begin(turn)
         try:
             text = self._encoded(turn, written, last=not turn.asked.options.keyword)
         except ModelError as error:
-            yield self._by_keywords(turn, written, error, index)
+            yield self._by_keywords(turn, written, imagining, error, index)
             return
         if isinstance(imagining, Leg):
-            yield self._searched(turn, _query(turn, written, text, (), imagining), index, final=True)
+            yield self._searched(turn, query_of(turn, written, text, (), imagining), index, final=True)
             return
         if patience is None and wait([imagining], min(_AT_ONCE, turn.left() / 4)).done:
             pictures, leg = self._imagined(turn, imagining, 0)
-            yield self._searched(turn, _query(turn, written, text, pictures, leg), index, final=True)
+            yield self._searched(turn, query_of(turn, written, text, pictures, leg), index, final=True)
             return
 
         waiting = Leg("late", turn.took_ms(), "it is still being imagined")
-        alone = self._searched(turn, _query(turn, written, text, (), waiting), index, final=False)
+        alone = self._searched(turn, query_of(turn, written, text, (), waiting), index, final=False)
         if patience is not None:
             yield alone
         left = turn.left() - 1.5 * self._search_seconds if patience is None else patience - turn.took()
         pictures, leg = self._imagined(turn, imagining, left)
         if not pictures:
-            yield _without_pictures(turn, alone, leg)
+            yield without_pictures(turn, alone, leg)
             return
-        query = _query(turn, written, text, pictures, leg)
+        query = query_of(turn, written, text, pictures, leg)
         limit = turn.left() if patience is None else _OVERTIME
         try:
             yield self._searched(turn, query, index, final=True, seconds=limit)
         except (StoreError, ModelBusy) as error:
             # The text's answer is there: better that than an error.
             reason = f"imagined, but the search with it failed: {error.message}"
-            yield _without_pictures(turn, alone, Leg("late", leg.took_ms, reason))
+            yield without_pictures(turn, alone, Leg("late", leg.took_ms, reason))
 
-    def _begin(self, turn: _Turn) -> tuple[tuple[Reformulation, Leg], Future[_Imagined] | Leg]:
+    def _begin(self, turn: Running) -> tuple[tuple[Reformulation, Leg], Future[Imagined] | Leg]:
         """The text, in time; and the imagination, begun, or why there will be none."""
         asked, models = turn.asked, self.models
         check_words(asked.dialogue)
@@ -168,7 +170,7 @@ class AnytimeSearcher:
             return written, Leg("failed", reason=error.message)
         return written, work
 
-    def _reformulated(self, turn: _Turn) -> tuple[Reformulation, Leg]:
+    def _reformulated(self, turn: Running) -> tuple[Reformulation, Leg]:
         asked, models = turn.asked, self.models
         if not asked.outside_models or models.reformulator is models.fallback:
             return reformulate(asked.dialogue, models.fallback)
@@ -177,32 +179,35 @@ class AnytimeSearcher:
         except ModelBusy as error:
             return self._instead(turn, "failed", error.message)
         try:
-            return work.result(max(0.0, turn.asked.seconds * WORDS_SHARE - turn.took()))
+            written, leg = work.result(max(0.0, turn.asked.seconds * WORDS_SHARE - turn.took()))
         except TimeoutError:
             work.cancel()
             return self._instead(turn, "late", f"{models.reformulator.name} did not answer in time")
         except Exception as error:  # noqa: BLE001  # an adapter that breaks its word must not take the answer with it
             return self._instead(turn, "failed", f"{models.reformulator.name}: {type(error).__name__}")
+        # The rules write better than the dialogue's own words, which `reformulate` gives where there is nothing else.
+        return self._instead(turn, leg.status, leg.reason) if written.reformulator == "none" else (written, leg)
 
-    def _instead(self, turn: _Turn, status: str, reason: str) -> tuple[Reformulation, Leg]:
+    def _instead(self, turn: Running, status: str, reason: str) -> tuple[Reformulation, Leg]:
         note = f"{self.models.fallback.name} instead of {self.models.reformulator.name}: {reason}"
         written, _ = reformulate(turn.asked.dialogue, self.models.fallback)
         leg = Leg("late" if status == "late" else "failed", turn.took_ms(), note)
         return replace(written, note=note), leg
 
-    def _encoded(self, turn: _Turn, written: tuple[Reformulation, Leg], *, last: bool) -> FloatArray:
+    def _encoded(self, turn: Running, written: tuple[Reformulation, Leg], *, last: bool) -> FloatArray:
         """The text's embedding. last: nothing else can answer, so it is waited for beyond the deadline."""
         encoder = self.models.encoder
         work = self._crews["encoding"].start(lambda: encoder.encode_texts([written[0].text])[0])
         limit = turn.left() + _OVERTIME if last else turn.asked.seconds * ENCODED_SHARE - turn.took()
         try:
-            return work.result(max(0.0, limit))
+            text: FloatArray = work.result(max(0.0, limit))
         except TimeoutError:
             work.cancel()
             raise ModelFailed("The encoder did not answer in time.", "Ask again, or raise deadline_ms.") from None
+        return text
 
     def _imagined(
-        self, turn: _Turn, imagining: Future[_Imagined] | Leg, seconds: float
+        self, turn: Running, imagining: Future[Imagined] | Leg, seconds: float
     ) -> tuple[tuple[Imagination, ...], Leg]:
         if isinstance(imagining, Leg):
             return (), imagining
@@ -219,12 +224,12 @@ class AnytimeSearcher:
         except Exception as error:  # noqa: BLE001  # as above
             return (), Leg("failed", turn.took_ms() - began, f"the imaginer raised {type(error).__name__}")
 
-    def _edited(self, turn: _Turn, query: RewrittenQuery, index: ImageIndex) -> RewrittenQuery:
+    def _edited(self, turn: Running, query: RewrittenQuery, index: ImageIndex) -> RewrittenQuery:
         asked = turn.asked
         return edited(query, asked.edits, index, weights=asked.edit_weights, cache=self.models.cache)
 
     def _searched(
-        self, turn: _Turn, query: RewrittenQuery, index: ImageIndex, *, final: bool, seconds: float | None = None
+        self, turn: Running, query: RewrittenQuery, index: ImageIndex, *, final: bool, seconds: float | None = None
     ) -> Answer:
         """seconds: for the search; None: as long as it takes, up to the deadline and some more.
 
@@ -245,23 +250,29 @@ class AnytimeSearcher:
         both = self._crews["search"].start(run(options))
         hedge = seconds is None and options.keyword
         limit = turn.left() + _OVERTIME if seconds is None else seconds
-        done = wait([both], max(0.0, 0.8 * turn.left() if hedge else limit)).done
+        patience = max(0.8 * turn.left(), 3 * self._search_seconds) if hedge else limit
+        done = wait([both], max(0.0, patience)).done
         if not done and hedge:
-            both.cancel()
             waited = turn.took_ms()
             alone = self._crews["search"].start(run(replace(options, keyword=False)))
-            done = wait([both, alone], max(0.0, limit), "FIRST_COMPLETED").done
-            if both not in done and alone in done:
+            asked = [alone] if both.cancel() else [both, alone]
+            done = wait(asked, max(0.0, limit), "FIRST_COMPLETED").done
+            if alone in done and both not in done:
                 changed, found = alone.result()
                 legs = {**found.legs, "keyword": Leg("late", waited, "the search by words did not answer in time")}
-                return _answer(turn, query.reformulation, changed, replace(found, legs=legs), final=final)
+                return answer_of(turn, query.reformulation, changed, replace(found, legs=legs), final=final)
         if both not in done:
             raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.")
         changed, found = both.result()
-        return _answer(turn, query.reformulation, changed, found, final=final)
+        return answer_of(turn, query.reformulation, changed, found, final=final)
 
     def _by_keywords(
-        self, turn: _Turn, written: tuple[Reformulation, Leg], error: ModelError, index: ImageIndex
+        self,
+        turn: Running,
+        written: tuple[Reformulation, Leg],
+        imagining: Future[Imagined] | Leg,
+        error: ModelError,
+        index: ImageIndex,
     ) -> Answer:
         """Without the text's embedding there is no k-NN leg: the words answer alone. Raises `error` if they may not."""
         options = turn.asked.options
@@ -282,55 +293,8 @@ class AnytimeSearcher:
             raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.") from None
         legs = {
             "reformulation": written[1],
-            "imagination": Leg("off", reason="there is no k-NN leg"),
+            "imagination": imagining if isinstance(imagining, Leg) else Leg("failed", reason="there is no k-NN leg"),
             **found.legs,
             "knn": Leg("failed", turn.took_ms(), error.message),
         }
-        return _answer(turn, written[0], None, replace(found, legs=legs), final=True)
-
-
-_Imagined = tuple[tuple[Imagination, ...], Leg]
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A question and when it came."""
-
-    asked: Asked
-    began: float = field(default_factory=time.perf_counter)
-
-    def took(self) -> float:
-        return time.perf_counter() - self.began
-
-    def took_ms(self) -> float:
-        return self.took() * 1000
-
-    def left(self) -> float:
-        """Seconds until the deadline; 0 once it is over."""
-        return max(0.0, self.asked.seconds - self.took())
-
-
-def _query(
-    turn: _Turn,
-    written: tuple[Reformulation, Leg],
-    text: FloatArray,
-    pictures: tuple[Imagination, ...],
-    imagined: Leg,
-) -> RewrittenQuery:
-    asked = turn.asked
-    weights = asked.schedule.at(asked.dialogue.round)
-    return joined(asked.dialogue, written[0], text, pictures, weights, written[1], imagined)
-
-
-def _without_pictures(turn: _Turn, alone: Answer, leg: Leg) -> Answer:
-    """The text's answer as the last one, with what became of the imagination."""
-    query = alone.query and replace(alone.query, legs={**alone.query.legs, "imagination": leg})
-    result = replace(alone.result, legs={**alone.result.legs, "imagination": leg})
-    return replace(alone, query=query, result=result, final=True, took_ms=turn.took_ms())
-
-
-def _answer(
-    turn: _Turn, reformulation: Reformulation, query: RewrittenQuery | None, result: SearchResult, *, final: bool
-) -> Answer:
-    imagined = query is not None and bool(query.imaginations)
-    return Answer(turn.asked.dialogue, reformulation, query, result, imagined, final, turn.took_ms())
+        return answer_of(turn, written[0], None, replace(found, legs=legs), final=True)

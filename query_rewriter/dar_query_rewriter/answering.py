@@ -106,13 +106,13 @@ class MoveOut(BaseModel):
     after: int | None
 
 
-_LEGS = {
+_LEGS: dict[str, Any] = {
     "reformulation": {"status": "ok", "took_ms": 0.2},
     "imagination": {"status": "late", "took_ms": 1000.0, "reason": "the imagination was not there in time"},
     "knn": {"status": "ok", "took_ms": 6.1},
     "keyword": {"status": "ok", "took_ms": 6.1},
 }
-_REWRITING = {
+_REWRITING: dict[str, Any] = {
     "round": 1,
     "reformulation": {
         "text": "a red balloon at the beach",

@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 from flask import Response, request
 from flask.json.provider import JSONProvider
-from flask_openapi3 import Info, OpenAPI, Tag
+from flask_openapi3.models.info import Info
+from flask_openapi3.models.tag import Tag
+from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from dar_query_rewriter.answering import (
@@ -39,7 +41,9 @@ from dar_search.serving.problems import register_problems
 from dar_search.serving.request_ids import current_request_id
 
 API = "/_dar/v1"
-_REFUSED = dict.fromkeys((400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504), Problem)
+_REFUSED: dict[str | int, Any] = dict.fromkeys(
+    (400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504), Problem
+)
 _SEARCHING = [Tag(name="searching", description="A dialogue in, pictures out.")]
 _OPERATING = [Tag(name="operating", description="For machines that watch the service.")]
 

@@ -28,7 +28,7 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES)]
 Ids = Annotated[list[Id], Field(max_length=MAX_EDITS)]
 Weight = Annotated[float, Field(ge=0, le=1000)]
 
-DIALOGUE_EXAMPLE = {
+DIALOGUE_EXAMPLE: dict[str, Any] = {
     "caption": "a red balloon",
     "turns": [{"question": "where is it?", "answer": "at the beach"}],
 }

@@ -130,12 +130,13 @@ class TestLanguageModel:
         assert answer.result.hits
 
     @pytest.mark.parametrize("error", [ModelFailed("nonsense"), ModelTimeout("slow")])
-    def test_one_that_fails_leaves_the_dialogues_own_words(
+    def test_one_that_fails_is_replaced_by_the_rules(
         self, make: Make, index: FakeIndex, error: ModelFailed
     ) -> None:
         answer = make(reformulator=FakeReformulator(error=error)).answer(ASKED, index)
-        assert statuses(answer)["reformulation"] in ("failed", "late")
-        assert answer.result.hits
+        assert statuses(answer)["reformulation"] == ("late" if isinstance(error, ModelTimeout) else "failed")
+        assert answer.reformulation.text == "rules wrote it"
+        assert error.message in answer.result.legs["reformulation"].reason
 
     def test_one_that_breaks_its_port_is_replaced_too(self, make: Make, index: FakeIndex) -> None:
         class Broken:
