@@ -67,8 +67,7 @@ NEEDS = (
     ),
     Need(
         *("list all ids", "POST", "/{probe}/_search/point_in_time?keep_alive=1s"),
-        index=("indices:data/read/point_in_time/create",),
-        cluster=("indices:data/read/point_in_time/delete",),
+        index=("indices:data/read/point_in_time/create", "indices:data/read/point_in_time/delete"),
         writing=True,
     ),
     Need(
@@ -97,6 +96,25 @@ NEEDS = (
     Need("drop an index", "DELETE", "/{probe}", index=("indices:admin/delete",), writing=True),
 )
 
+# What the ledger of jobs does with its own index (`opensearch_ledger`).
+LEDGER_NEEDS = (
+    Need("read the ledger's mapping", "GET", "/{probe}/_mapping", index=("indices:admin/mappings/get",)),
+    Need(
+        *("make the ledger's index, with its alias", "PUT", "/{probe}-000001"),
+        index=("indices:admin/create", "indices:admin/aliases"),
+        writing=True,
+    ),
+    Need("read a row", "GET", "/{probe}/_doc/1", index=("indices:data/read/get",)),
+    Need(
+        *("change a row", "PUT", "/{probe}/_doc/1"),
+        cluster=("indices:data/write/bulk",),
+        index=("indices:data/write/index", "indices:data/write/bulk*"),
+        writing=True,
+    ),
+    Need("see every change", "POST", "/{probe}/_refresh", index=("indices:admin/refresh*",)),
+    Need("look for jobs and shards", "POST", "/{probe}/_search", index=("indices:data/read/search",)),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Permission:
@@ -118,7 +136,15 @@ def try_permissions(client: OpenSearch, index: str) -> tuple[Permission, ...]:
 
 def role(index: str, *, writing: bool) -> Mapping[str, Any]:
     """The smallest role of the security plugin that is enough, for its API: PUT _plugins/_security/api/roles/NAME."""
-    needs = [need for need in NEEDS if writing or not need.writing]
+    return _role([need for need in NEEDS if writing or not need.writing], index)
+
+
+def ledger_role(index: str) -> Mapping[str, Any]:
+    """The smallest role that is enough for a ledger in an index of this name, in the same form."""
+    return _role(LEDGER_NEEDS, index)
+
+
+def _role(needs: Sequence[Need], index: str) -> Mapping[str, Any]:
     return {
         "cluster_permissions": sorted({action for need in needs for action in need.cluster}),
         "index_permissions": [
