@@ -34,10 +34,29 @@ def answer_json(
     start_response: StartResponse, status: int, value: Mapping[str, Any], headers: Sequence[tuple[str, str]] = ()
 ) -> list[bytes]:
     """A whole JSON answer."""
-    body = orjson.dumps(value)
+    body = json_bytes(value)
     fixed = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(status_line(status), [*fixed, *headers])
     return [body]
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as JSON; NumPy arrays too. Half a surrogate pair, which no JSON can carry, becomes "?"."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, option=options)
+    except TypeError:
+        return orjson.dumps(_without_surrogates(value), option=options)
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_without_surrogates(name): _without_surrogates(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(inner) for inner in value]
+    return value
 
 
 def header(environ: Environ, name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from dar_search.serving.wsgi import json_bytes
 
 MEDIA_TYPE = "text/event-stream"
 
 
 def event(name: str, value: Mapping[str, Any]) -> bytes:
     """One event. JSON has no raw line break, so its data is one line."""
-    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
+    return b"event: " + name.encode() + b"\ndata: " + json_bytes(value) + b"\n\n"
