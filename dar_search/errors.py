@@ -39,6 +39,7 @@ DarError
     ├── HostRefused            host_refused (421): asked under a name that is not the service's
     ├── RateLimited            rate_limited (429): this caller asks too often
     ├── Overloaded             overloaded (429): all callers together ask too much
+    ├── ServiceUnreachable     service_unreachable (503): the client has no answer, or none that it understands
     └── InternalError          internal_error    a defect of the project
 
 An error carries a stable `code` for programs, a `message` that says what is wrong, and a `hint` that says
@@ -260,6 +261,11 @@ class RateLimited(ServiceError):
 class Overloaded(ServiceError):
     code = "overloaded"
     status = 429
+
+
+class ServiceUnreachable(ServiceError):
+    code = "service_unreachable"
+    status = 503
 
 
 class InternalError(ServiceError):

@@ -83,6 +83,17 @@ class QuerySettings(BaseModel):
             raise SettingsError("query.deadline_ms is above query.most_deadline_ms.", "Lower the first.")
 
 
+class ClientSettings(BaseModel):
+    """Asking a query service: `dar mcp`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field("http://127.0.0.1:8950", pattern=r"^https?://[^/\s@]+", description="The service's address.")
+    key: Secret | None = Field(None, description="The service's key for this caller, sent as X-DAR-Key.")
+    index: str | None = Field(None, min_length=1, description="Which index to ask; unset: the one that is served.")
+    timeout: float = Field(60, gt=0, le=3600, description="Seconds that an answer may take.")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens on this address."""
     return host in _LOOPBACK or host.startswith("127.")

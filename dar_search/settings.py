@@ -27,7 +27,7 @@ from dar_search.errors import InputError, SettingsError
 from dar_search.fusion import Schedule
 from dar_search.ingest_settings import IngestSettings
 from dar_search.model_settings import CacheAddress, ModelOptions, ModelProcessSettings
-from dar_search.service_settings import QuerySettings, ServiceSettings
+from dar_search.service_settings import ClientSettings, QuerySettings, ServiceSettings
 
 APPLICATION = "dar-search"
 PREFIX = "DAR_"
@@ -167,6 +167,7 @@ class Settings(BaseSettings):
     opensearch: OpenSearchSettings = OpenSearchSettings()
     service: ServiceSettings = Field(ServiceSettings(), description="A table: what both services share.")
     query: QuerySettings = Field(QuerySettings(), description="A table: the query service.")
+    client: ClientSettings = Field(ClientSettings(), description="A table: asking a query service.")
     ingest: IngestSettings = Field(IngestSettings(), description="A table: ingestion and its service.")
 
     @property
@@ -209,6 +210,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "model_process": ModelProcessSettings,
     "service": ServiceSettings,
     "query": QuerySettings,
+    "client": ClientSettings,
     "ingest": IngestSettings,
 }
 

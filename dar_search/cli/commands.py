@@ -29,6 +29,7 @@ BUILT_IN = {
     "index": "dar_search.cli.index:app",
     "models": "dar_search.cli.models:app",
     "evaluate": "dar_search.cli.evaluate:evaluate",
+    "mcp": "dar_search.cli.mcp:mcp",
     "doctor": "dar_search.cli.doctor:doctor",
     "dev": "dar_search.cli.dev:app",
 }
