@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.served_app", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.runner_app", *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
