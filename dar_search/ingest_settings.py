@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dar_search.fetch_settings import FetchSettings
+
 _LEDGER = r"sqlite:.+|profile:[\w.-]+|https?://[^/\s]+.*"
 
 
@@ -45,10 +47,17 @@ class IngestSettings(BaseModel):
     sources: tuple[str, ...] = Field(
         (), description='Folders that jobs may read pictures from, with all below them; "*": everything.'
     )
+    fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
     batch_size: int = Field(32, ge=1, le=4_096, description="Pictures encoded at once.")
     decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes of a worker; unset: one a core.")
     beat_seconds: float = Field(5, gt=0, le=600, description="How often a worker says that it lives.")
     lease_seconds: float = Field(
         30, gt=0, le=86_400, description="After which a worker that said nothing is taken for dead."
+    )
+    resend_seconds: float = Field(
+        15, gt=0, le=86_400, description="After which a message that nobody followed is sent again."
+    )
+    resume_seconds: float = Field(
+        30, gt=0, le=86_400, description="After which a job that trouble paused is tried again."
     )
     sweep_seconds: float = Field(2, gt=0, le=600, description="How often work is looked for that nobody does.")

@@ -73,13 +73,18 @@ class Worker:
     def work(self, job: str, shard: int = HEAD) -> None:
         """Looks at a shard. Nothing happens where it is done, held, or gone.
 
-        An error pauses the job with its reason; a sweeper has it tried again.
+        An error pauses the job with its reason; a sweeper has it tried again. Where the ledger cannot be used, that is
+        in the log alone.
         """
         try:
-            found = self._ledger.job(job)
+            self._look(job, shard)
         except JobNotFound:
             _LOG.info("There is no job %s any more.", job)
-            return
+        except StoreError as error:
+            _LOG.warning("The ledger cannot be used: %s", error)
+
+    def _look(self, job: str, shard: int) -> None:
+        found = self._ledger.job(job)
         if found.state != "running" or found.spec.local or self._stopping.is_set():
             return
         try:
@@ -87,6 +92,9 @@ class Worker:
         except DarError as error:
             _LOG.warning("Job %s is paused: %s", job, error)
             self._ledger.pause(job, str(error), automatic=True)
+        except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
+            _LOG.exception("Job %s is paused.", job)
+            self._ledger.pause(job, f"A defect: {type(error).__name__}: {error}", automatic=True)
 
     def _work(self, job: Job, shard: int) -> None:
         source = self._open_pictures(job)

@@ -1,0 +1,88 @@
+"""Settings -> what workers and the service work with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from dar_search.bootstrap import hosted_models, open_ledger, open_store
+from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.ingestion.sweeping import Sweeper
+from dar_search.ingestion.working import Worker
+from dar_search.job_data import Job
+from dar_search.ports import Encoder, ImageIndex, Ledger, Store
+from dar_search.settings import Settings
+
+Send = Callable[[str, int], None]
+
+
+class Runtime:
+    """The ledger, the store and the encoder of these settings. Close it at the end.
+
+    Args:
+        encoder: None: the settings' own, in a process of its own.
+    """
+
+    def __init__(self, settings: Settings, *, encoder: Encoder | None = None) -> None:
+        """Raises SettingsError, UnknownModel, StoreError."""
+        self.settings = settings
+        self._resources = ExitStack()
+        self.ledger: Ledger = open_ledger(settings)
+        self._resources.callback(self.ledger.close)
+        self.store: Store = open_store(settings.store, settings)
+        self._resources.callback(self.store.close)
+        self._encoder = encoder
+        self._lock = threading.Lock()
+
+    @property
+    def encoder(self) -> Encoder:
+        """Its weights load at the first use."""
+        with self._lock:
+            if self._encoder is None:
+                hosted = hosted_models(self.settings.model_copy(update={"imaginer": "none", "reformulator": "rules"}))
+                self._resources.callback(hosted.close)
+                self._encoder = hosted.encoder
+            return self._encoder
+
+    def index(self, name: str) -> ImageIndex:
+        """The index of that name, made if it is not there. Raises EncoderMismatch, StoreError, InputError."""
+        provenance = self.encoder.provenance
+        try:
+            return self.store.open(name, provenance)
+        except IndexNotFound:
+            pass
+        try:
+            return self.store.create(name, provenance)
+        except IndexExists:  # another process was faster
+            return self.store.open(name, provenance)
+
+    def takes(self, job: Job) -> bool:
+        """Whether a job is for workers with these settings: its pictures go into their store."""
+        return job.spec.store == self.store.address
+
+    def worker(self) -> Worker:
+        ingest = self.settings.ingest
+        return Worker(
+            self.ledger,
+            lambda job: self.index(job.spec.index),
+            self.encoder,
+            batch_size=ingest.batch_size,
+            processes=ingest.decoders,
+            beat_seconds=ingest.beat_seconds,
+        )
+
+    def sweeper(self, send: Send) -> Sweeper:
+        ingest = self.settings.ingest
+        return Sweeper(
+            self.ledger,
+            send,
+            takes=self.takes,
+            lease_seconds=ingest.lease_seconds,
+            resend_seconds=ingest.resend_seconds,
+            resume_seconds=ingest.resume_seconds,
+            interval=ingest.sweep_seconds,
+        )
+
+    def close(self) -> None:
+        self._resources.close()

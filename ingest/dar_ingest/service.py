@@ -1,0 +1,233 @@
+"""The ingest service without its web framework: what each route does, in one core call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prometheus_client.core import GaugeMetricFamily
+
+from dar_ingest.runtime import Runtime, Send
+from dar_search.data import Failure, ImageRecord
+from dar_search.errors import DarError, RequestError, StoreError
+from dar_search.ingestion.fetching import Fetcher
+from dar_search.ingestion.job_rows import jobs_fields
+from dar_search.ingestion.locations import path_of
+from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.uploads import Upload, Uploads
+from dar_search.job_data import HEAD, Job, JobFailure, JobSpec
+from dar_search.serving.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class IngestService:
+    """Safe for many threads; `close` it at the end.
+
+    Args:
+        send: takes a hint to the workers.
+    """
+
+    def __init__(self, runtime: Runtime, send: Send, metrics: Metrics | None = None) -> None:
+        """Raises SettingsError."""
+        self.runtime = runtime
+        self.settings = runtime.settings.ingest
+        self.metrics = metrics or Metrics()
+        self._send = send
+        self._lock = threading.Lock()
+        self._uploads: Uploads | None = None
+        self._fetcher = Fetcher(self.settings.fetch)
+        self._models_state = "loading"
+        self._closed = threading.Event()
+        self.metrics.registry.register(_JobCounts(runtime))
+
+    def warm_up(self) -> threading.Thread:
+        """Loads the encoder in the background, again and again until it is there."""
+        thread = threading.Thread(target=self._load, name="dar-warm-up", daemon=True)
+        thread.start()
+        return thread
+
+    def put(self, index: str, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
+        """See `Uploads.put`. Raises RequestError for too many, StoreError, ModelError."""
+        if not 0 < len(uploads) <= self.settings.upload_pictures:
+            raise RequestError(
+                f"{len(uploads)} pictures at once.", f"Send 1 to {self.settings.upload_pictures}; for more, make a job."
+            )
+        return self._uploading().put(self.runtime.index(index), uploads)
+
+    def delete(self, index: str, id: str) -> int:
+        """Raises IndexNotFound, StoreError."""
+        return self._uploading().delete(self.runtime.store.open(index), id)
+
+    def create_job(self, index: str, source: str, options: Mapping[str, Any], *, prune: bool) -> Job:
+        """Raises RequestError for a source that is not allowed, SourceError, StoreError."""
+        self._check_allowed(source)
+        try:
+            open_source(source, **options)
+        except TypeError as error:
+            raise RequestError("The source has no such option.", "Leave the options out.") from error
+        self.runtime.index(index)  # what is wrong with it is said now, not by a paused job
+        spec = JobSpec(index, source, self.runtime.store.address, dict(options), prune=prune)
+        job = self.runtime.ledger.create(spec)
+        self._hint(job)
+        return job
+
+    def jobs(self, *, running: bool, limit: int) -> list[Job]:
+        return [self.runtime.ledger.job(job.id) for job in self.runtime.ledger.jobs(running=running, limit=limit)]
+
+    def job(self, job: str) -> Job:
+        return self.runtime.ledger.job(job)
+
+    def failures(self, job: str, *, after: str, limit: int) -> list[JobFailure]:
+        """Raises RequestError for a place that is none."""
+        try:
+            return self.runtime.ledger.failures(job, after=after, limit=limit)
+        except ValueError as error:
+            raise RequestError("No list of failures goes on there.", 'Send an earlier answer\'s "after".') from error
+
+    def retry(self, job: str, codes: Sequence[str] | None) -> tuple[int, Job]:
+        number = self.runtime.ledger.retry(job, codes)
+        found = self.job(job)
+        self._hint(found)
+        return number, found
+
+    def pause(self, job: str) -> Job:
+        self.runtime.ledger.pause(job, "Paused by a person.")
+        return self.job(job)
+
+    def resume(self, job: str) -> Job:
+        self._hint(self.runtime.ledger.resume(job))
+        return self.job(job)
+
+    def cancel(self, job: str) -> Job:
+        self.runtime.ledger.cancel(job, "Cancelled by a person.")
+        return self.job(job)
+
+    def watch(self, job: str) -> Iterator[dict[str, Any]]:
+        """A job's progress, about once a second, until it ends or the service does; the last one is how it ended."""
+        before: tuple[float, int] | None = None
+        while True:
+            found = self.job(job)
+            now = time.monotonic()
+            rate = None
+            if before is not None and now > before[0]:
+                rate = (found.settled - before[1]) / (now - before[0])
+            before = (now, found.settled)
+            yield progress_fields(found, rate)
+            if found.state in ("done", "cancelled") or self._closed.wait(LOOK_SECONDS):
+                return
+
+    def readiness(self) -> Mapping[str, str]:
+        """Each part, "ok" or what is missing: encoder, store, ledger."""
+        parts = {"encoder": self._models_state}
+        for name, look in (("store", self.runtime.store.names), ("ledger", lambda: self.runtime.ledger.jobs(limit=1))):
+            try:
+                look()
+            except DarError as error:
+                parts[name] = error.message
+            else:
+                parts[name] = "ok"
+        return parts
+
+    def close(self) -> None:
+        self._closed.set()
+        self._fetcher.close()
+        if self._uploads is not None:
+            self._uploads.close()
+
+    def _uploading(self) -> Uploads:
+        with self._lock:
+            if self._uploads is None:
+                self._uploads = Uploads(
+                    self.runtime.ledger, self.runtime.encoder, self._fetcher.fetch, at_once=self.settings.uploads
+                )
+            return self._uploads
+
+    def _hint(self, job: Job) -> None:
+        try:
+            self._send(job.id, HEAD)
+        except Exception as error:  # noqa: BLE001  # a broker's client raises what it likes
+            _LOG.warning("No message could be sent (%s). A sweeper sends it later.", type(error).__name__)
+
+    def _check_allowed(self, source: str) -> None:
+        """A caller over HTTP reads with the service's rights: only what was allowed. Raises RequestError."""
+        allowed = self.settings.sources
+        if "*" in allowed:
+            return
+        hint = 'Its operator names it in ingest.sources (or "*").'
+        if "://" in source and not source.startswith("file:"):
+            if not any("://" in one and source.startswith(one) for one in allowed):
+                raise RequestError("The service may not read that source.", hint)
+            return
+        try:
+            path = path_of(source) if source.startswith("file:") else os.fsencode(source)
+        except ValueError:
+            raise RequestError("The source is no path and no address.", hint) from None
+        real = Path(os.fsdecode(os.path.realpath(path)))
+        if not any(real.is_relative_to(os.path.realpath(one)) for one in allowed if "://" not in one):
+            raise RequestError("The service may not read that source.", hint)
+
+    def _load(self) -> None:
+        pauses = list(_PAUSES)
+        while not self._closed.is_set():
+            try:
+                encoder = self.runtime.encoder
+                height, width = encoder.preparation.height, encoder.preparation.width
+                encoder.encode_prepared(np.zeros((1, height, width, 3), np.uint8))
+            except DarError as error:
+                self._models_state = error.message
+                _LOG.warning("The encoder could not be loaded: %s", error)
+            else:
+                self._models_state = "ok"
+                return
+            self._closed.wait(pauses.pop(0) if len(pauses) > 1 else pauses[0])
+
+
+def progress_fields(job: Job, rate: float | None = None) -> dict[str, Any]:
+    """A job as JSON, with its rate (items a second) and how many seconds it may still take; None where unknown.
+
+    Without a rate of now, that of the job's whole life, by the clocks of this machine and of the one that made it.
+    """
+    fields = jobs_fields(job)
+    total = fields["total"]
+    if rate is None and job.created and job.settled:
+        lived = (job.ended or time.time()) - job.created
+        rate = job.settled / lived if lived > 0 else None
+    running = job.state == "running"
+    left = None if total is None or not rate or not running else max(0.0, (total - job.settled) / rate)
+    return fields | {
+        "done": job.settled,
+        "rate": None if rate is None else round(rate, 2),
+        "seconds_left": None if left is None else round(left, 1),
+    }
+
+
+class _JobCounts:
+    """The jobs that are not ended, and their items, at each look: whatever process works on them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        jobs = GaugeMetricFamily("dar_jobs", "Jobs that are not ended, by state.", labels=("state",))
+        items = GaugeMetricFamily("dar_job_items", "Their items, by result.", labels=("result",))
+        try:
+            ledger = self._runtime.ledger
+            found = [ledger.job(job.id) for job in ledger.jobs(running=True)]
+        except StoreError as error:
+            _LOG.warning("The ledger cannot be counted: %s", error.message)
+            return
+        for state in ("running", "paused"):
+            jobs.add_metric((state,), sum(job.state == state for job in found))
+        for result in ("indexed", "unchanged", "failed"):
+            items.add_metric((result,), sum(getattr(job, result) for job in found))
+        yield jobs
+        yield items

@@ -1,0 +1,38 @@
+"""`python -m tests.celery_child`: a real Celery worker with the tests' encoder. Its settings are in the environment.
+
+It says "claimed", "recorded", ... on standard output as it works, and at the end how many pictures it encoded.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dar_ingest.runtime import Runtime
+from dar_ingest.tasks import run_worker
+
+from dar_search.fault_points import set_hook
+from dar_search.serving.logs import configure_logs
+from dar_search.settings import load_settings
+from tests.grid_encoder import GridEncoder
+
+
+def say(what: str) -> None:
+    sys.stdout.write(what + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    settings = load_settings()
+    configure_logs(settings.service)
+    set_hook(say)
+    encoder = GridEncoder()
+    runtime = Runtime(settings, encoder=encoder)
+    try:
+        run_worker(runtime)
+    finally:
+        runtime.close()
+    say(f"encoded {encoder.pictures}")
+
+
+if __name__ == "__main__":
+    main()

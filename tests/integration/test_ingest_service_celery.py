@@ -1,0 +1,169 @@
+"""Workers behind a real Redis: killed, flushed, restarted and told to stop. The ledger is the truth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from dar_ingest.tasks import LOOK_AT_SHARD, celery_app, sender
+
+from dar_search.ingestion.locations import record_id
+from dar_search.job_data import HEAD, JobSpec
+from dar_search.settings import load_settings
+from dar_search.stores.sqlite_ledger import SQLiteLedger
+from tests.ingest_child import open_index
+from tests.integration.test_models_redis_cache import RedisServer
+from tests.pictures import COLOURS, encoded, scene
+
+pytestmark = pytest.mark.timeout(120)
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = 160
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(PICTURES):
+        colours = tuple((r, (g + number) % 256, (b + number * 7) % 256) for r, g, b in COLOURS)
+        (folder / f"{number:03}.png").write_bytes(encoded(scene(colours, 16, 12), "PNG"))  # type: ignore[arg-type]
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    program = shutil.which("redis-server")
+    if program is None:
+        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    running = RedisServer(program, tmp_path)
+    yield running
+    running.stop()
+
+
+class Place:
+    """A store with its ledger, and workers at it."""
+
+    def __init__(self, folder: Path, server: RedisServer) -> None:
+        self.path = folder / "store.db"
+        self.index = open_index(self.path)
+        self.ledger = SQLiteLedger(self.path)
+        self._server = server
+
+    def create(self, photos: Path) -> str:
+        return self.ledger.create(JobSpec("photos", str(photos), f"sqlite:{self.path}")).id
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[str]]:
+        variables = {
+            "DAR_STORE": f"sqlite:{self.path}",
+            "DAR_INGEST__BROKER": self._server.url,
+            "DAR_INGEST__BEAT_SECONDS": "0.3",
+            "DAR_INGEST__LEASE_SECONDS": "2",
+            "DAR_INGEST__RESEND_SECONDS": "1",
+            "DAR_INGEST__SWEEP_SECONDS": "0.3",
+            "DAR_INGEST__DECODERS": "1",
+        }
+        command = [sys.executable, "-m", "tests.celery_child"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | variables
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.communicate()
+
+    def assert_all_in(self, job: str, photos: Path) -> None:
+        found = self.ledger.job(job)
+        assert (found.state, found.settled, dict(found.codes)) == ("done", PICTURES + 1, {"not_a_picture": 1})
+        expected = {record_id((photos / f"{number:03}.png").resolve().as_uri()) for number in range(PICTURES)}
+        assert set(self.index.ids()) == expected
+
+
+@pytest.fixture
+def place(tmp_path: Path, server: RedisServer) -> Iterator[Place]:
+    made = Place(tmp_path, server)
+    yield made
+    made.ledger.close()
+
+
+def wait_for(process: subprocess.Popen[str], what: str, times: int = 1) -> None:
+    assert process.stdout is not None
+    while times:
+        line = process.stdout.readline()
+        assert line, "the worker ended"
+        times -= line.strip() == what
+
+
+def read_to_end_of_job(process: subprocess.Popen[str], place: Place, job: str) -> None:
+    """What it says is read, so that it never waits for a full pipe; until the job is done."""
+    assert process.stdout is not None
+    while place.ledger.job(job).state != "done":
+        assert process.stdout.readline(), "the worker ended"
+
+
+def test_a_killed_worker_and_a_flushed_redis_lose_nothing(place: Place, server: RedisServer, photos: Path) -> None:
+    job = place.create(photos)
+    with place.worker() as first:
+        wait_for(first, "recorded", 2)
+        first.kill()
+        first.communicate()
+    client = redis.Redis(port=server.port, protocol=2)
+    client.flushall()
+    client.close()
+    with place.worker() as second:
+        wait_for(second, "ending")
+        second.send_signal(signal.SIGTERM)
+        out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    place.assert_all_in(job, photos)
+    assert int(out.split()[-1]) <= PICTURES - 32, "what was recorded was encoded again"
+
+
+def test_redis_is_restarted_under_a_worker_and_the_job_ends(place: Place, server: RedisServer, photos: Path) -> None:
+    job = place.create(photos)
+    with place.worker() as process:
+        wait_for(process, "recorded")
+        server.stop()
+        server.start()
+        wait_for(process, "ending")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    place.assert_all_in(job, photos)
+
+
+def test_a_worker_told_to_stop_gives_its_shards_back(place: Place, photos: Path) -> None:
+    job = place.create(photos)
+    with place.worker() as process:
+        wait_for(process, "recorded")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    found = place.ledger.job(job)
+    assert place.ledger.held(job) == []
+    assert found.state == "running"
+    assert 0 < found.settled < PICTURES
+    assert all(place.ledger.claim(job, shard, "other").losses == 0 for shard in place.ledger.open_shards(job))  # type: ignore[union-attr]
+
+
+def test_a_message_carries_a_job_and_a_shard_and_goes_to_the_one_queue(server: RedisServer) -> None:
+    settings = load_settings(ingest={"broker": server.url, "queue": "mine"})
+    app = celery_app(settings)
+    sender(app)("a job", HEAD)
+    client = redis.Redis(port=server.port, protocol=2, decode_responses=True)
+    (message,) = client.lrange("mine", 0, -1)
+    assert LOOK_AT_SHARD in message
+    assert {key for key in client.keys() if "binding" not in key} == {"mine"}
+    client.close()
+    app.close()
