@@ -27,9 +27,9 @@ from dar_search.demo.splits import GalleryPicture, gallery
 from dar_search.evaluation.intervals import paired_bootstrap
 from dar_search.fusion import Schedule
 from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.prior_imaginer import prior_imaginer
+from dar_search.models.prior_imaginer import PriorImaginer, prior_imaginer
 from dar_search.models.rules import RulesReformulator
-from dar_search.ports import Encoder, Imaginer, Reformulator
+from dar_search.ports import Encoder, Reformulator
 from training import facts
 from training.pictures import PREPARATION
 
@@ -118,14 +118,13 @@ class Validation:
         return {"precision": score.precision, "recall": score.recall}
 
 
-def imagined(texts: Sequence[Sequence[str]], imaginer: Imaginer, count: int, seed: int) -> Floats:
+def imagined(texts: Sequence[Sequence[str]], imaginer: PriorImaginer, count: int, seed: int) -> Floats:
     """(dialogues, rounds, d): the mean of `count` imaginations of each text; a dialogue has seeds of its own."""
     rows = []
     for position, row in enumerate(texts):
-        means: dict[str, Floats] = {}
-        for text in dict.fromkeys(row):  # a round that told nothing leaves the text as it was
-            drawn = imaginer.imagine(text, count=count, seed=1_000_000 * seed + 64 * position)
-            means[text] = np.mean([one.embedding for one in drawn], axis=0)
+        wanted = list(dict.fromkeys(row))  # a round that told nothing leaves the text as it was
+        drawn = imaginer.imagine_all([(text, count, 1_000_000 * seed + 64 * position) for text in wanted])
+        means = {text: np.mean([one.embedding for one in of], axis=0) for text, of in zip(wanted, drawn, strict=True)}
         rows.append(np.stack([means[text] for text in row]))
     return np.stack(rows).astype(np.float32)
 

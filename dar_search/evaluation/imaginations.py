@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
-from dar_search.data import FloatArray
+from dar_search.data import FloatArray, Imagination
 from dar_search.errors import SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.ports import Encoder, Imaginer, KeyedImaginer
@@ -36,6 +36,17 @@ class ImaginationSource(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchImaginer(Protocol):
+    """An imaginer that takes many prompts at once, which costs a fraction of one by one."""
+
+    def imagine_all(
+        self, requests: Sequence[tuple[str, int, int]], *, steps: int | None = None
+    ) -> list[tuple[Imagination, ...]]:
+        """(prompt, count, seed) of each -> what `imagine` gives for each."""
+        ...
+
+
 class ImaginerSource:
     """Imagined now. A dialogue has seeds of its own, the same in each round: rounds differ by what was said alone."""
 
@@ -50,13 +61,23 @@ class ImaginerSource:
     def imagined(
         self, conversation: Conversation, position: int, number: int, prompts: Sequence[str], seed: int
     ) -> FloatArray:
-        first = (seed * 1_000_003 + position) * SEED_STRIDE % SEED_LIMIT
-        found = [
-            imagination.embedding
-            for prompt in prompts
-            for imagination in self._imaginer.imagine(prompt, count=self._count, seed=first, steps=self._steps)
+        return self.imagined_together([(position, prompts)], seed)[0]
+
+    def imagined_together(self, asked: Sequence[tuple[int, Sequence[str]]], seed: int) -> list[FloatArray]:
+        """(position, prompts) of each round -> (K, d) of each, imagined in batches; what repeats, once."""
+        wanted = list(dict.fromkeys(self._request(position, prompt, seed) for position, row in asked for prompt in row))
+        if isinstance(self._imaginer, BatchImaginer):
+            found = self._imaginer.imagine_all(wanted, steps=self._steps)
+        else:
+            found = [self._imaginer.imagine(one[0], count=one[1], seed=one[2], steps=self._steps) for one in wanted]
+        made = dict(zip(wanted, found, strict=True))
+        return [
+            np.stack([one.embedding for prompt in row for one in made[self._request(position, prompt, seed)]])
+            for position, row in asked
         ]
-        return np.stack(found)
+
+    def _request(self, position: int, prompt: str, seed: int) -> tuple[str, int, int]:
+        return prompt, self._count, (seed * 1_000_003 + position) * SEED_STRIDE % SEED_LIMIT
 
 
 class PictureSource:

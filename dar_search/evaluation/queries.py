@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from dar_search.data import FloatArray, Reformulation
 from dar_search.errors import ModelFailed, SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
-from dar_search.evaluation.imaginations import ImaginationSource
+from dar_search.evaluation.imaginations import ImaginationSource, ImaginerSource
 from dar_search.ports import Encoder, KeyedReformulator, Reformulator
 
 CHUNK = 32
@@ -38,7 +38,7 @@ class Embedded:
         raw: the same of the dialogues as they were said; None where they are not known or not wanted.
         imagined: (seeds, dialogues, rounds, d) means of each round's imaginations, NOT of unit length; None without.
         reformulations: a text for each dialogue and round.
-        took_ms: leg -> milliseconds of each round's call.
+        took_ms: leg -> milliseconds of each round's call; of what is done in batches, its share of the batch.
     """
 
     text: FloatArray
@@ -144,6 +144,8 @@ class _Maker:
         took_ms: dict[str, list[float]],
     ) -> FloatArray:
         assert self.imaginations is not None  # noqa: S101  # asked only then
+        if isinstance(self.imaginations, ImaginerSource):
+            return self._imagined_together(self.imaginations, written, start, seed, took_ms)
         rows = []
         for at, (conversation, row) in enumerate(zip(chunk, written, strict=True)):
             means = []
@@ -154,6 +156,21 @@ class _Maker:
                 means.append(found.mean(axis=0, dtype=np.float64).astype(np.float32))
             rows.append(np.stack(means))
         return np.stack(rows)
+
+    def _imagined_together(
+        self,
+        source: ImaginerSource,
+        written: Sequence[Sequence[Reformulation]],
+        start: int,
+        seed: int,
+        took_ms: dict[str, list[float]],
+    ) -> FloatArray:
+        asked = [(start + at, one.prompts) for at, row in enumerate(written) for one in row]
+        begun = time.perf_counter()
+        found = source.imagined_together(asked, seed)
+        took_ms["imagination"] += [1000 * (time.perf_counter() - begun) / len(asked)] * len(asked)
+        means = np.stack([one.mean(axis=0, dtype=np.float64).astype(np.float32) for one in found])
+        return means.reshape(len(written), -1, means.shape[-1])
 
 
 def _identity(reformulator: Reformulator) -> str:
