@@ -32,7 +32,7 @@ from dar_search.errors import (
     Unauthenticated,
 )
 from tests.query_service import CAPTIONS, Service, query_settings
-from tests.served_app import served
+from tests.query_service_http import served
 
 DIALOGUE = Dialogue("a red house", (Turn("where is it?", "near a lake"),))
 

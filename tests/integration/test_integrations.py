@@ -17,7 +17,7 @@ from dar_search.data import Dialogue, Turn
 from dar_search.errors import DialogueError, IndexNotFound
 from dar_search.integrations.langchain import DarRetriever, dialogue_from_messages
 from tests.query_service import CAPTIONS, Service, query_settings
-from tests.served_app import served
+from tests.query_service_http import served
 
 KEY = "a-key-of-the-tests-0123456789"
 
