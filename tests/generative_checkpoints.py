@@ -46,12 +46,12 @@ def chat_folder(folder: Path, kind: Literal["qwen2", "llama"], *, template: str 
     return folder
 
 
-def picture_model_folder(folder: Path, kind: Literal["sd", "sdxl", "sd3"], *, checker: bool = False) -> Path:
+def picture_model_folder(folder: Path, kind: Literal["sd", "sdxl", "sd3", "lcm"], *, checker: bool = False) -> Path:
     """A text-to-image pipeline of diffusers that draws 32 x 32 pixels, saved by its own `save_pretrained`."""
     import torch
 
     torch.manual_seed(0)
-    pipeline = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3}[kind](folder, checker)
+    pipeline = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "lcm": _lcm}[kind](folder, checker)
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
 
@@ -109,6 +109,22 @@ def _sd(folder: Path, checker: bool) -> Any:
         vae=_vae(4), text_encoder=_clip_text(size, projection=False), tokenizer=tokenizer, unet=unet,
         scheduler=diffusers.EulerDiscreteScheduler(timestep_spacing="trailing", steps_offset=1), safety_checker=safety,
         feature_extractor=extractor, requires_safety_checker=checker,
+    )  # fmt: skip
+
+
+def _lcm(folder: Path, checker: bool) -> Any:
+    import diffusers
+
+    tokenizer, size = _tokenizer(folder, "tokenizer")
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=16, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, norm_num_groups=4,
+        attention_head_dim=2, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), time_cond_proj_dim=32,
+    )  # fmt: skip
+    return diffusers.LatentConsistencyModelPipeline(
+        vae=_vae(4), text_encoder=_clip_text(size, projection=False), tokenizer=tokenizer, unet=unet,
+        scheduler=diffusers.LCMScheduler(), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
     )  # fmt: skip
 
 

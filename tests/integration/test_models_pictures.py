@@ -1,4 +1,4 @@
-"""Imaginers with pictures: text-to-image over tiny SD, SDXL and SD 3 pipelines of diffusers, and pregenerated files."""
+"""Imaginers with pictures: tiny SD, SDXL, SD 3 and LCM pipelines of diffusers, and pregenerated files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,16 @@ pytestmark = [
         "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:diffusers.schedulers"
     ),
 ]
-KINDS = ("sd", "sdxl", "sd3")
+KINDS = ("sd", "sdxl", "sd3", "lcm")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny layers are not worth sharing: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +73,16 @@ def test_a_picture_is_that_of_the_plain_pipeline_encoded(folders: dict[str, Path
     with quiet_libraries():
         pipeline = AutoPipelineForText2Image.from_pretrained(folders[kind], **absent)
     pipeline.set_progress_bar_config(disable=True)
-    plain = pipeline(
-        "a red car",
-        num_inference_steps=2,
-        guidance_scale=3.0,
-        negative_prompt="blue",
-        generator=[torch.Generator().manual_seed(5)],
-    ).images
-    ours = _imaginer(folders[kind], encoder, guidance=3.0, negative_prompt="blue").imagine("a red car", count=1, seed=5)
+    negative = {} if kind == "lcm" else {"negative_prompt": "blue"}
+    with quiet_libraries():
+        plain = pipeline(
+            "a red car",
+            num_inference_steps=2,
+            guidance_scale=3.0,
+            generator=[torch.Generator().manual_seed(5)],
+            **negative,
+        ).images
+    ours = _imaginer(folders[kind], encoder, guidance=3.0, **negative).imagine("a red car", count=1, seed=5)
     np.testing.assert_allclose(ours[0].embedding, encoder.encode_images(plain)[0], atol=1e-3)
 
 
@@ -117,7 +129,63 @@ def test_the_id_differs_with_whatever_the_imagination_depends_on(
 def test_the_id_differs_between_models_and_encoders(folders: dict[str, Path], encoder: Encoder, tmp_path: Path) -> None:
     other = open_clip_encoder(str(checkpoints.open_clip_folder(tmp_path / "tiny", seed=1)), device="cpu")
     keys = {_imaginer(folders[kind], encoder).key("p", 0) for kind in KINDS}
-    assert len(keys | {_imaginer(folders["sd"], other).key("p", 0)}) == 4
+    assert len(keys | {_imaginer(folders["sd"], other).key("p", 0)}) == len(KINDS) + 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_prompts_drawn_together_are_what_each_would_be_alone(
+    folders: dict[str, Path], encoder: Encoder, kind: str
+) -> None:
+    negative = {} if kind == "lcm" else {"negative_prompt": "blue"}
+    imaginer = _imaginer(folders[kind], encoder, batch=4, **negative)
+    requests = [("a red car", 2, 5), ("a green tree", 1, 9)]
+    for (prompt, count, seed), together in zip(requests, imaginer.imagine_all(requests), strict=True):
+        alone = imaginer.imagine(prompt, count=count, seed=seed)
+        assert [one.id for one in together] == [one.id for one in alone]
+        for one, other in zip(together, alone, strict=True):
+            assert one.embedding @ other.embedding > 0.999
+
+
+def test_a_negative_prompt_changes_the_picture_and_is_refused_where_the_model_takes_none(
+    folders: dict[str, Path], encoder: Encoder
+) -> None:
+    plain, other = (
+        _imaginer(folders["sd"], encoder, guidance=5.0, negative_prompt=text).imagine("x", count=1, seed=0)[0]
+        for text in ("", "blue")
+    )
+    assert np.abs(plain.embedding - other.embedding).max() > 1e-4
+    with pytest.raises(SettingsError, match="takes no negative prompt"):
+        _imaginer(folders["lcm"], encoder, negative_prompt="blue").imagine("x", count=1, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sd3"])
+@pytest.mark.parametrize("how", ["channels_last", "compile", "bfloat16"])
+def test_what_makes_it_faster_keeps_the_picture(
+    folders: dict[str, Path], encoder: Encoder, kind: str, how: str
+) -> None:
+    plain = _imaginer(folders[kind], encoder).imagine("a red car", count=1, seed=5)[0]
+    options: dict[str, Any] = {"steps": 2}
+    if how == "compile":
+        options |= {"compile": True, "compile_backend": "eager"}
+    elif how == "channels_last":
+        options |= {"channels_last": True}
+    fast = picture_imaginer(
+        str(folders[kind]), encoder, device="cpu", dtype="bfloat16" if how == "bfloat16" else "auto", options=options
+    )
+    (made,) = fast.imagine("a red car", count=1, seed=5)
+    assert made.id == plain.id
+    assert made.embedding @ plain.embedding > (0.95 if how == "bfloat16" else 0.999)
+
+
+def test_a_compiler_that_torch_does_not_have_is_a_settings_error(folders: dict[str, Path], encoder: Encoder) -> None:
+    with pytest.raises(SettingsError, match="no compiler backend"):
+        _imaginer(folders["sd"], encoder, compile=True, compile_backend="gcc2").imagine("x", count=1, seed=0)
+
+
+def test_warming_up_draws_once(folders: dict[str, Path], encoder: Encoder) -> None:
+    imaginer = _imaginer(folders["sd"], encoder)
+    imaginer.warm_up()
+    assert "_pipeline" in vars(imaginer)
 
 
 def test_a_safety_checker_is_used_unless_it_is_turned_off(
