@@ -1,32 +1,49 @@
-"""The query service's real app behind a real HTTP server of this process, for tests of its clients."""
+"""A service of a few lines, served by the real runner: what the runner's tests start as a process."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import json
+import os
+import sys
+from collections.abc import Iterable
 
-from werkzeug.serving import WSGIRequestHandler, make_server
-
-from tests.query_service import Service
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing: the tests ask for what they want to know."""
+from dar_search.errors import SettingsError
+from dar_search.service_settings import ServiceSettings
+from dar_search.serving import wsgi
+from dar_search.serving.guard import guarded
+from dar_search.serving.metrics import Metrics
+from dar_search.serving.runner import Listening, Served, run_service
 
 
-@contextmanager
-def served(service: Service) -> Iterator[str]:
-    """The address. Ends the service too."""
-    server = make_server("127.0.0.1", 0, service.app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
+def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+    """/slow waits for a line on standard input; everything else answers at once."""
+    path = environ["PATH_INFO"]
+    environ[wsgi.ROUTE] = path if path in ("/slow", "/pid") else "other"
+    if path == "/slow":
+        say("slow")
+        sys.stdin.readline()
+    return wsgi.answer_json(start_response, 200, {"pid": os.getpid()})
+
+
+def say(what: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"what": what, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def make() -> Served:
+    if "--broken" in sys.argv:
+        raise SettingsError("The index is not there.", "Make it.")
+    metrics = Metrics()
+    wrapped = guarded(app, service, metrics, host="127.0.0.1", max_bytes=1_000)
+    return Served(wrapped, metrics, lambda: say("closed"))
+
+
+if __name__ == "__main__":
+    port, admin_port, grace = (int(value) for value in sys.argv[1:4])
+    service = ServiceSettings(graceful_seconds=grace)
+    listening = Listening("127.0.0.1", port, "127.0.0.1", admin_port, threads=4)
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        service.service.close()
+        run_service(make, listening, service, on_ready=lambda address: say("ready", address=address))
+    except SettingsError as error:
+        say("refused", message=error.message)
+        sys.exit(2)
