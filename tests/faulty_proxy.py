@@ -19,7 +19,8 @@ class FaultyProxy:
     """Forwards to `address`. Each bulk request takes one of `faults`, in order, until there is none left:
 
     "busy": 429, nothing forwarded; "away": 503, nothing forwarded; "half": every other item is forwarded and the rest
-    rejected with 429; "lost": forwarded, and the connection is closed without an answer; "fine": forwarded.
+    rejected with 429; "third": three of ten are; "lost": forwarded, and the connection is closed without an answer;
+    "fine": forwarded.
 
     Attributes:
         bulks: the ids of each bulk request, in order of arrival; sizes: their bytes.
@@ -89,12 +90,16 @@ class FaultyProxy:
         elif fault == "lost":
             self._forwarded(request, body)
             request.close_connection = True
-        elif fault == "half":
+        elif fault in ("half", "third"):
             items = _items(body)
-            status, raw = self._forwarded(request, b"".join(lines for _, lines in items[::2]))
+            passes = [
+                number % 2 == 0 if fault == "half" else number % 10 not in (2, 5, 8) for number in range(len(items))
+            ]
+            taken = b"".join(lines for passed, (_, lines) in zip(passes, items, strict=True) if passed)
+            status, raw = self._forwarded(request, taken)
             done = iter(json.loads(raw)["items"])
             rejected = {"index": {"status": 429, "error": BUSY[1]["error"]}}
-            mixed = [next(done) if number % 2 == 0 else rejected for number in range(len(items))]
+            mixed = [next(done) if passed else rejected for passed in passes]
             _answer(request, status, json.dumps({"items": mixed}).encode())
         else:
             _answer(request, *self._forwarded(request, body))

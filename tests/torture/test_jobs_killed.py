@@ -3,9 +3,8 @@
 The same scenarios, run with a planted fault, must find it.
 """
 
+import json
 from pathlib import Path
-
-import pytest
 
 from dar_search import fault_points
 from tests.torture.arena import BAD, Arena, late_writer, seeded
@@ -73,11 +72,24 @@ def test_missing_expiry_is_found_out(tmp_path: Path) -> None:
     arena.close()
 
 
-@pytest.mark.parametrize("workers", [3])
-def test_several_workers_share_a_job(tmp_path: Path, workers: int) -> None:
-    """One of them is killed in the middle."""
+def test_an_interrupted_job_goes_on_without_encoding_again_what_is_in_the_index(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", PICTURES)
-    with arena.worker(at="written", count=2, signal=9) as first, arena.worker() as second, arena.worker() as third:
+    assert arena.killed_at("written", 4)
+    stored = arena.index.count()
+    assert 0 < stored < PICTURES
+    out = arena.finish()
+    assert arena.problems() == []
+    assert json.loads(out.splitlines()[-1])["encoded"] == PICTURES - stored
+    arena.close()
+
+
+def test_workers_whose_clocks_are_an_hour_apart_share_a_job_and_one_is_killed(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", PICTURES)
+    with (
+        arena.worker(at="written", count=2, signal=9, clock=3600) as first,
+        arena.worker(clock=-3600) as second,
+        arena.worker() as third,
+    ):
         outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
     assert arena.problems() == []
     assert first.returncode == -9, outs[0]

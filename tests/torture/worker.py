@@ -6,6 +6,7 @@ output: "claimed", "decoded", ... OPTIONS is a JSON object:
     at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time
     plant               one of plants.PLANTS
     lease_seconds       after which the sweeper takes a worker for dead
+    clock               seconds by which this process's clock is wrong
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def arm(options: dict[str, Any]) -> None:
 def main() -> None:
     folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
     plant = options.get("plant")
+    true_time, wrong = time.time, options.get("clock", 0)
+    time.time = lambda: true_time() + wrong  # type: ignore[assignment]
     arm(options)
     ledger = (plants.CarelessLedger if plant == plants.CARELESS else SQLiteLedger)(folder / "ledger.db")
     writers = {plants.EARLY: plants.EarlyWriter, plants.CARELESS: plants.CarelessWriter}
