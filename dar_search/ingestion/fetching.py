@@ -112,7 +112,7 @@ class Fetcher:
         self._patiently(parse(url), limits, write, restart)
 
     def stop(self) -> None:
-        """Lets what waits for its turn fail at once, from any thread."""
+        """Lets what is under way, or waits for its turn, fail soon, from any thread."""
         self._stopping.set()
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class Fetcher:
     def _follow(self, first: WebAddress, limits: _Limits, sink: Sink) -> None:
         """Follows redirects until there is a picture. Raises PictureError, Later."""
         address = first
-        budget = Budget(time.monotonic() + limits.seconds, 2 * limits.max_bytes + _OVERHEAD)
+        budget = Budget(time.monotonic() + limits.seconds, 2 * limits.max_bytes + _OVERHEAD, self._stopping)
         for _ in range(self._settings.max_redirects + 1):
             answer = self._ask(address, budget, limits, sink, is_first=address.origin == first.origin)
             if answer is None:
@@ -257,7 +257,7 @@ class Fetcher:
         robots = parse(f"{address.origin}/robots.txt")
         parts: list[bytes] = []
         limits = _Limits(_ROBOTS_BYTES, self._settings.seconds)
-        budget = Budget(time.monotonic() + limits.seconds, 2 * limits.max_bytes + _OVERHEAD)
+        budget = Budget(time.monotonic() + limits.seconds, 2 * limits.max_bytes + _OVERHEAD, self._stopping)
         try:
             for _ in range(self._settings.max_redirects + 1):
                 answer = self._exchange(robots, budget, limits, parts.append, is_first=robots.origin == address.origin)

@@ -6,6 +6,7 @@ the network asks the budget of the whole request how long it may wait, and tells
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import ssl
@@ -21,9 +22,10 @@ from dar_search.ingestion.web_addresses import WebAddress
 
 _IDLE_CONNECTIONS = 64
 _IDLE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5  # how often a read that waits looks whether it is to stop
 
 
-class OverBudget(TimeoutError):
+class OverBudget(OSError):
     """A request has used up its time or its bytes; the budget says which."""
 
 
@@ -34,17 +36,19 @@ class Budget:
     Attributes:
         deadline: on `time.monotonic`'s clock.
         bytes_left: that may come over the network, headers and all.
+        stopping: set where nobody wants the answer any more.
         exceeded: what was too much, if anything was.
     """
 
     deadline: float
     bytes_left: int
+    stopping: threading.Event
     exceeded: Literal["", "time", "bytes"] = ""
 
     def seconds_left(self) -> float:
         """Raises OverBudget where there are none."""
         left = self.deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self.stopping.is_set():
             self.exceeded = "time"
             raise OverBudget
         return left
@@ -63,8 +67,7 @@ class _PlainSocket(socket.socket):
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if self.budget is None:
             return super().recv_into(buffer, nbytes, flags)
-        self.settimeout(self.budget.seconds_left())
-        return self.budget.take(_waited(self.budget, super().recv_into, buffer, nbytes, flags))
+        return _received(self, self.budget, super().recv_into, buffer, nbytes, flags)
 
 
 class _TlsSocket(ssl.SSLSocket):
@@ -73,16 +76,14 @@ class _TlsSocket(ssl.SSLSocket):
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         if self.budget is None:
             return super().recv_into(buffer, nbytes, flags)
-        self.settimeout(self.budget.seconds_left())
-        return self.budget.take(_waited(self.budget, super().recv_into, buffer, nbytes, flags))
+        return _received(self, self.budget, super().recv_into, buffer, nbytes, flags)
 
 
-def _waited(budget: Budget, receive: Any, *arguments: Any) -> int:
-    try:
-        return int(receive(*arguments))
-    except TimeoutError:
-        budget.exceeded = "time"
-        raise
+def _received(sock: socket.socket, budget: Budget, receive: Any, *arguments: Any) -> int:
+    while True:
+        sock.settimeout(min(budget.seconds_left(), _LOOK_SECONDS))
+        with contextlib.suppress(TimeoutError):
+            return budget.take(int(receive(*arguments)))
 
 
 class _Plain(HTTPConnection):

@@ -318,17 +318,26 @@ def test_one_host_is_asked_a_few_at_a_time(server: Site) -> None:
     assert server.most_inside == 2
 
 
-def test_a_fetcher_that_is_stopped_lets_nobody_wait_for_a_turn(server: Site) -> None:
-    server.answers["/busy"] = [answer(b"", "503 Service Unavailable", Retry_After="25")]
-    fetcher = Fetcher(settings(tries=2))
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(fetcher.fetch, f"{server.url}/busy")
-        while not server.requests:
-            time.sleep(0.01)
+@pytest.mark.parametrize("what", ["waits for a turn", "waits for a byte"])
+def test_a_fetcher_that_is_stopped_lets_go_of_what(server: Site, what: str) -> None:
+    arrived = threading.Event()
+
+    def silent(connection: socket.socket) -> None:
+        arrived.set()
+        connection.recv(1)
+
+    def busy(connection: socket.socket) -> None:
+        connection.sendall(answer(b"", "503 Service Unavailable", Retry_After="500"))
+        arrived.set()
+
+    server.answers["/a"] = [busy if what == "waits for a turn" else silent]
+    patient = settings(tries=2, seconds=1_000, max_wait_seconds=1_000)
+    with Fetcher(patient) as fetcher, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(fetcher.fetch, f"{server.url}/a")
+        assert arrived.wait(20)
         fetcher.stop()
         with pytest.raises(PictureError):
-            waiting.result(timeout=20)
-    fetcher.close()
+            waiting.result(timeout=60)
 
 
 def test_robots_txt_is_kept_to_by_option(server: Site) -> None:
