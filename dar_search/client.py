@@ -38,8 +38,8 @@ class DarClient:
 
     A dialogue is a `Dialogue`, or any of the forms that `dialogues.parse_dialogue` reads: a list of a caption and
     "question? answer" strings, an object, or plain text. Options are the routes' own: filter, size, offset, depth,
-    fields, schedule, weights, fusion, keyword, exact, explain, imagine, edits, deadline_ms, outside_models; what is
-    not given is as the service's settings have it.
+    fields, schedule, weights, fusion, keyword, exact, explain, imagine, edits, deadline_ms, outside_models,
+    conversation; what is not given is as the service's settings have it.
 
     Raises InputError for a dialogue that does not read, the error that the service names, and ServiceUnreachable.
     """
@@ -106,9 +106,9 @@ class DarClient:
         """The question whose answer narrows the candidates most. Options: as the route has them."""
         return question_from(self._ask("/question", self._body(dialogue, index, options)))
 
-    def choose(self, request_id: str, hit_id: str) -> None:
-        """Tell the service's search log which hit was taken. request_id: `Answer.request_id`."""
-        self._ask("/choice", {"search": request_id, "hit": hit_id})
+    def choose(self, request_id: str, hit_id: str) -> bool:
+        """Tell the service which hit was taken; whether it keeps a search log. request_id: `Answer.request_id`."""
+        return bool(self._ask("/choice", {"search": request_id, "hit": hit_id}).get("logged"))
 
     def ready(self) -> bool:
         """Whether the service can answer: models warm, store reachable. False too where it does not answer."""
