@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet
 BENCHMARKS := stores.py ingest.py evaluate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bundle test lint unit bench clean
+.PHONY: help install demo bundle test lint unit bench torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: install ## ruff, mypy, import-linter
 
 unit: install ## the tests alone (make unit ARGS="-k fusion")
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
+	@$(BIN)/python -m tests.torture
 
 bench: install ## every benchmark, as ratios measured side by side
 	@for file in $(BENCHMARKS); do echo "== bench/$$file"; $(BIN)/python bench/$$file || exit 1; done

@@ -50,6 +50,13 @@ class IngestSettings(BaseModel):
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
     batch_size: int = Field(32, ge=1, le=4_096, description="Pictures encoded at once.")
     decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes of a worker; unset: one a core.")
+    load_replicas: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="Replicas of an index while a job loads it. Unset: they stay; 0 is quicker, and a node that is "
+        "lost then takes with it what it alone had.",
+    )
     beat_seconds: float = Field(5, gt=0, le=600, description="How often a worker says that it lives.")
     lease_seconds: float = Field(
         30, gt=0, le=86_400, description="After which a worker that said nothing is taken for dead."

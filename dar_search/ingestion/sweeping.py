@@ -32,6 +32,7 @@ class Sweeper:
         takes: whether a job is for the workers behind `send`. Local jobs never are.
         lease_seconds: several beats of a lease.
         resend_seconds: after which a hint is sent again.
+        upkeep: done at each round.
         resume_seconds: after which a job that trouble paused, and that no worker holds, is tried again.
     """
 
@@ -45,6 +46,7 @@ class Sweeper:
         resend_seconds: float = 15.0,
         resume_seconds: float = 30.0,
         interval: float = 2.0,
+        upkeep: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
@@ -54,6 +56,7 @@ class Sweeper:
         self._resend_seconds = resend_seconds
         self._resume_seconds = resume_seconds
         self._interval = interval
+        self._upkeep = upkeep
         self._clock = clock
         self._watched: dict[Held, float] = {}
         self._sent: dict[tuple[str, int], float] = {}
@@ -81,6 +84,7 @@ class Sweeper:
                 self._offer(job, held[job.id])
             elif job.automatic and not held[job.id]:
                 self._try_again(job)
+        self._upkeep()
         running = {job.id for job in jobs}
         self._sent = {key: at for key, at in self._sent.items() if key[0] in running}
         self._paused = {job.id: self._paused[job.id] for job in jobs if job.id in self._paused and job.automatic}

@@ -17,6 +17,7 @@ from dar_search.ingestion.patience import PausingPatience
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed
 from dar_search.ingestion.sources import Source, open_source
+from dar_search.ingestion.tuning import put_back, tune
 from dar_search.ingestion.writing import Writer
 from dar_search.job_data import HEAD, Job
 from dar_search.ports import Encoder, ImageIndex, Ledger
@@ -35,6 +36,7 @@ class Worker:
         encoder: called from the working thread only.
         open_pictures: a job -> its source.
         processes: decoder processes; None: one for each core.
+        load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
 
@@ -50,6 +52,7 @@ class Worker:
         processes: int | None = None,
         beat_seconds: float = BEAT_SECONDS,
         first_wait: float = 0.5,
+        load_replicas: int | None = None,
         make_writer: MakeWriter = Writer,
         shard_size: int = SHARD_SIZE,
     ) -> None:
@@ -62,6 +65,7 @@ class Worker:
         self._processes = processes
         self._beat_seconds = beat_seconds
         self._first_wait = first_wait
+        self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
         self._stopping = threading.Event()
@@ -116,9 +120,11 @@ class Worker:
             )
             bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
             decoders = Decoders(self._encoder.preparation, self._limits, processes=self._processes)
+            if not job.listed or self._ledger.open_shards(job.id, limit=1):
+                tune(self._ledger, job.spec.store, index, self._load_replicas)
             drain(bench, feed, source, decoders, Tally(), patience, watch.proceed)
-            if watch.proceed():
-                end(bench, job.id, lister, source)
+            if watch.proceed() and end(bench, job.id, lister, source):
+                put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
 

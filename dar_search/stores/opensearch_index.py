@@ -13,7 +13,7 @@ from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.fields import check_filter
 from dar_search.stores.opensearch_bulk import STRICT, Action, BulkWriter, Refused
-from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, Cluster, mapped_part, quoted
+from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import delete_action, index_action, record
 from dar_search.stores.opensearch_features import Features
@@ -28,6 +28,7 @@ _AT_ONCE = 1_000  # ids in one request
 _KEPT_OPEN = "2m"  # how long the cluster keeps a point in time after the last page
 _WRITE_AGE = 1.0  # seconds; a writer looks often whether the alias still leads to vectors of its encoder
 _TRIES = 5
+_LOAD_REFRESH = "30100ms"  # odd, so that it is known for what it is
 
 
 def write_alias(name: str) -> str:
@@ -123,6 +124,27 @@ class OpenSearchIndex:
         answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh", seconds=REFRESH_TIMEOUT)
         if answer["_shards"]["failed"]:
             raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")
+
+    def load_settings(self) -> Mapping[str, Any]:
+        """See `ingestion.tuning.Tunable`. What a load left behind counts as the default."""
+        path = f"/{quoted(self.name)}/_settings"
+        ((_, about),) = self._cluster.read("GET", path).items()
+        settings = about["settings"]["index"]
+        interval = settings.get("refresh_interval")
+        return {
+            "refresh_interval": None if interval == _LOAD_REFRESH else interval,
+            "number_of_replicas": settings.get("number_of_replicas"),
+        }
+
+    def tune(self, replicas: int | None) -> None:
+        """Refreshes seldom: each one makes a segment, and builds its graph."""
+        settings: dict[str, Any] = {"refresh_interval": _LOAD_REFRESH}
+        self.restore(settings if replicas is None else settings | {"number_of_replicas": replicas})
+
+    def restore(self, settings: Mapping[str, Any]) -> None:
+        """Sets these of the index's settings; None: the cluster's default."""
+        path = f"/{quoted(self.name)}/_settings"
+        self._cluster.read("PUT", path, bodies.encode({"index": dict(settings)}), seconds=WRITE_TIMEOUT)
 
     def search(self, request: SearchRequest) -> SearchResult:
         check_request(request, self.provenance.dimension)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dar_search.bootstrap import hosted_models, open_ledger, open_store
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.sweeping import Sweeper
+from dar_search.ingestion.tuning import put_back_if_possible
 from dar_search.ingestion.working import Worker
 from dar_search.job_data import Job
 from dar_search.ports import Encoder, ImageIndex, Ledger, Store
@@ -70,6 +71,7 @@ class Runtime:
             batch_size=ingest.batch_size,
             processes=ingest.decoders,
             beat_seconds=ingest.beat_seconds,
+            load_replicas=ingest.load_replicas,
         )
 
     def sweeper(self, send: Send) -> Sweeper:
@@ -82,6 +84,7 @@ class Runtime:
             resend_seconds=ingest.resend_seconds,
             resume_seconds=ingest.resume_seconds,
             interval=ingest.sweep_seconds,
+            upkeep=lambda: put_back_if_possible(self.ledger, self.store.address, self.store.open),
         )
 
     def close(self) -> None:
