@@ -11,10 +11,13 @@ import numpy as np
 from dar_search.data import Dialogue, Imagination, Reformulation, Turn
 from dar_search.errors import ModelFailed
 from dar_search.models import catalogue
+from dar_search.models.fallback import FallbackReformulator
 from dar_search.models.process.worker import Run
-from dar_search.ports import Encoder, Imaginer, Reformulator
+from dar_search.ports import ChatModel, Encoder, Imaginer, Reformulator
 
 Role = Literal["encoder", "reformulator", "imaginer"]
+#: A chat's messages, as they go to a process: (role, text) of each.
+Chat = tuple[tuple[str, str], ...]
 WARM_UP_TEXT = "a picture"
 
 
@@ -65,7 +68,7 @@ def load(
         imagining = catalogue.imaginer(imaginer.name, encoding, **imaginer.arguments)
         kinds |= _imagining(imagining) if imagining is not None else {}
     if "reformulator" in serve and reformulator is not None:
-        kinds |= _reformulating(catalogue.reformulator(reformulator.name, **reformulator.arguments))
+        kinds |= reformulating(catalogue.reformulator(reformulator.name, **reformulator.arguments))
     return kinds
 
 
@@ -98,7 +101,7 @@ def _imagining(imaginer: Imaginer) -> dict[str, Run]:
     return {"imagine": imagine}
 
 
-def _reformulating(reformulator: Reformulator) -> dict[str, Run]:
+def reformulating(reformulator: Reformulator) -> dict[str, Run]:
     def reformulate(items: list[Dialogue], options: tuple[Any, ...]) -> Sequence[Any]:
         return [reformulator.reformulate(dialogue) for dialogue in items]
 
@@ -106,7 +109,16 @@ def _reformulating(reformulator: Reformulator) -> dict[str, Run]:
     if answer.note:
         # It answered by its fallback: the model itself cannot be used, and whoever starts it should know.
         raise ModelFailed(answer.note)
-    return {"reformulate": reformulate}
+    kinds: dict[str, Run] = {"reformulate": reformulate}
+    model = reformulator.first if isinstance(reformulator, FallbackReformulator) else reformulator
+    if isinstance(model, ChatModel):
+        chat = model
+
+        def answer_chat(items: list[Chat], options: tuple[Any, ...]) -> Sequence[Any]:
+            return [chat.answer([{"role": role, "content": text} for role, text in item]) for item in items]
+
+        kinds["answer_chat"] = answer_chat
+    return kinds
 
 
 def _bound_gpu_memory(fraction: float) -> None:

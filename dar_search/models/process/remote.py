@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -158,6 +158,12 @@ class RemoteReformulator(_Remote):
         (answer,) = self._submit("reformulate", [dialogue], key=dialogue, cost=1, room=1).outcome()
         reformulation: Reformulation = answer
         return reformulation
+
+    def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """See `ports.ChatModel`: the process's own chat model answers."""
+        chat = tuple((message["role"], message["content"]) for message in messages)
+        (answer,) = self._submit("answer_chat", [chat], key=chat, cost=1, room=1).outcome()
+        return str(answer)
 
 
 def _in_order(submitted: Iterator[Pending], most: int) -> Iterator[Sequence[Any]]:
