@@ -297,7 +297,7 @@ def test_a_description_is_plain_json_and_holds_what_was_done() -> None:
     assert described["round"] == 2
     assert described["dialogue"]["turns"][0] == {"question": "what color is the dog?", "answer": "brown"}
     assert described["reformulation"]["text"] == "a dog on a beach, brown dog, sunny"
-    assert described["reformulation"]["prompts"] == ["a dog on a beach, brown dog, sunny"]
+    assert described["reformulation"]["prompts"] == ["a brown dog on a beach, sunny"]
     assert described["weights"] == {"text": 0.5, "image": 0.5}
     assert [one["seed"] for one in described["imaginations"]] == [0, 1]
     assert described["vector"]["dimension"] == 16
