@@ -24,6 +24,14 @@ from dar_search.settings import Settings, load_settings
 DIALOGUE = Dialogue("a red circle", (Turn("what is beside it?", "a blue square"), Turn("how large?", "small")))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread_each() -> Iterator[None]:
+    """Small models: several processes with as many threads as cores would only wait for each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     return load_settings(device="cpu", encoder="demo", imaginer="demo", reformulator="rules")

@@ -136,6 +136,26 @@ def test_half_precision_stays_near_full_precision(folder: Path, encoder: TowersE
     assert half.provenance == encoder.provenance
 
 
+@pytest.mark.parametrize(
+    "options", [TowersOptions(channels_last=True), TowersOptions(compile=True, compile_backend="eager")], ids=str
+)
+def test_what_makes_it_faster_changes_nothing(folder: Path, encoder: TowersEncoder, options: TowersOptions) -> None:
+    fast = open_clip_encoder(str(folder), device="cpu", options=options)
+    for number in (1, 3):
+        pictures = [_picture(50, 40, seed) for seed in range(number)]
+        np.testing.assert_allclose(fast.encode_images(pictures), encoder.encode_images(pictures), atol=1e-5)
+    np.testing.assert_allclose(fast.encode_texts(["a", "b c"]), encoder.encode_texts(["a", "b c"]), atol=1e-5)
+
+
+def test_options_come_by_name_and_may_say_where_the_model_runs(folder: Path, encoder: TowersEncoder) -> None:
+    chosen = catalogue.encoder(f"open_clip:{folder}", options={"dtype": "bfloat16", "device": "cpu", "batch": "3"})
+    assert chosen.provenance == encoder.provenance
+    assert np.abs(chosen.encode_texts(["a"]) - encoder.encode_texts(["a"])).max() > 0
+    for wrong in ({"batch": 0}, {"batsh": 3}, {"compile": "perhaps"}):
+        with pytest.raises(SettingsError):
+            catalogue.encoder(f"open_clip:{folder}", options=wrong)
+
+
 def test_threads_get_what_one_caller_gets_and_the_weights_load_once(
     folder: Path, encoder: TowersEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from dar_search.models.open_clip_encoder import open_clip_encoder
 from dar_search.models.prior_imaginer import PriorImaginer, prior_imaginer
 from dar_search.ports import Encoder
 from tests import checkpoints
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny layers are not worth sharing: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +104,31 @@ def test_an_imagination_depends_on_its_seed_and_not_on_how_many_are_asked_for(
         assert np.linalg.norm(one.embedding) == pytest.approx(1, abs=1e-6)
         assert one.picture is None
         assert one.prompt == "a red car"
+
+
+@pytest.mark.parametrize("kind", ["kandinsky", "unclip", "ddim"])
+@pytest.mark.parametrize("mode", ["sample", "mean"])
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_several_prompts_sampled_together_are_what_each_would_be_alone(
+    folders: dict[str, Path], encoder: Encoder, kind: str, mode: str, guidance: float
+) -> None:
+    imaginer = _imaginer(folders[kind], encoder, mode=mode, guidance=guidance)
+    requests = [("a red car", 2, 5), ("a green tree", 3, 9), ("a red car", 1, 5)]
+    for (prompt, count, seed), together in zip(requests, imaginer.imagine_all(requests, steps=3), strict=True):
+        alone = imaginer.imagine(prompt, count=count, seed=seed, steps=3)
+        assert [(one.id, one.prompt, one.seed) for one in together] == [(one.id, one.prompt, one.seed) for one in alone]
+        np.testing.assert_allclose([one.embedding for one in together], [one.embedding for one in alone], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kandinsky", "unclip", "ddim"])
+def test_what_makes_it_faster_keeps_the_embedding(folders: dict[str, Path], encoder: Encoder, kind: str) -> None:
+    (plain,) = _imaginer(folders[kind], encoder).imagine("a red car", count=1, seed=3, steps=3)
+    compiled = _imaginer(folders[kind], encoder, compile=True, compile_backend="eager")
+    half = prior_imaginer(str(folders[kind]), encoder, device="cpu", dtype="bfloat16")
+    for imaginer, near in ((compiled, 0.9999), (half, 0.98)):
+        (made,) = imaginer.imagine("a red car", count=1, seed=3, steps=3)
+        assert made.id == plain.id
+        assert made.embedding @ plain.embedding > near
 
 
 def test_more_imaginations_than_one_batch_holds_come_out_the_same(
