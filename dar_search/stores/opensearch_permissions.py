@@ -92,6 +92,17 @@ NEEDS = (
         index=("indices:data/write/bulk*", "indices:data/write/index", "indices:data/write/delete"),
         writing=True,
     ),
+    Need(
+        *("see how an index is refreshed", "GET", "/{probe}/_settings"),
+        index=("indices:monitor/settings/get",),
+        writing=True,
+    ),
+    Need(
+        *("refresh seldom while much is written", "PUT", "/{probe}/_settings"),
+        {"index": {"refresh_interval": "1s"}},
+        index=("indices:admin/settings/update",),
+        writing=True,
+    ),
     Need("show what was written", "POST", "/{probe}/_refresh", index=("indices:admin/refresh*",), writing=True),
     Need("drop an index", "DELETE", "/{probe}", index=("indices:admin/delete",), writing=True),
 )
