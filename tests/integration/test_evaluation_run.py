@@ -18,7 +18,7 @@ from dar_search.evaluation.configuration import DialoguesTable, check_configurat
 from dar_search.evaluation.dialogue_sets import read_conversations
 from dar_search.evaluation.files import write_all
 from dar_search.evaluation.galleries import gallery_from_files
-from dar_search.evaluation.imaginations import PictureSource
+from dar_search.evaluation.imaginations import ImaginerSource, PictureSource
 from dar_search.evaluation.ranking import ArrayRanker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
@@ -27,7 +27,7 @@ from dar_search.models.fallback import FallbackReformulator
 from dar_search.models.rules import RulesReformulator
 from dar_search.stores.sqlite import SQLiteStore
 from tests.evaluation_world import DIALOGUES, ROUNDS, make_world, perform, rank
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, FakeImaginer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -304,3 +304,18 @@ def test_only_the_examples_pictures_are_read(world: Path, tmp_path: Path) -> Non
 
     write_all(ranked, ArrayRanker(ranked.gallery), tmp_path / "again", imagined_picture=picture)
     assert 0 < len(asked) <= ranked.configuration.examples
+
+
+def test_imaginations_of_another_model_under_the_same_name_are_not_reused() -> None:
+    class Keyed(FakeImaginer):
+        def __init__(self, weights: str) -> None:
+            super().__init__(FakeEncoder())
+            self._weights = weights
+
+        def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
+            return f"{self._weights} {prompt} {seed} {steps}"
+
+    sources = [("1", 2, None), ("2", 2, None), ("1", 3, None), ("1", 2, 8)]
+    keys = [ImaginerSource(Keyed(weights), count, steps).key for weights, count, steps in sources]
+    assert len(set(keys)) == 4
+    assert ImaginerSource(Keyed("1"), 2, None).key == keys[0]
