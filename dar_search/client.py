@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any
 
 import orjson
-import stamina
 import urllib3
 
 from dar_search.client_answers import Answer, Question, answer_from, error_from, object_from, question_from
@@ -154,18 +153,16 @@ class DarClient:
             content = orjson.dumps(body)
         except TypeError as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
+        # A loop of its own: stamina would print each wait to standard output where structlog is installed.
         deadline = time.monotonic() + self._patience
-
-        def next_wait(error: Exception) -> bool | float:
-            # Only what the service itself asks for, and not beyond what the caller has patience for.
-            return error.after if isinstance(error, _Busy) and time.monotonic() + error.after < deadline else False
-
-        try:
-            for attempt in stamina.retry_context(on=next_wait, attempts=self._tries, timeout=self._patience + 1):
-                with attempt:
-                    return self._send_once(method, route, content, accept)
-        except _Busy as busy:
-            raise busy.error from None
+        for left in range(self._tries - 1, -1, -1):
+            try:
+                return self._send_once(method, route, content, accept)
+            except _Busy as busy:
+                # Only what the service itself asks for, and not beyond what the caller has patience for.
+                if not left or time.monotonic() + busy.after > deadline:
+                    raise busy.error from None
+                time.sleep(busy.after)
         raise AssertionError  # the loop returns or raises
 
     def _send_once(self, method: str, route: str, content: bytes, accept: str) -> urllib3.BaseHTTPResponse:
