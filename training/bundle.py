@@ -2,7 +2,8 @@
 
 Every stage writes checkpoints into DIR and is skipped once finished; DIR/times.json keeps how long each took. `--into
 FOLDER` copies the result there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as
-long, for a trial. `--control` also trains the encoder that reads dense captions, and its prior: they are only measured.
+long, for a trial. `--control` also trains the encoder that has read dense captions: it is only measured. The small
+reformulator (`training.reformulator`) and the painter (`training.painter`) are not part of the bundle yet.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import torch
 
-from training import image_tower, imaginer_text, prior, reformulator, text_tower
+from training import control as dense_control
+from training import image_tower, imaginer_text, prior, text_tower
 
 # What the committed bundle was trained for.
-STEPS = {"image_tower": 800, "text_tower": 700, "imaginer_text": 1_700, "prior": 800, "reformulator": 1_500}
-PARTS = ("encoder", "prior", "reformulator")
+STEPS = {"image_tower": 800, "text_tower": 700, "imaginer_text": 1_700, "prior": 800, "control": 400}
+PARTS = ("encoder", "prior")
 
 
 def train(work: Path, scale: float, control: bool) -> None:
@@ -32,11 +34,9 @@ def train(work: Path, scale: float, control: bool) -> None:
         "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
         "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
         "prior": lambda: prior.train(work, steps["prior"]),
-        "reformulator": lambda: reformulator.train(work, steps["reformulator"]),
     }
     if control:
-        stages["text_tower, control"] = lambda: text_tower.train(work, steps["text_tower"], "dense")
-        stages["prior, control"] = lambda: prior.train(work, steps["prior"], "dense")
+        stages["control"] = lambda: dense_control.train(work, steps["control"])
     times = work / "times.json"
     spent: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
     for name, run in stages.items():

@@ -22,7 +22,6 @@ from torch.nn import functional
 from training import checkpoints, tokenizer
 from training.imaginer_text import LENGTH, WIDTH, by_length, captions, read, trained
 from training.pictures import training_scene
-from training.text_tower import CAPTIONS
 
 BATCH, RATE, SEED = 128, 1.2e-3, 4
 # The one-step mean retrieves better than the mean of a few samples, at a quarter of the cost (training.validate).
@@ -84,16 +83,10 @@ def targets(work: Path, name: str = "alt_text") -> tuple[torch.Tensor, torch.Ten
     return (unit - mean) / deviation, mean, deviation
 
 
-def named(stem: str, captions: str) -> str:
-    """The control's files stand beside the bundle's: "prior" and "prior-dense"."""
-    return stem if captions == "alt_text" else f"{stem}-{captions}"
-
-
-def train(work: Path, steps: int, of: str = "alt_text", report_every: int = 100) -> None:
-    """of: the captions that the encoder, whose space is imagined in, was trained on."""
+def train(work: Path, steps: int, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
     reader, encoder = trained(work)
-    wanted, mean, deviation = targets(work, of)
+    wanted, mean, deviation = targets(work)
     scenes = [training_scene(number) for number in range(len(wanted))]
     prior, averaged = transformer(), transformer()
     with torch.no_grad():
@@ -104,7 +97,7 @@ def train(work: Path, steps: int, of: str = "alt_text", report_every: int = 100)
     parameters = [value for name, value in prior.named_parameters() if not name.startswith("clip_")]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.01, (0.9, 0.99))
     noise = scheduler()
-    path = work / f"{named('prior', of)}.safetensors"
+    path = work / "prior.safetensors"
     first = checkpoints.load(path, modules, optimizer)
     average = checkpoints.Average(prior, averaged, 0.995)
     losses: list[float] = []
@@ -136,10 +129,11 @@ def train(work: Path, steps: int, of: str = "alt_text", report_every: int = 100)
             rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
             print(f"prior {step + 1}/{steps} loss {np.mean(losses[-100:]):.4f} {rate:.0f} texts/s", flush=True)
             checkpoints.save(path, modules, optimizer, step + 1)
-    export(work / named("prior", of), reader, encoder, averaged)
+    export(work, reader, encoder, averaged)
 
 
-def export(folder: Path, reader: Any, encoder: Any, averaged: diffusers.PriorTransformer) -> None:
+def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.PriorTransformer) -> None:
+    folder = work / "prior"
     averaged.half().save_pretrained(folder / "prior", safe_serialization=True)
     encoder.half().save_pretrained(folder / "text_encoder", safe_serialization=True)
     scheduler().save_pretrained(folder / "scheduler")
@@ -160,8 +154,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1_200)
-    parser.add_argument("--captions", choices=CAPTIONS, default="alt_text", help="what the encoder was trained on")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.work, arguments.steps, arguments.captions)
+    train(arguments.work, arguments.steps)

@@ -20,7 +20,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from dar_search.demo.language import alt_text, dense_facts, described
+from dar_search.demo.language import alt_text
 from training import checkpoints, tokenizer
 from training.image_tower import FEATURES, PICTURES, VISION, cached_features, tower
 from training.pictures import training_scene
@@ -28,8 +28,6 @@ from training.pictures import training_scene
 DIMENSION, CONTEXT = 128, 77
 TEXT = {"context_length": CONTEXT, "width": 128, "heads": 4, "layers": 2}
 BATCH, RATE, SEED = 256, 1.5e-3, 2
-CAPTIONS = ("alt_text", "dense")
-"""What the text tower reads in training. "dense" is the control: an encoder that has seen rich captions."""
 
 
 def configuration(vocabulary: int) -> dict[str, Any]:
@@ -73,15 +71,13 @@ def folded(visual: torch.nn.Module, projection: Projection) -> dict[str, torch.T
     return {key: value.detach() for key, value in state.items()}
 
 
-def train(
-    work: Path, steps: int, captions: str = "alt_text", pictures: int = PICTURES, report_every: int = 100
-) -> None:
+def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
     seen = cached_features(work, pictures)
     reader = tokenizer.build(CONTEXT)
     model = model_of(configuration(len(reader)))
     modules = {"model": model, "projection": Projection(seen)}
-    path = work / f"text_tower-{captions}.safetensors"
+    path = work / "text_tower-alt_text.safetensors"
     model.visual.requires_grad_(False)
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.05, (0.9, 0.98))
@@ -92,8 +88,8 @@ def train(
     for step in range(first, steps):
         checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 50))
         numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
-        rng = random.Random(f"captions:{captions}:{step}")
-        texts = [_caption(scenes[number], rng, captions) for number in numbers]
+        rng = random.Random(f"captions:alt_text:{step}")
+        texts = [alt_text(scenes[number], rng) for number in numbers]
         texts, numbers = zip(*sorted(zip(texts, numbers, strict=True), key=lambda pair: len(pair[0])), strict=True)
         loss = contrastive(modules, seen[list(numbers)], tokens_of(reader, list(texts)))
         optimizer.zero_grad()
@@ -111,7 +107,7 @@ def train(
                 flush=True,
             )
             checkpoints.save(path, modules, optimizer, step + 1)
-    export(work, captions, seen)
+    export(work, seen)
 
 
 def tokens_of(reader: Any, texts: list[str]) -> torch.Tensor:
@@ -130,24 +126,16 @@ def contrastive(modules: dict[str, Any], seen: torch.Tensor, tokens: torch.Tenso
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
-def _caption(scene: Any, rng: random.Random, captions: str) -> str:
-    return alt_text(scene, rng) if captions == "alt_text" else described(dense_facts(scene, rng), rng)
-
-
-def folder_of(work: Path, captions: str) -> Path:
-    return work / ("encoder" if captions == "alt_text" else f"encoder-{captions}")
-
-
-def export(work: Path, captions: str, seen: torch.Tensor) -> None:
+def export(work: Path, seen: torch.Tensor) -> None:
     """Write the open_clip folder, and what its picture embeddings of the training pictures are (training's scale)."""
     reader = tokenizer.build(CONTEXT)
     configured = configuration(len(reader))
     modules = {"model": model_of(configured), "projection": Projection(seen)}
-    checkpoints.load(work / f"text_tower-{captions}.safetensors", modules)
+    checkpoints.load(work / "text_tower-alt_text.safetensors", modules)
     visual = tower()
     checkpoints.load(work / "image_tower.safetensors", {"tower": visual})
     modules["model"].visual.load_state_dict(folded(visual, modules["projection"]))
-    folder = folder_of(work, captions)
+    folder = work / "encoder"
     folder.mkdir(parents=True, exist_ok=True)
     half = {
         key: (value.half() if value.is_floating_point() else value).contiguous()
@@ -159,15 +147,14 @@ def export(work: Path, captions: str, seen: torch.Tensor) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.saved(reader, folder)
     with torch.inference_mode():
-        np.save(work / f"embeddings-{captions}.npy", modules["projection"](seen).numpy())
+        np.save(work / "embeddings-alt_text.npy", modules["projection"](seen).numpy())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1_500)
-    parser.add_argument("--captions", choices=CAPTIONS, default="alt_text")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.work, arguments.steps, arguments.captions)
+    train(arguments.work, arguments.steps)

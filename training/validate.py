@@ -2,7 +2,7 @@
 
 `python -m training.validate --work DIR [--bundle FOLDER] [--captions dense]` prints Recall@10 by round over 6,000
 pictures with near-duplicates, chooses the schedule that `dar_search/demo/evaluation.toml` names, and keeps all figures
-in DIR/validation.json (the control's in DIR/validation-dense.json).
+in DIR/validation.json (those of the control, `training.control`, in DIR/validation-dense.json).
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def fused(text: Floats, image: Floats, schedule: str) -> Floats:
     return told[:, None] * text + shown[:, None] * image
 
 
-def compared(seen_by: Validation, prior: Path, samples: int) -> Iterator[tuple[str, Found, Found | None]]:
+def compared(seen_by: Validation, prior: Path, samples: int, whole: bool) -> Iterator[tuple[str, Found, Found | None]]:
     """(name, what it found, what the same text alone found) of everything that is compared."""
     by_rules, reference = seen_by.written(RulesReformulator()), seen_by.reference()
     texts = {"rules": [[one.text for one in row] for row in by_rules], "reference": reference}
@@ -145,11 +145,13 @@ def compared(seen_by: Validation, prior: Path, samples: int) -> Iterator[tuple[s
         text = seen_by.encoded(written)
         alone = seen_by.found(text)
         yield f"{source}: text", alone, None
-        ways = [("mean", 1, SEEDS), ("sample", samples, SEEDS[:1])] if source == "rules" else [("mean", 1, SEEDS[:1])]
+        ways = [("mean", 1, SEEDS[:1])]
+        if source == "rules" and whole:
+            ways = [("mean", 1, SEEDS), ("sample", samples, SEEDS[:1])]
         for mode, count, seeds in ways:
             imaginer = prior_imaginer(str(prior), seen_by.encoder, device="cpu", options={"mode": mode})
             images = [imagined(prompts[source], imaginer, count, seed) for seed in seeds]
-            schedules = (ALONE, "released", *CONSTANT, *(RISING if source == "rules" and mode == "mean" else ()))
+            schedules = (ALONE, "released", *CONSTANT, *(RISING if len(seeds) > 1 else ()))
             for schedule in schedules:
                 found = np.mean([seen_by.found(fused(text, image, schedule)) for image in images], axis=0)
                 yield f"{source}: {mode} x{count}, {schedule}", found, alone
@@ -165,12 +167,13 @@ def chosen(rows: dict[str, dict[str, Any]]) -> str:
 
 def report(work: Path, bundle: Path, captions: str, dialogues: int, samples: int) -> None:
     ending = "" if captions == "alt_text" else f"-{captions}"
-    seen_by = Validation(work, open_clip_encoder(str(bundle / f"encoder{ending}"), device="cpu"), dialogues)
+    encoder = bundle / "encoder" if not ending else work / f"encoder{ending}"
+    seen_by = Validation(work, open_clip_encoder(str(encoder), device="cpu"), dialogues)
     rows: dict[str, dict[str, Any]] = {}
     print(
         f"{'Recall@10 (%) at round':40s}" + "".join(f"{number:6d}" for number in range(ROUNDS)) + "   mean  gain at 10"
     )
-    for name, found, alone in compared(seen_by, bundle / f"prior{ending}", samples):
+    for name, found, alone in compared(seen_by, bundle / "prior", samples, whole=not ending):
         row: dict[str, Any] = {"recall_at_10": found.mean(0).tolist()}
         gained = ""
         if alone is not None:
