@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dar_search.cluster_access import SecretReference
 from dar_search.errors import SettingsError
+from dar_search.ingestion.outside import Outside
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models
 from dar_search.models.imagination_cache import MemoryImaginationCache
@@ -15,6 +16,9 @@ from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, Ledger, Reformulator, Store
 from dar_search.settings import Settings, mask, secret
+
+if TYPE_CHECKING:
+    from dar_search.stores.opensearch_calls import Cluster
 
 SQLITE = "sqlite:"
 
@@ -54,6 +58,23 @@ def open_ledger(settings: Settings) -> Ledger:
     from dar_search.stores.opensearch_ledger import OpenSearchLedger
 
     return OpenSearchLedger(address, settings, settings.ingest.ledger_index)
+
+
+def outside(settings: Settings) -> Outside:
+    """The web and clusters, for sources and the pictures that they name. Raises SettingsError at the first use."""
+
+    def connected(address: str) -> Cluster:
+        from dar_search.stores.opensearch_calls import Cluster
+        from dar_search.stores.opensearch_connection import connect
+
+        chosen = address or settings.store
+        if chosen.startswith(SQLITE):
+            raise SettingsError(
+                "An index to read from is in an OpenSearch.", "Name it: --source-store http://host:9200"
+            )
+        return Cluster(connect(chosen, settings), retry_seconds=settings.opensearch.retry_seconds)
+
+    return Outside(settings.ingest.fetch, connected)
 
 
 def load_encoder(settings: Settings) -> Encoder:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -33,7 +34,12 @@ _FAILURES_SHOWN = 20
 @grouped
 def ingest(
     source: Annotated[
-        str, typer.Argument(metavar="FOLDER|FILE.jsonl", help="Where the pictures are.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Where the pictures are: a folder, FILE.jsonl or its URL, 'shards-{00..09}.tar', or opensearch:INDEX.",
+            show_default=False,
+        ),
     ],
     index: Annotated[
         str,
@@ -48,8 +54,29 @@ def ingest(
     follow_links: Annotated[
         bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
     ] = False,
+    field: Annotated[
+        str,
+        typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has a picture's URL or base64.", show_default=False),
+    ] = "",
+    caption: Annotated[
+        str, typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has the caption.", show_default=False)
+    ] = "",
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Of opensearch:INDEX: becomes metadata; NAME=FIELD under another name. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    source_store: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Of opensearch:INDEX: its cluster, if it is not --store's.", show_default=False
+        ),
+    ] = "",
 ) -> int:
-    """Make a folder of pictures searchable.
+    """Make pictures searchable: of a folder, a list, tar shards, or an index that you have.
 
     Run it again after a change: what did not change is not encoded again. A picture that cannot be read is listed,
     and the others go in. Killed at any moment, run it again and it goes on.
@@ -63,16 +90,23 @@ def ingest(
       dar ingest ./photos --index photos
       dar ingest products.jsonl --index products --prune
       dar ingest ./photos --index photos --store http://localhost:9200
+      dar ingest 'shards-{000..009}.tar' --index photos
+      dar ingest https://example.org/list.jsonl --index photos
+      dar ingest opensearch:products --field image_url --caption title --metadata brand --index product-photos
 
     Exit status: 0 all are in, 3 some pictures failed (they are listed).
     """
-    from dar_search.bootstrap import load_encoder, open_ledger
+    from dar_search.bootstrap import load_encoder, open_ledger, outside
     from dar_search.ingestion.ingest import ingest as bring_in
-    from dar_search.ingestion.sources import open_source
+    from dar_search.ingestion.sources import SourceOptions, open_source
 
-    pictures = open_source(source, follow_links=follow_links)
     settings = settings_from(common, encoder)
-    with opened_store(settings) as store:
+    options = SourceOptions(follow_links, field, caption, tuple(metadata or ()), source_store)
+    with (
+        outside(settings) as reach,
+        nullcontext(open_source(source, outside=reach, **asdict(options))) as pictures,
+        opened_store(settings) as store,
+    ):
         with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
             model = load_encoder(settings)
             provenance = model.provenance
@@ -89,6 +123,7 @@ def ingest(
                         progress=lambda state: _show(bar, task, state),
                         ledger=ledger,
                         store=store.address,
+                        outside=reach,
                     )
             except KeyboardInterrupt:
                 note("Interrupted. What was done is kept; run the same command again to go on.")

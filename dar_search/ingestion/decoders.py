@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from dar_search.errors import DarError
+from dar_search.ingestion.bringing import brought
 from dar_search.ingestion.cores import usable_cores
 from dar_search.ingestion.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
 from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs import Job, Outcome, Undecodable
+from dar_search.ingestion.outside import IN_ORDER, Outside
 from dar_search.preparation import Preparation
 
 # A second job waits in the process's pipe, so that it need not wait for ours.
@@ -32,6 +34,8 @@ class Decoders:
         limits: what one picture may cost.
         processes: how many at once; None: one for each core.
         command: what to start; another one is for tests.
+        outside: where pictures come from that are in no file; None: the web, with the default settings. What is given
+            is left open.
     """
 
     def __init__(
@@ -41,13 +45,17 @@ class Decoders:
         *,
         processes: int | None = None,
         command: Sequence[str] = COMMAND,
+        outside: Outside | None = None,
     ) -> None:
+        self._outside = outside or Outside()
+        self._closes_outside = outside is None
         self._preparation = preparation
         self._limits = limits
         self._most = processes or usable_cores()
         self._command = command
         self._handles: list[DecoderHandle] = []
         self._again: deque[Job] = deque()
+        self._not_brought: deque[Undecodable] = deque()
         self._failed_starts = 0
         self._stopping = False
 
@@ -61,10 +69,13 @@ class Decoders:
         Raises:
             DarError: decoder processes do not start.
         """
-        source = iter(jobs)
+        outside = self._outside
+        source = brought(iter(jobs), outside.picture, outside.fetch_settings.concurrency, IN_ORDER)
         try:
             while not self._stopping:
                 more = self._hand_out(source)
+                while self._not_brought:
+                    yield self._not_brought.popleft()
                 if not more and not any(handle.jobs for handle in self._handles):
                     return
                 self._wait()
@@ -74,12 +85,15 @@ class Decoders:
             for handle in self._handles:
                 handle.end()
             self._handles.clear()
+            source.close()
+            if self._closes_outside:
+                outside.close()
 
     def stop(self) -> None:
         """Makes `decode` end soon, from any thread, without outcomes for what is under way."""
         self._stopping = True
 
-    def _hand_out(self, source: Iterator[Job | None]) -> bool:
+    def _hand_out(self, source: Iterator[Job | Undecodable | None]) -> bool:
         """Keeps every process supplied -> whether there may be more jobs."""
         while len(self._handles) < self._most or any(len(handle.jobs) < JOBS_EACH for handle in self._handles):
             try:
@@ -87,6 +101,9 @@ class Decoders:
             except StopIteration:
                 return False
             if job is None:
+                return True
+            if isinstance(job, Undecodable):
+                self._not_brought.append(job)
                 return True
             self._supplied_worst().give(job)
         return True

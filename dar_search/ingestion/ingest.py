@@ -21,6 +21,7 @@ from dar_search.ingestion.draining import Bench, drain, end
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.listing import Lister
 from dar_search.ingestion.memory_ledger import MemoryLedger
+from dar_search.ingestion.outside import Outside
 from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.report import IngestReport, Progress, Tally
 from dar_search.ingestion.shard_feed import ShardFeed
@@ -44,6 +45,7 @@ def ingest(
     decoders: Decoders | None = None,
     ledger: Ledger | None = None,
     store: str = "",
+    outside: Outside | None = None,
 ) -> IngestReport:
     """Brings an index up to date with a source.
 
@@ -60,6 +62,7 @@ def ingest(
         ledger: keeps the job, where others see it; None: in memory. Jobs of this source and index that an earlier run
             left there are closed.
         store: the store's address, for the ledger.
+        outside: where pictures come from that are in no file; None: the web, with the default settings.
 
     A record that is right already keeps its origin, also if another source lists the picture too.
 
@@ -81,7 +84,9 @@ def ingest(
         lister = Lister(ledger, source, on_failures=tally.add_unlisted)
         feed = ShardFeed(ledger, leases, lister, job)
         bench = Bench(ledger, leases, index, encoder, batch_size)
-        drain(bench, feed, source, decoders or Decoders(encoder.preparation, limits), tally, Patience())
+        drain(
+            bench, feed, source, decoders or Decoders(encoder.preparation, limits, outside=outside), tally, Patience()
+        )
         end(bench, job, lister, source)
     except BaseException as error:
         _close(ledger, job, error)

@@ -2,7 +2,8 @@
 
     {"path": "cats/1.jpg", "caption": "a cat", "id": "c1", "metadata": {"city": "Paris"}, "year": 2001}
 
-- "path" (or "image", or "file_name"): required; relative to the JSONL file's folder, absolute, or a file: URI.
+- "path" (or "image", or "file_name", or where there is none of them "url"): required; relative to the JSONL file's
+  folder, absolute, a file: URI, or an http(s) URL. In a list from the web: a URL, relative to the list's or whole.
 - "caption" (or "text"), "id" (text or a whole number): optional. Without an id it is made of the picture's URI.
 - "metadata": an object; every other key of the row is metadata too. A field given both ways is an error.
 
@@ -17,6 +18,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from typing import IO, Any
+from urllib.parse import urljoin
 
 import orjson
 
@@ -27,6 +29,7 @@ from dar_search.ingestion.locations import file_uri, path_of, printable, record_
 from dar_search.ingestion.sources import BadItem, SourceItem, counted
 
 PATH_KEYS = ("path", "image", "file_name")
+URL_KEY = "url"
 CAPTION_KEYS = ("caption", "text")
 MAX_LINE_BYTES = 1 << 20
 MAX_ID_BYTES = 512
@@ -37,14 +40,17 @@ _HINT = 'A row is one line such as {"path": "a.jpg", "caption": "a cat"}.'
 class JsonlSource:
     """The rows of a JSONL file. See the module's docstring. Raises SourceError if it is no such file."""
 
-    def __init__(self, path: bytes) -> None:
-        self._path = os.path.realpath(path)
+    def __init__(self, path: bytes, *, url: str = "", copy: IO[bytes] | None = None) -> None:
+        """path: the file; or empty, with the URL that the list was fetched from and the open copy of it."""
+        self._url = url
+        self._copy = copy
+        self._path = os.path.realpath(path) if copy is None else b"/dev/fd/%d" % copy.fileno()
         self._folder = os.path.dirname(self._path)  # noqa: PTH120  # bytes, which pathlib does not take
         self._check_is_jsonl()
 
     @property
     def origin(self) -> str:
-        return file_uri(self._path)
+        return self._url or file_uri(self._path)
 
     def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
         """A cursor is "BYTES:LINES": how much of the file lies before the next line."""
@@ -88,13 +94,28 @@ class JsonlSource:
         identity: str | None = None
         try:
             row = _row(line)
-            path = self._picture_path(_one_of(row, PATH_KEYS))
-            key = file_uri(path)
+            keys = PATH_KEYS if any(row.get(key) is not None for key in PATH_KEYS) else (URL_KEY,)
+            address = _one_of(row, keys)
+            url = self._picture_url(address)
+            path = b"" if url else self._picture_path(address)
+            key = url or file_uri(path)
             identity = _identity(row.pop("id", None)) or record_id(key)
             caption = parse_caption(_one_of(row, CAPTION_KEYS))
-            return SourceItem(identity, key, path, caption, parse_metadata(_merged(row)), place)
+            return SourceItem(identity, key, path, caption, parse_metadata(_merged(row)), place, at=url)
         except PictureError as error:
             return BadItem(Failure(place, error.code, f"Line {number}: {error}"), identity)
+
+    def _picture_url(self, address: object) -> str:
+        """The URL that a row names; empty where it names a file, which a list from the web may not."""
+        if not isinstance(address, str) or not address.strip():
+            return ""
+        whole = urljoin(self._url, address.strip()) if self._url else address.strip()
+        if whole[:8].lower().startswith(("http://", "https://")):
+            return whole
+        if self._url:
+            message = f'"{address[:200]}" is not an address that a list from the web may name.'
+            raise PictureError("unsupported_address", message, "Give an http(s) URL.")
+        return ""
 
     def _picture_path(self, address: object) -> bytes:
         if not isinstance(address, str) or not address or "\0" in address:

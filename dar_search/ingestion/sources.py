@@ -1,21 +1,20 @@
 """Where pictures come from. A source lists items; it never reads a picture.
 
-A new kind of source (tar shards, Parquet, an existing index) is a class with `origin`, `items` and `count`, and one
-line in `open_source`.
+A new kind of source (Parquet, an object store) is a class with `origin`, `items` and `count`, and an entry in
+`source_kinds.KINDS`.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dar_search.data import Failure, Metadata
-from dar_search.errors import SourceError
-from dar_search.ingestion.locations import path_of, printable
+
+if TYPE_CHECKING:
+    from dar_search.ingestion.outside import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,7 @@ class SourceItem:
         key: the picture's URI; `ImageRecord.source`.
         path: the absolute path, as bytes, of the file that is the picture or has it in it; empty where `at` says it.
         start, length: the bytes of the file that are the picture; a length of 0 is the whole file.
-        at: where a picture is that is in no file of its own: an http(s) URL, or another address that a reader of
-            `readers.PictureReader` knows.
+        at: where a picture is that is in no file of its own: an http(s) URL, or another address of `outside.READERS`.
         caption, metadata: already checked (see `annotations`).
         place: where the source lists it, such as a line of a file; empty where the key says it.
         cursor: where the listing goes on after it: what `Source.items` takes as `after`. Text that a ledger keeps.
@@ -89,47 +87,41 @@ class Source(Protocol):
         ...
 
 
-def open_source(target: str | os.PathLike[str] | bytes, *, follow_links: bool = False) -> Source:
-    """A folder, a JSONL file, or a file: URI of one -> its source.
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What else says how a source is read. Each kind looks at its own. JSON values alone: a ledger keeps them.
+
+    Attributes:
+        follow_links: whether symbolic links may lead out of a folder.
+        field: of an index: the field with the picture's URL or base64.
+        caption_field: of an index: the field with the caption.
+        metadata_fields: of an index: fields that become metadata, each "FIELD" or "NAME=FIELD".
+        source_store: of an index: the address of its store, where it is not the settings' own.
+    """
+
+    follow_links: bool = False
+    field: str = ""
+    caption_field: str = ""
+    metadata_fields: tuple[str, ...] = ()
+    source_store: str = ""
+
+
+def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
+    """A folder, a JSONL file, tar shards, a file: URI of one, or another kind of `source_kinds.KINDS` -> its source.
 
     Args:
-        target: a path, or a file: URI.
-        follow_links: whether symbolic links may lead out of a folder.
+        target: a path, a file: URI, an http(s) URL of a JSONL file, or opensearch:INDEX.
+        outside: how the web and clusters are reached; None: the web alone, with the default settings.
+        options: of `SourceOptions`.
 
     Raises:
         SourceError: there is no such thing, it cannot be read, or it is of a kind that is not read.
+        TypeError: there is no such option.
     """
-    # A source module needs SourceItem from here, so it is imported late.
-    from dar_search.ingestion.folder import FolderSource
-    from dar_search.ingestion.jsonl import JsonlSource
+    from dar_search.ingestion.source_kinds import opened
 
-    path = _path(target)
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116  # bytes, which pathlib does not take
-    except OSError as error:
-        raise SourceError(
-            f'"{printable(path)}" cannot be read: {error.strerror}.', "Give a folder of pictures, or a JSONL file."
-        ) from error
-    if stat.S_ISDIR(mode):
-        return FolderSource(path, follow_links=follow_links)
-    if stat.S_ISREG(mode):
-        return JsonlSource(path)
-    raise SourceError(f'"{printable(path)}" is neither a folder nor a file.', "Give a folder, or a JSONL file.")
-
-
-def _path(target: str | os.PathLike[str] | bytes) -> bytes:
-    if isinstance(target, str) and "://" in target:
-        try:
-            return path_of(target)
-        except ValueError:
-            raise SourceError(
-                f'"{target[:200]}" is not an address that pictures are read from.',
-                "Give a folder, a JSONL file, or a file: URI of one.",
-            ) from None
-    path = os.fsencode(target)
-    if not path or b"\0" in path:
-        raise SourceError("The source has no name.", "Give a folder of pictures, or a JSONL file.")
-    return os.fsencode(Path(os.fsdecode(path)).expanduser())
+    options["metadata_fields"] = tuple(options.get("metadata_fields", ()))
+    return opened(target, SourceOptions(**options), outside)
 
 
 def counted(listed: Iterator[object], step: int = 1_000) -> Iterator[int]:

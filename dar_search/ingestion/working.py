@@ -13,6 +13,7 @@ from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.listing import SHARD_SIZE, Lister
+from dar_search.ingestion.outside import Outside
 from dar_search.ingestion.patience import PausingPatience
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed
@@ -36,6 +37,7 @@ class Worker:
         encoder: called from the working thread only.
         open_pictures: a job -> its source.
         processes: decoder processes; None: one for each core.
+        outside: where pictures come from that are in no file; None: the web, with the default settings.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -50,6 +52,7 @@ class Worker:
         batch_size: int = 32,
         limits: DecodeLimits = DEFAULT_LIMITS,
         processes: int | None = None,
+        outside: Outside | None = None,
         beat_seconds: float = BEAT_SECONDS,
         first_wait: float = 0.5,
         load_replicas: int | None = None,
@@ -59,10 +62,11 @@ class Worker:
         self._ledger = ledger
         self._open_index = open_index
         self._encoder = encoder
-        self._open_pictures = open_pictures or job_source
+        self._open_pictures = open_pictures or (lambda job: job_source(job, outside))
         self._batch_size = batch_size
         self._limits = limits
         self._processes = processes
+        self._outside = outside
         self._beat_seconds = beat_seconds
         self._first_wait = first_wait
         self._load_replicas = load_replicas
@@ -119,7 +123,9 @@ class Worker:
                 proceed=watch.proceed,
             )
             bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
-            decoders = Decoders(self._encoder.preparation, self._limits, processes=self._processes)
+            decoders = Decoders(
+                self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside
+            )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
             drain(bench, feed, source, decoders, Tally(), patience, watch.proceed)
@@ -151,6 +157,6 @@ class _Watch:
         return self._wanted and not self._stopping.is_set()
 
 
-def job_source(job: Job) -> Source:
+def job_source(job: Job, outside: Outside | None = None) -> Source:
     """The source that a job names. Raises SourceError."""
-    return open_source(job.spec.source, **job.spec.options)
+    return open_source(job.spec.source, outside=outside, **job.spec.options)

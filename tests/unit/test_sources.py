@@ -260,7 +260,7 @@ def test_a_row_and_a_folder_give_the_same_picture_the_same_id(tmp_path: Path) ->
         ('{"path": "a.jpg", "n": NaN}', "bad_line", "not JSON"),
         ("[" * 100_000, "bad_line", "not JSON"),
         ('{"path": "' + "x" * (1 << 20) + '"}', "bad_line", "1,048,576"),
-        ('{"path": "https://example.org/a.jpg"}', "unsupported_address", "https://example.org/a.jpg"),
+        ('{"path": "ftp://example.org/a.jpg"}', "unsupported_address", "ftp://example.org/a.jpg"),
         ('{"path": "a.jpg", "caption": 5}', "bad_caption", "a number"),
         ('{"path": "a.jpg", "boxes": [{"x": 1}]}', "bad_metadata", '"boxes" holds an object'),
     ],

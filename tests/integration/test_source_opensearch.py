@@ -1,0 +1,190 @@
+"""An existing index as a source, on a real OpenSearch: URLs and base64, several shards, going on after any document."""
+
+import base64
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from dar_search.errors import SourceError
+from dar_search.fetch_settings import FetchSettings
+from dar_search.ingestion import opensearch_source
+from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.jobs import Decoded, Job, Undecodable
+from dar_search.ingestion.outside import Outside
+from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.preparation import Preparation
+from dar_search.settings import load_settings
+from dar_search.stores.opensearch_calls import Cluster
+from dar_search.stores.opensearch_connection import connect
+from tests.pictures import jpeg, photograph
+from tests.web_servers import answer, site
+
+OPTIONS = {"field": "media.picture", "caption_field": "title", "metadata_fields": ["brand", "cost=price.amount"]}
+
+
+@pytest.fixture
+def cluster(opensearch_url: str) -> Iterator[Cluster]:
+    connected = Cluster(connect(opensearch_url, load_settings(store=opensearch_url)), retry_seconds=10)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def index(cluster: Cluster) -> Iterator[str]:
+    name = f"source-{uuid4().hex[:8]}"
+    body = {
+        "settings": {"number_of_shards": 3, "number_of_replicas": 0},
+        "mappings": {"properties": {"media": {"properties": {"picture": {"type": "keyword", "index": False}}}}},
+    }
+    cluster.send("PUT", f"/{name}", json.dumps(body).encode())
+    yield name
+    cluster.send("DELETE", f"/{name}")
+
+
+@pytest.fixture
+def outside(cluster: Cluster) -> Iterator[Outside]:
+    with Outside(FetchSettings(allowed_hosts=("127.0.0.1",), tries=1), lambda address: cluster) as reach:
+        yield reach
+
+
+def fill(cluster: Cluster, index: str, documents: dict[str, dict[str, Any]]) -> None:
+    lines = []
+    for name, document in documents.items():
+        lines += [json.dumps({"index": {"_id": name}}), json.dumps(document)]
+    result = cluster.send("POST", f"/{index}/_bulk", "\n".join([*lines, ""]).encode(), refresh="true")
+    assert not result["errors"]
+
+
+def picture(number: int) -> bytes:
+    return jpeg(photograph(number, 64, 48))
+
+
+def document(number: int) -> dict[str, Any]:
+    text = base64.b64encode(picture(number)).decode()
+    return {"media": {"picture": text}, "title": f"picture {number}", "brand": "x", "price": {"amount": number}}
+
+
+def listed(outside: Outside, target: str, after: str | None = None, **options: Any) -> list[SourceItem | BadItem]:
+    return list(open_source(target, outside=outside, **(OPTIONS | options)).items(after))
+
+
+def test_base64_is_listed_with_captions_and_metadata_and_decoded(
+    cluster: Cluster, index: str, outside: Outside
+) -> None:
+    fill(cluster, index, {f"id/{number} ä": document(number) for number in range(60)})
+    items = [item for item in listed(outside, f"opensearch:{index}") if isinstance(item, SourceItem)]
+    assert {item.id for item in items} == {f"id/{number} ä" for number in range(60)}
+    first = next(item for item in items if item.id == "id/7 ä")
+    assert (first.caption, first.metadata) == ("picture 7", {"brand": "x", "cost": 7.0})
+    outcomes = list(Decoders(Preparation(32, 32, "squash"), processes=2, outside=outside).decode(map(Job, items)))
+    assert sum(isinstance(outcome, Decoded) for outcome in outcomes) == 60
+    assert list(open_source(f"opensearch:{index}", outside=outside, **OPTIONS).count())[-1] == 60
+
+
+def test_urls_are_fetched_and_a_list_of_them_is_several_pictures(
+    cluster: Cluster, index: str, outside: Outside
+) -> None:
+    with site() as server:
+        server.answers = {"/1.jpg": [answer(picture(1))], "/2.jpg": [answer(picture(2))]}
+        urls = [f"{server.url}/1.jpg", f"{server.url}/2.jpg", f"{server.url}/missing.jpg", "http://127.0.0.2/x.jpg"]
+        fill(cluster, index, {"several": {"media": {"picture": urls}}, "one": {"media.picture": urls[0]}})
+        items = [item for item in listed(outside, f"opensearch:{index}") if isinstance(item, SourceItem)]
+        assert {item.id: item.key for item in items} == {
+            "several": urls[0], "several#1": urls[1], "several#2": urls[2], "several#3": urls[3], "one": urls[0],
+        }  # fmt: skip
+        outcomes = Decoders(Preparation(32, 32, "squash"), processes=1, outside=outside).decode(map(Job, items))
+        codes = {one.job.item.id: one.code if isinstance(one, Undecodable) else type(one).__name__ for one in outcomes}
+    assert codes == {
+        "several": "Decoded", "several#1": "Decoded", "one": "Decoded",
+        "several#2": "url_not_found", "several#3": "address_refused",
+    }  # fmt: skip
+
+
+def test_documents_without_a_usable_picture_are_failures(cluster: Cluster, index: str, outside: Outside) -> None:
+    bad: dict[str, Any] = {
+        "nothing": {"title": "x"},
+        "null": {"media": {"picture": None}},
+        "ftp": {"media": {"picture": "ftp://example.org/a.jpg"}},
+        "metadata": document(1) | {"brand": {"a": 1}},
+        "nonsense": {"media": {"picture": "no base64 at all!"}},
+    }
+    fill(cluster, index, bad)
+    found = listed(outside, f"opensearch:{index}")
+    codes = {item.id: item.failure.code for item in found if isinstance(item, BadItem)}
+    assert codes == {
+        "nothing": "bad_document", "null": "bad_document", "ftp": "unsupported_address", "metadata": "bad_metadata",
+    }  # fmt: skip
+    (nonsense,) = Decoders(Preparation(32, 32, "squash"), processes=1, outside=outside).decode(
+        Job(item) for item in found if isinstance(item, SourceItem)
+    )
+    assert isinstance(nonsense, Undecodable)
+    assert nonsense.code == "bad_document"
+    assert {*codes.values(), nonsense.code} <= FAILURE_CODES.keys()
+
+
+def test_a_listing_goes_on_after_any_document_also_when_the_point_in_time_has_expired(
+    cluster: Cluster, index: str, outside: Outside
+) -> None:
+    documents = {str(number): document(number) for number in range(40)}
+    documents["several"] = {"media": {"picture": [document(90)["media"]["picture"], document(91)["media"]["picture"]]}}
+    fill(cluster, index, documents)
+    items = listed(outside, f"opensearch:{index}")
+    assert len(items) == 42
+    for number in (0, 1, 7, 20, 40):
+        assert listed(outside, f"opensearch:{index}", items[number].cursor) == items[number + 1 :]
+    for number, item in enumerate(items):
+        if item.id == "several":
+            assert listed(outside, f"opensearch:{index}", item.cursor) == items[number + 1 :]
+    going = open_source(f"opensearch:{index}", outside=outside, **OPTIONS).items()
+    begun = list(itertools.islice(going, 5))
+    cluster.send("DELETE", "/_search/point_in_time/_all")
+    assert begun + list(going) == items
+
+
+def test_pages_grow_and_nothing_is_listed_twice_or_lost(
+    cluster: Cluster, index: str, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(cluster, index, {str(number): {"media": {"picture": "aGk="}} for number in range(500)})
+    for size in (1, 7, 20):
+        monkeypatch.setattr(opensearch_source, "_FIRST_PAGE", size)
+        ids = [item.id for item in listed(outside, f"opensearch:{index}")]
+        assert len(ids) == 500
+        assert set(ids) == {str(number) for number in range(500)}
+
+
+def test_a_document_that_changes_meanwhile_is_met_later(cluster: Cluster, index: str, outside: Outside) -> None:
+    fill(cluster, index, {str(number): document(number) for number in range(30)})
+    before = listed(outside, f"opensearch:{index}")
+    stopped = before[2]
+    changed = [str(item.id) for item in before[3:]][-1]
+    fill(cluster, index, {changed: document(99)})
+    rest = [item.id for item in listed(outside, f"opensearch:{index}", stopped.cursor)]
+    assert sorted(filter(None, rest)) == sorted(str(item.id) for item in before[3:])
+
+
+def test_an_alias_of_several_indices_is_read_in_their_order(cluster: Cluster, index: str, outside: Outside) -> None:
+    other = f"{index}-b"
+    try:
+        fill(cluster, index, {"a": document(1)})
+        fill(cluster, other, {"b": document(2)})
+        actions = [{"add": {"index": name, "alias": f"{index}-both"}} for name in (other, index)]
+        cluster.send("POST", "/_aliases", json.dumps({"actions": actions}).encode())
+        assert [item.id for item in listed(outside, f"opensearch:{index}-both")] == ["a", "b"]
+    finally:
+        cluster.send("DELETE", f"/{other}")
+
+
+def test_what_cannot_be_opened_says_why(cluster: Cluster, index: str, outside: Outside) -> None:
+    with pytest.raises(SourceError, match="no index"):
+        listed(outside, "opensearch:there-is-none")
+    with pytest.raises(SourceError, match="field"):
+        listed(outside, f"opensearch:{index}", field="")
+    with pytest.raises(SourceError, match="no place"):
+        listed(outside, f"opensearch:{index}", "{}")
+    with pytest.raises(SourceError, match="No cluster"):
+        open_source(f"opensearch:{index}", field="x")
