@@ -45,7 +45,9 @@ class IngestSettings(BaseModel):
     upload_pictures: int = Field(16, ge=1, le=1_000, description="The most pictures of one upload.")
     body_megabytes: int = Field(64, ge=1, le=2_000, description="The largest body of an upload.")
     sources: tuple[str, ...] = Field(
-        (), description='Folders that jobs may read pictures from, with all below them; "*": everything.'
+        (),
+        description="What jobs made over HTTP may read: folders with all below them; other sources as they are, or "
+        'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
     )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
     batch_size: int = Field(32, ge=1, le=4_096, description="Pictures encoded at once.")

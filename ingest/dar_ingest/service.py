@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from dar_search.serving.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -69,7 +71,7 @@ class IngestService:
 
     def create_job(self, index: str, source: str, options: Mapping[str, Any], *, prune: bool) -> Job:
         """Raises RequestError for a source that is not allowed, SourceError, StoreError."""
-        self._check_allowed(source)
+        self._check_allowed(source, options)
         try:
             open_source(source, **options)
         except TypeError as error:
@@ -157,14 +159,16 @@ class IngestService:
         except Exception as error:  # noqa: BLE001  # a broker's client raises what it likes
             _LOG.warning("No message could be sent (%s). A sweeper sends it later.", type(error).__name__)
 
-    def _check_allowed(self, source: str) -> None:
+    def _check_allowed(self, source: str, options: Mapping[str, Any]) -> None:
         """A caller over HTTP reads with the service's rights: only what was allowed. Raises RequestError."""
         allowed = self.settings.sources
         if "*" in allowed:
             return
         hint = 'Its operator names it in ingest.sources (or "*").'
-        if "://" in source and not source.startswith("file:"):
-            if not any("://" in one and source.startswith(one) for one in allowed):
+        if options.get("follow_links"):
+            raise RequestError("The service follows no links out of a folder.", hint)
+        if _SCHEME.match(source) and not source.startswith("file:"):
+            if not any(source == one or (one.endswith("/") and source.startswith(one)) for one in allowed):
                 raise RequestError("The service may not read that source.", hint)
             return
         try:
@@ -172,7 +176,7 @@ class IngestService:
         except ValueError:
             raise RequestError("The source is no path and no address.", hint) from None
         real = Path(os.fsdecode(os.path.realpath(path)))
-        if not any(real.is_relative_to(os.path.realpath(one)) for one in allowed if "://" not in one):
+        if not any(real.is_relative_to(os.path.realpath(one)) for one in allowed if not _SCHEME.match(one)):
             raise RequestError("The service may not read that source.", hint)
 
     def _load(self) -> None:
