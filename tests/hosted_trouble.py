@@ -19,7 +19,7 @@ def load(fail: str = "", load_s: float = 0.0) -> Mapping[str, Run]:
         raise WeightsMissing("No weights for tiny.", "Run `dar models fetch tiny`.")
     if fail == "die":
         os._exit(7)
-    return {"double": double, "trouble": trouble, "batch_size": batch_size}
+    return {"double": double, "trouble": trouble, "batch_size": batch_size, "grow": grow}
 
 
 def double(items: list[Any], options: tuple[Any, ...]) -> list[Any]:
@@ -30,6 +30,12 @@ def double(items: list[Any], options: tuple[Any, ...]) -> list[Any]:
 def batch_size(items: list[Any], options: tuple[Any, ...]) -> list[Any]:
     time.sleep(0.05)
     return [len(items)] * len(items)
+
+
+def grow(items: list[Any], options: tuple[Any, ...]) -> list[Any]:
+    """Keeps so many MiB for each item, for good, faster than a look at the memory comes."""
+    HOG.extend(bytearray(b"x") * (item << 20) for item in items)
+    return items
 
 
 def trouble(items: list[Any], options: tuple[Any, ...]) -> list[Any]:
