@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from dar_search.bootstrap import hosted_models, open_ledger, open_store
+from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.tuning import put_back_if_possible
@@ -33,6 +33,7 @@ class Runtime:
         self._resources.callback(self.ledger.close)
         self.store: Store = open_store(settings.store, settings)
         self._resources.callback(self.store.close)
+        self.outside = self._resources.enter_context(outside(settings))
         self._encoder = encoder
         self._lock = threading.Lock()
 
@@ -70,6 +71,7 @@ class Runtime:
             self.encoder,
             batch_size=ingest.batch_size,
             processes=ingest.decoders,
+            outside=self.outside,
             beat_seconds=ingest.beat_seconds,
             load_replicas=ingest.load_replicas,
         )
