@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
-BENCHMARKS := stores.py ingest.py evaluate.py
+BENCHMARKS := models.py stores.py ingest.py evaluate.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo bundle test lint unit bench torture clean
@@ -45,6 +45,7 @@ unit: install ## the tests alone (make unit ARGS="-k fusion")
 
 torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
 	@$(BIN)/python -m tests.torture
+	@DAR_TORTURE=1 $(BIN)/python -m pytest tests/integration/test_model_process.py
 
 bench: install ## every benchmark, as ratios measured side by side
 	@for file in $(BENCHMARKS); do echo "== bench/$$file"; $(BIN)/python bench/$$file || exit 1; done
