@@ -17,7 +17,6 @@ from prometheus_client.core import GaugeMetricFamily
 from dar_ingest.runtime import Runtime, Send
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
-from dar_search.ingestion.fetching import Fetcher
 from dar_search.ingestion.job_rows import jobs_fields
 from dar_search.ingestion.locations import path_of
 from dar_search.ingestion.sources import open_source
@@ -46,7 +45,6 @@ class IngestService:
         self._send = send
         self._lock = threading.Lock()
         self._uploads: Uploads | None = None
-        self._fetcher = Fetcher(self.settings.fetch)
         self._models_state = "loading"
         self._closed = threading.Event()
         self.metrics.registry.register(_JobCounts(runtime))
@@ -73,7 +71,7 @@ class IngestService:
         """Raises RequestError for a source that is not allowed, SourceError, StoreError."""
         self._check_allowed(source, options)
         try:
-            open_source(source, **options)
+            open_source(source, outside=self.runtime.outside, **options)
         except TypeError as error:
             raise RequestError("The source has no such option.", "Leave the options out.") from error
         self.runtime.index(index)  # what is wrong with it is said now, not by a paused job
@@ -141,7 +139,6 @@ class IngestService:
 
     def close(self) -> None:
         self._closed.set()
-        self._fetcher.close()
         if self._uploads is not None:
             self._uploads.close()
 
@@ -149,7 +146,10 @@ class IngestService:
         with self._lock:
             if self._uploads is None:
                 self._uploads = Uploads(
-                    self.runtime.ledger, self.runtime.encoder, self._fetcher.fetch, at_once=self.settings.uploads
+                    self.runtime.ledger,
+                    self.runtime.encoder,
+                    lambda url: self.runtime.outside.fetcher.fetch(url),
+                    at_once=self.settings.uploads,
                 )
             return self._uploads
 

@@ -146,6 +146,13 @@ def test_uploaded_pictures_are_searchable_when_it_answers(client: Client, store:
     assert index.count() == 2
 
 
+def test_a_picture_by_its_url_is_fetched_safely(client: Client) -> None:
+    body = {"index": "uploads", "images": [{"url": "http://127.0.0.1:9/secret.png"}]}
+    answer = call(client, "POST", "/images", json=body).get_json()
+    assert (answer["indexed"], answer["failed"]) == (0, 1)
+    assert answer["images"][0]["failure"]["code"] == "address_refused"
+
+
 def test_a_deleted_picture_is_gone_and_may_come_back_later(client: Client, store: SQLiteStore) -> None:
     def put() -> None:
         form = {"index": "uploads", "image": (io.BytesIO(picture(1)), "a.png"), "id": "my/own id"}
