@@ -110,6 +110,7 @@ class Fetcher:
                 raise SourceError(f"No room for what is fetched: {error.strerror}.", "Free some disk.") from error
 
         self._patiently(parse(url), limits, write, restart)
+        file.flush()
 
     def stop(self) -> None:
         """Lets what is under way, or waits for its turn, fail soon, from any thread."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import weakref
 from collections.abc import Iterator
 from typing import IO, Any
 from urllib.parse import urljoin
@@ -43,7 +44,8 @@ class JsonlSource:
     def __init__(self, path: bytes, *, url: str = "", copy: IO[bytes] | None = None) -> None:
         """path: the file; or empty, with the URL that the list was fetched from and the open copy of it."""
         self._url = url
-        self._copy = copy
+        if copy is not None:
+            weakref.finalize(self, copy.close)
         self._path = os.path.realpath(path) if copy is None else b"/dev/fd/%d" % copy.fileno()
         self._folder = os.path.dirname(self._path)  # noqa: PTH120  # bytes, which pathlib does not take
         self._check_is_jsonl()
