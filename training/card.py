@@ -107,7 +107,7 @@ def costs(work: Path) -> str:
         return card_text.NO_FIGURES
     kept = json.loads(path.read_text())
     rows = [[name, f"{took:.1f}"] for name, took in kept["milliseconds"].items()]
-    return table([f"{kept['threads']} CPU threads, float32", "ms"], rows)
+    return table([f"float32, {kept['threads']} CPU thread" + "s" * (kept["threads"] > 1), "CPU ms"], rows)
 
 
 def sizes(bundle: Path) -> str:

@@ -48,7 +48,9 @@ Weights are safetensors in half precision; the licence is the project's own (Apa
 They know eight settings, five skies and eight kinds of things in eight colours, two sizes and three patterns, on a grid
 of six places, and nothing else: they are for the demo and for tests. They show that the adapters, the method and the
 stores work together, and that imagination gains where the imaginer has read richer captions than the encoder. They do
-not show how much it gains on photographs and people's own words.
+not show how much it gains on photographs and people's own words. The imaginer draws no picture, and the reformulator
+of the demo is the rules: the trainings of a small picture imaginer (`training.painter`) and of a small language model
+(`training.reformulator`) are there, but neither got good enough to be shipped.
 
 The splits are by scene: no scene of the test split is in training, and half of what has a second phrasing is said in
 the test split in one that no model was trained on. The rules reformulator was written with the validation split's
@@ -57,7 +59,8 @@ dialogues at hand, and reads the common phrasings without a fault; the test spli
 ## On the held-out test split
 {dialogues} dialogues, {pictures} pictures with near-duplicates, {seeds} sampling seeds, percent; printed by
 `dar evaluate dar_search/demo/evaluation.toml --output results`. The text is the rules'. `0/1` is the imagination alone,
-`released` the published weights, `{best}` the schedule that was best on the validation split (`training.validate`).
+`released` the published weights, `{best}` the schedule that was best on the validation split
+(`training.validate`: the mean Recall@10 over all rounds).
 
 {recall}
 
@@ -69,7 +72,9 @@ imagination's place, drawn anew each round or once a dialogue.
 {against_controls}
 
 ## The control: an encoder that has read dense captions
-Validation split, Recall@10 at round 10, percent, the rules' text with the prior of the encoder's own space.
+The control's text side went on to read dense captions (`training.control`); pictures and prior are the same. What the
+imaginer knows, it knows too, and imagination helps it no more. Validation split, Recall@10 at round 10, percent, the
+rules' text and prompts.
 
 {control}
 
