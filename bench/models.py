@@ -213,7 +213,7 @@ def random_pipeline(folder: Path, model: str) -> Any:
 
     made = parts(model, device="cpu")
     tokenizer = clip_tokenizer(folder / "made_tokenizer")
-    scheduler = diffusers.EulerDiscreteScheduler(timestep_spacing="trailing")
+    scheduler = diffusers.EulerDiscreteScheduler(timestep_spacing="trailing", steps_offset=1)
     if "text_encoder_2" in made:
         pipeline = diffusers.StableDiffusionXLPipeline(
             **made, tokenizer=tokenizer, tokenizer_2=tokenizer, scheduler=scheduler, add_watermarker=False
