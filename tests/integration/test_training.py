@@ -11,7 +11,7 @@ from dar_search.demo.splits import scene
 from dar_search.demo.world import TYPES, Fact, truth
 
 image_tower = pytest.importorskip("training.image_tower", exc_type=ImportError)
-from training import attributes, checkpoints, imaginer_text, prior, text_tower, tokenizer  # noqa: E402
+from training import attributes, checkpoints, control, imaginer_text, prior, text_tower, tokenizer  # noqa: E402
 from training.cells import cell_labels  # noqa: E402
 from training.pictures import render_all  # noqa: E402
 
@@ -26,6 +26,7 @@ def _small():
         patch.setattr(text_tower, "BATCH", 8)
         patch.setattr(imaginer_text, "BATCH", 8)
         patch.setattr(prior, "BATCH", 8)
+        patch.setattr(control, "BATCH", 8)
         patch.setattr(tokenizer, "TEXTS", 60)
         patch.setattr(tokenizer.build, "__defaults__", (60,))
         yield
@@ -88,6 +89,19 @@ def test_the_exported_encoder_loads_and_sees_what_training_saw(work):
     texts = encoder.encode_texts(["a red kite in the upper left", "at night"])
     assert texts.shape == (2, text_tower.DIMENSION)
     assert float(texts[0] @ texts[1]) < 0.999
+
+
+def test_the_control_reads_otherwise_and_sees_the_same(work):
+    from dar_search.models.open_clip_encoder import open_clip_encoder
+
+    control.train(work, 2)
+    encoder, dense = (
+        open_clip_encoder(str(work / name), device="cpu", dtype="float32") for name in ("encoder", "encoder-dense")
+    )
+    pixels = np.array(render_all(work, "train", PICTURES))[:4]
+    np.testing.assert_array_equal(dense.encode_prepared(pixels), encoder.encode_prepared(pixels))
+    told = ["a red kite at night"]
+    assert not np.allclose(dense.encode_texts(told), encoder.encode_texts(told), atol=1e-4)
 
 
 def test_the_exported_prior_loads_and_imagines(work):
