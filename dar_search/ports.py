@@ -104,7 +104,10 @@ class Imaginer(Protocol):
     def name(self) -> str: ...
 
     def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
-        """`count` imaginations, with seeds `seed`, `seed + 1`, ...; steps None: the model's own default."""
+        """`count` imaginations, with seeds `seed`, `seed + 1`, ...; steps None: the model's own default.
+
+        Fewer, but at least one, where a safety checker stops some or no more are there.
+        """
         ...
 
 

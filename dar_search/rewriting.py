@@ -121,7 +121,8 @@ def imagine(
     for prompt in wanted:
         try:
             made = imaginer.imagine(prompt, count=options.count, seed=options.seed, steps=options.steps)
-            if len(made) != options.count or not all(_usable(one.embedding, dimension) for one in made):
+            # Fewer than asked for are well: a safety checker stops some, and pregenerated pictures are as many as are.
+            if not 0 < len(made) <= options.count or not all(_usable(one.embedding, dimension) for one in made):
                 raise ModelFailed(f"{imaginer.name} gave no usable embeddings for a space of {dimension} dimensions.")
         except ModelError as error:
             return tuple(imaginations), _failed(error, began, error.message)

@@ -172,3 +172,22 @@ def test_too_many_or_no_imaginations_are_refused(encoder: FakeEncoder, count: in
 def test_a_dialogue_without_words_is_refused(encoder: FakeEncoder) -> None:
     with pytest.raises(DialogueError, match="no words"):
         rewrite(Dialogue(" "), encoder, RulesReformulator())
+
+
+def test_fewer_imaginations_than_asked_for_are_used_and_none_at_all_is_a_failure(encoder: FakeEncoder) -> None:
+    class Stopping(FakeImaginer):
+        kept = 2
+
+        def imagine(self, prompt: str, *, count: int, seed: int, steps: int | None = None) -> tuple[Imagination, ...]:
+            return super().imagine(prompt, count=count, seed=seed, steps=steps)[: self.kept]
+
+    imaginer = Stopping(encoder)
+    options = ImaginationOptions(count=4)
+    query = rewrite(DIALOGUE, encoder, RulesReformulator(), imaginer, options=options)
+    assert query.legs["imagination"].status == "ok"
+    assert len(query.imaginations) == 2
+    imaginer.kept = 0
+    assert (
+        rewrite(DIALOGUE, encoder, RulesReformulator(), imaginer, options=options).legs["imagination"].status
+        == "failed"
+    )
