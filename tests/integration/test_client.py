@@ -220,7 +220,9 @@ ANSWER = {
 ANSWERED = json.dumps(ANSWER).encode()
 
 
-def test_a_busy_service_is_asked_again_when_it_says_so() -> None:
+def test_a_busy_service_is_asked_again_when_it_says_so_and_nothing_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def busy(handler: Handler) -> None:
         if len(handler.server.asked) < 3:
             handler.answer(429, problem("overloaded"), Retry_After="0")
@@ -231,6 +233,7 @@ def test_a_busy_service_is_asked_again_when_it_says_so() -> None:
         (hit,) = client.search("a dog").hits
         assert (hit.id, hit.thumbnail, hit.metadata) == ("a", b"RIFF", {"tags": ("x", "y")})
         assert len(server.asked) == 3
+    assert capsys.readouterr() == ("", "")  # an MCP server speaks on standard output
 
 
 @pytest.mark.parametrize(
