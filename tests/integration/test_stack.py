@@ -172,6 +172,8 @@ def test_the_services_needed_no_more_than_the_least_rights(ran: Ran) -> None:
     assert set(ran.gate.granted) == {"admin", "dar-query", "dar-ingest"}
     written = {user for user, asked in ran.gate.granted.items() if any("write" in action for action, _ in asked)}
     assert written == {"dar-ingest"}
+    asked = {action for action, _ in ran.gate.granted["dar-ingest"]}
+    assert {"indices:monitor/settings/get", "indices:admin/settings/update"} <= asked  # while the job loads
 
 
 def test_the_users_step_put_roles_users_and_mappings_and_took_the_demonstration_users(ran: Ran) -> None:
