@@ -1,10 +1,13 @@
-"""`python -m tests.celery_child`: a real Celery worker with the tests' encoder. Its settings are in the environment.
+"""`python -m tests.celery_child [POINT]`: a real Celery worker with the tests' encoder, set by the environment.
 
-It says "claimed", "recorded", ... on standard output as it works, and at the end how many pictures it encoded.
+At POINT, such as "recorded", it is told to stop (SIGTERM). It says "claimed", "recorded", ... on standard output as it
+works, and at the end how many pictures it encoded.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 from dar_ingest.runtime import Runtime
@@ -17,6 +20,9 @@ from tests.grid_encoder import GridEncoder
 
 
 def say(what: str) -> None:
+    if what == sys.argv[-1]:  # once: the argument is taken away
+        sys.argv.pop()
+        os.kill(os.getpid(), signal.SIGTERM)
     sys.stdout.write(what + "\n")
     sys.stdout.flush()
 

@@ -63,7 +63,7 @@ class Place:
         return self.ledger.create(JobSpec("photos", str(photos), f"sqlite:{self.path}")).id
 
     @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[str]]:
+    def worker(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         variables = {
             "DAR_STORE": f"sqlite:{self.path}",
             "DAR_INGEST__BROKER": self._server.url,
@@ -73,7 +73,7 @@ class Place:
             "DAR_INGEST__SWEEP_SECONDS": "0.3",
             "DAR_INGEST__DECODERS": "1",
         }
-        command = [sys.executable, "-m", "tests.celery_child"]
+        command = [sys.executable, "-m", "tests.celery_child", *arguments]
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | variables
         ) as process:
@@ -145,9 +145,7 @@ def test_redis_is_restarted_under_a_worker_and_the_job_ends(place: Place, server
 
 def test_a_worker_told_to_stop_gives_its_shards_back(place: Place, photos: Path) -> None:
     job = place.create(photos)
-    with place.worker() as process:
-        wait_for(process, "recorded")
-        process.send_signal(signal.SIGTERM)
+    with place.worker("recorded") as process:
         process.communicate(timeout=60)
     assert process.returncode == 0
     found = place.ledger.job(job)
@@ -164,6 +162,6 @@ def test_a_message_carries_a_job_and_a_shard_and_goes_to_the_one_queue(server: R
     client = redis.Redis(port=server.port, protocol=2, decode_responses=True)
     (message,) = client.lrange("mine", 0, -1)
     assert LOOK_AT_SHARD in message
-    assert {key for key in client.keys() if "binding" not in key} == {"mine"}
+    assert {key for key in client.scan_iter() if "binding" not in key} == {"mine"}
     client.close()
     app.close()

@@ -4,6 +4,7 @@ The same scenarios, run with a planted fault, must find it.
 """
 
 import json
+import os
 from pathlib import Path
 
 from dar_search import fault_points
@@ -11,6 +12,7 @@ from tests.torture.arena import BAD, Arena, late_writer, seeded
 from tests.torture.plants import CARELESS, EARLY, PATIENT
 
 PICTURES = 90
+RANDOM_KILLS = 30 if os.environ.get("DAR_TORTURE") == "1" else 6
 
 
 def killed_at_each_point(arena: Arena) -> None:
@@ -34,7 +36,7 @@ def test_killed_at_each_named_point_the_job_ends_with_everything_in_it(tmp_path:
 def test_killed_at_random_the_job_ends_with_everything_in_it(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", PICTURES)
     chance = seeded()
-    for _ in range(6):
+    for _ in range(RANDOM_KILLS):
         arena.killed_after(chance.randrange(2, 40))
     arena.finish()
     assert arena.problems() == []
