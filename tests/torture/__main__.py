@@ -21,7 +21,8 @@ from tests.torture.arena import ROOT, Arena, late_writer
 from tests.torture.plants import CARELESS, EARLY, PATIENT, PLANTS
 
 LOG = ROOT / ".torture" / "log.jsonl"
-ROUNDS, PICTURES, RANDOM_KILLS = 10, 500, 12
+ROUNDS, PICTURES, RANDOM_KILLS = 12, 500, 12
+WANTED_KILLS = 200  # a worker may end the job before it is to be killed, so there are more rounds than need be
 LARGE = 20_000
 
 
@@ -124,6 +125,8 @@ def sum_up(done: list[dict[str, Any]]) -> int:
     problems = [f"{entry['step']}: {problem}" for entry in done for problem in entry["problems"]]
     kills, pictures = (sum(entry[name] for entry in rounds) for name in ("kills", "pictures"))
     print(f"{kills} kills over {pictures:,} pictures in {len(rounds)} rounds; {len(problems)} problems.")
+    if kills < WANTED_KILLS:
+        problems.append(f"only {kills} kills: remove some lines of {LOG} and run it again")
     for problem in problems:
         print(f"  {problem}")
     return 1 if problems else 0
