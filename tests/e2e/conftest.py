@@ -100,3 +100,9 @@ def photos(home: Path) -> Path:
         rows.append(json.dumps(row))
     (home / "photos.jsonl").write_text("\n".join(rows))
     return folder
+
+
+@pytest.fixture
+def indexed(dar: Dar, photos: Path) -> Path:
+    assert dar("ingest", "photos.jsonl", "--index", "photos").status == 0
+    return photos

@@ -1,0 +1,35 @@
+"""What sources list, as their tests look at it."""
+
+import os
+from pathlib import Path
+
+from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+
+
+def items(target: str | Path, **options: bool) -> list[SourceItem]:
+    listed = list(open_source(target, **options).items())
+    assert all(isinstance(item, SourceItem) for item in listed), listed
+    return [item for item in listed if isinstance(item, SourceItem)]
+
+
+def names(target: Path, **options: bool) -> list[str]:
+    return [os.fsdecode(os.path.relpath(item.path, os.fsencode(target))) for item in items(target, **options)]
+
+
+def failures(target: str | Path) -> list[tuple[str, str]]:
+    bad = [item for item in open_source(target).items() if isinstance(item, BadItem)]
+    assert all(item.failure.code in FAILURE_CODES for item in bad)
+    return [(item.failure.source, item.failure.code) for item in bad]
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def jsonl(folder: Path, *lines: str | bytes) -> Path:
+    path = folder / "list.jsonl"
+    path.write_bytes(b"\n".join(line.encode() if isinstance(line, str) else line for line in lines))
+    return path

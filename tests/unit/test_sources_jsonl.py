@@ -1,0 +1,101 @@
+"""JSONL files as sources: rows, bad lines, and files that are none."""
+
+from pathlib import Path
+
+import pytest
+
+from dar_search.errors import SourceError
+from dar_search.ingestion.locations import record_id
+from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from tests.listings import items, jsonl, touch
+
+
+def test_rows_give_path_id_caption_and_metadata(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path,
+        b'\xef\xbb\xbf{"path": "a.jpg", "caption": " a\\ncat", "id": "c1", "metadata": {"city": "Rome"}, "year": 1}',
+        "",
+        '{"image": "sub/../b c.jpg", "text": "dog", "id": 7}\r',
+        '{"file_name": "/elsewhere/d.jpg", "caption": null, "id": null}',
+        '{"path": "file:///elsewhere/%D1%8F.jpg"}',
+    )
+    found = items(path)
+    folder = tmp_path.resolve()
+    assert [(item.id, item.key, item.caption, item.metadata) for item in found] == [
+        ("c1", f"{folder.as_uri()}/a.jpg", "a cat", {"city": "Rome", "year": 1.0}),
+        ("7", f"{folder.as_uri()}/b%20c.jpg", "dog", {}),
+        (record_id("file:///elsewhere/d.jpg"), "file:///elsewhere/d.jpg", "", {}),
+        (record_id("file:///elsewhere/%D1%8F.jpg"), "file:///elsewhere/%D1%8F.jpg", "", {}),
+    ]
+    assert found[1].place == f"{folder.as_uri()}/list.jsonl#L3"
+    assert open_source(path).origin == f"{folder.as_uri()}/list.jsonl"
+
+
+def test_a_row_and_a_folder_give_the_same_picture_the_same_id(tmp_path: Path) -> None:
+    touch(tmp_path / "я" / "a b.jpg")
+    (by_folder,) = items(tmp_path)
+    (by_row,) = items(jsonl(tmp_path, '{"path": "./я/a b.jpg"}'))
+    assert by_row.id == by_folder.id
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("not json", "bad_line", "not JSON"),
+        ("[1, 2]", "bad_line", "not a JSON object"),
+        ('{"caption": "no path"}', "bad_line", '"path"'),
+        ('{"path": ""}', "bad_line", '"path"'),
+        ('{"path": {"bytes": "x"}}', "bad_line", '"path"'),
+        ('{"path": "a\\u0000.jpg"}', "bad_line", '"path"'),
+        ('{"path": "a.jpg", "image": "b.jpg"}', "bad_line", "both"),
+        ('{"path": "a.jpg", "id": true}', "bad_line", '"id"'),
+        ('{"path": "a.jpg", "id": ""}', "bad_line", '"id"'),
+        ('{"path": "a.jpg", "id": "' + "é" * 257 + '"}', "bad_line", '"id"'),
+        ('{"path": "a.jpg", "metadata": []}', "bad_line", '"metadata"'),
+        ('{"path": "a.jpg", "x": 1, "metadata": {"x": 2}}', "bad_line", "twice"),
+        (b'{"path": "caf\xe9.jpg"}', "bad_line", "not JSON"),
+        ('{"path": "a.jpg", "caption": "\\ud800"}', "bad_line", "not JSON"),
+        ('{"path": "a.jpg", "n": NaN}', "bad_line", "not JSON"),
+        ("[" * 100_000, "bad_line", "not JSON"),
+        ('{"path": "' + "x" * (1 << 20) + '"}', "bad_line", "1,048,576"),
+        ('{"path": "ftp://example.org/a.jpg"}', "unsupported_address", "ftp://example.org/a.jpg"),
+        ('{"path": "a.jpg", "caption": 5}', "bad_caption", "a number"),
+        ('{"path": "a.jpg", "boxes": [{"x": 1}]}', "bad_metadata", '"boxes" holds an object'),
+    ],
+)
+def test_a_bad_line_is_a_failure_that_names_it_and_the_rest_goes_on(
+    tmp_path: Path, line: str | bytes, code: str, says: str
+) -> None:
+    path = jsonl(tmp_path, '{"path": "1.jpg"}', line, '{"path": "3.jpg"}')
+    listed = list(open_source(path).items())
+    assert [type(item) for item in listed] == [SourceItem, BadItem, SourceItem]
+    bad = listed[1]
+    assert isinstance(bad, BadItem)
+    assert (bad.failure.source, bad.failure.code) == (f"{path.resolve().as_uri()}#L2", code)
+    assert bad.failure.message.startswith("Line 2: ")
+    assert says in bad.failure.message
+    assert "\n" not in bad.failure.message
+    assert list(open_source(path).count())[-1] == 3
+
+
+def test_a_line_whose_record_is_known_says_so_for_pruning(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path, '{"path": "a.jpg"}', '{"path": "b.jpg", "caption": 1}', '{"id": "c", "path": "c", "x": {}}', "?"
+    )
+    bad = [item for item in open_source(path).items() if isinstance(item, BadItem)]
+    assert [item.id for item in bad] == [record_id(f"{tmp_path.resolve().as_uri()}/b.jpg"), "c", None]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n\0\0", b"caption,path\na,b\n", b'[{"path": "a.jpg"},\n{"path": "b.jpg"}]', b"?"]
+)
+def test_a_file_that_is_no_jsonl_at_all_is_refused_as_a_whole(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"not a JSONL file. Line 1: .* A row is one line") as raised:
+        open_source(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_empty_jsonl_file_lists_nothing(tmp_path: Path) -> None:
+    assert items(jsonl(tmp_path, "", "  ")) == []
