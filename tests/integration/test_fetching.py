@@ -1,24 +1,17 @@
-"""Fetching by URL from real servers on loopback, the worst ones too: a picture within limits, or a stable code."""
+"""Fetching by URL from real servers on loopback: addresses checked and pinned, redirects checked, rights kept."""
 
 import gzip
-import itertools
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.fetch_settings import FetchSettings
-from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.fetching import Fetcher
-from tests.pictures import jpeg, scene
+from tests.fetched import PICTURE, code, settings
 from tests.web_servers import Site, answer, site
-
-PICTURE = jpeg(scene())
 
 
 @pytest.fixture
@@ -26,20 +19,6 @@ def server() -> Iterator[Site]:
     with site() as running:
         running.answers["/a.jpg"] = [answer(PICTURE)]
         yield running
-
-
-def settings(**changes: object) -> FetchSettings:
-    own = {"allowed_hosts": ("127.0.0.1",), "seconds": 20.0, "tries": 1, "max_megabytes": 1.0}
-    return FetchSettings.model_validate(own | changes)
-
-
-def code(url: str, **changes: object) -> str:
-    """The code that fetching a URL fails with."""
-    with Fetcher(settings(**changes)) as fetcher, pytest.raises(PictureError) as caught:
-        fetcher.fetch(url)
-    assert caught.value.code in FAILURE_CODES
-    assert str(caught.value).isprintable()
-    return caught.value.code
 
 
 def test_a_picture_is_fetched_and_the_connection_used_again(server: Site) -> None:
@@ -155,86 +134,6 @@ def test_rights_go_to_their_own_origin_alone(server: Site) -> None:
         assert all("authorization" not in headers for _, headers in other.requests)
 
 
-def drip(piece: bytes, first: bytes = b"") -> "object":
-    def answering(connection: socket.socket) -> None:
-        connection.sendall(first)
-        while True:
-            connection.sendall(piece)
-            time.sleep(0.02)
-
-    return answering
-
-
-def flood(first: bytes, piece: bytes) -> "object":
-    def answering(connection: socket.socket) -> None:
-        connection.sendall(first)
-        while True:
-            connection.sendall(piece)
-
-    return answering
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
-HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
-WORST = {
-    "drips its body": (drip(b"x", HUGE.replace(b"99999999999", b"900000")), "fetch_timeout"),
-    "drips its headers": (drip(b"X", b"HTTP/1.1 200 OK\r\nX-Long: "), "fetch_timeout"),
-    "drips its status": (drip(b"1", b"HTTP/1.1 "), "fetch_timeout"),
-    "drips chunks": (drip(b"1\r\nx\r\n", CHUNKED), "fetch_timeout"),
-    "drips the size of a chunk": (drip(b"0", CHUNKED), "fetch_timeout"),
-    "says nothing": (drip(b""), "fetch_timeout"),
-    "continues for ever": (drip(b"HTTP/1.1 100 Continue\r\n\r\n"), "fetch_timeout"),
-    "sends chunks for ever": (flood(CHUNKED, b"4000\r\n" + b"x" * 0x4000 + b"\r\n"), "too_large"),
-    "sends a body for ever": (flood(OPEN_ENDED, b"x" * 0x4000), "too_large"),
-    "sends tiny chunks for ever": (flood(CHUNKED, b"1\r\nx\r\n" * 4_000), "too_large"),
-    "sends the size of a chunk for ever": (flood(CHUNKED, b"0" * 0x4000), "connection_broken"),
-    "sends a header for ever": (flood(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 0x4000), "bad_response"),
-    "sends headers for ever": (flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 1_000), "bad_response"),
-    "says that it is too large": (HUGE, "too_large"),
-    "says it in a number beyond all bounds": (HUGE.replace(b"99999999999", b"9" * 5_000), "too_large"),
-    "says less than no bytes": (answer(b"x", Content_Length="-5"), "bad_response"),
-    "says two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 9\r\n\r\nabc", "bad_response"),
-    "says more than it sends": (answer(b"x" * 9, Content_Length="10", Connection="close"), "connection_broken"),
-    "ends within a chunk": (lambda connection: connection.sendall(CHUNKED + b"9\r\nabc"), "connection_broken"),
-    "has a chunk without a size": (CHUNKED + b"xyz\r\n", "connection_broken"),
-    "hangs up": (lambda connection: None, "connection_broken"),
-    "speaks another language": (b"SSH-2.0-OpenSSH_9.2\r\n" * 50, "bad_response"),
-    "has a status that is no number": (b"HTTP/1.1 abc OK\r\n\r\n", "bad_response"),
-    "has a status beyond all bounds": (b"HTTP/1.1 99999999 OK\r\n\r\n", "bad_response"),
-    "sends binary rubbish": (bytes(range(256)) * 400, "bad_response"),
-    "is empty": (answer(b""), "empty_file"),
-    "has no content": (b"HTTP/1.1 204 No Content\r\n\r\n", "bad_response"),
-    "sends a part": (answer(b"abc", "206 Partial Content"), "bad_response"),
-    "switches protocols": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "bad_response"),
-    "has it no more": (answer(b"", "410 Gone"), "url_not_found"),
-    "does not let us": (answer(b"", "403 Forbidden"), "url_forbidden"),
-    "asks who we are": (answer(b"", "401 Unauthorized"), "url_forbidden"),
-    "is broken": (answer(b"", "500 Internal Server Error"), "server_error"),
-    "is busy": (answer(b"", "503 Service Unavailable"), "server_busy"),
-    "is busy for a year": (answer(b"", "429 Too Many Requests", Retry_After="31536000"), "server_busy"),
-    "packs a bomb": (answer(gzip.compress(bytes(50 << 20)), Content_Encoding="gzip"), "too_large"),
-    "packs a bomb in a bomb": (
-        answer(gzip.compress(gzip.compress(bytes(50 << 20))), Content_Encoding="gzip, gzip"),
-        "bad_response",
-    ),
-    "packs in an unknown way": (answer(b"x" * 50, Content_Encoding="br"), "bad_response"),
-    "packs nothing": (answer(b"no gzip at all" * 5, Content_Encoding="gzip"), "bad_response"),
-    "packs half": (answer(gzip.compress(PICTURE)[:-200], Content_Encoding="gzip"), "connection_broken"),
-}
-
-
-@pytest.mark.parametrize("which", WORST)
-def test_a_server_that(server: Site, which: str) -> None:
-    given, expected = WORST[which]
-    server.answers["/a"] = [given]  # type: ignore[list-item]
-    seconds = 0.4 if expected == "fetch_timeout" else 20
-    assert code(f"{server.url}/a", seconds=seconds) == expected
-    server.answers["/a"] = [answer(PICTURE)]
-    with Fetcher(settings()) as fetcher:
-        assert fetcher.fetch(f"{server.url}/a") == PICTURE
-
-
 def test_what_is_left_over_of_an_answer_is_not_the_next_one(server: Site) -> None:
     server.answers["/a"] = [answer(PICTURE) + answer(b"smuggled")]
     with Fetcher(settings()) as fetcher:
@@ -274,103 +173,3 @@ def test_a_name_that_nobody_has_and_one_that_nobody_answers_for(server: Site) ->
             fetcher.fetch("http://nobody.example/")
         assert caught.value.code == expected
     never.set()
-
-
-def test_a_busy_host_is_asked_again_when_it_says(server: Site) -> None:
-    busy = answer(b"", "429 Too Many Requests", Retry_After="0")
-    broken = answer(b"", "502 Bad Gateway")
-    server.answers["/a"] = [busy, busy, answer(PICTURE)]
-    server.answers["/b"] = [broken, answer(b"x" * 9, Content_Length="10", Connection="close"), answer(PICTURE)]
-    with Fetcher(settings(tries=3)) as fetcher:
-        assert fetcher.fetch(f"{server.url}/a") == PICTURE
-        assert fetcher.fetch(f"{server.url}/b") == PICTURE
-    assert [path for path, _ in server.requests] == ["/a"] * 3 + ["/b"] * 3
-    server.answers["/a"] = [busy, busy, answer(PICTURE)]
-    assert code(f"{server.url}/a", tries=2) == "server_busy"
-
-
-def test_a_host_that_asks_for_a_pause_is_left_alone_by_all(server: Site) -> None:
-    server.answers["/busy"] = [answer(b"", "503 Service Unavailable", Retry_After="1"), answer(PICTURE)]
-    with Fetcher(settings(tries=2)) as fetcher:
-        assert fetcher.fetch(f"{server.url}/busy") == PICTURE
-        asked = len(server.requests)
-        assert fetcher.fetch(f"{server.url}/a.jpg") == PICTURE
-    assert asked == 2
-
-
-def test_one_host_is_asked_a_few_at_a_time(server: Site) -> None:
-    arrived = threading.Semaphore(0)
-    go_on = threading.Event()
-
-    def waiting(connection: socket.socket) -> None:
-        arrived.release()
-        go_on.wait(20)
-        connection.sendall(answer(PICTURE, Connection="close"))
-
-    server.answers["/slow"] = [waiting]
-    polite = settings(host_concurrency=2, host_spacing_seconds=0)
-    with Fetcher(polite) as fetcher, ThreadPoolExecutor(6) as threads:
-        fetched = [threads.submit(fetcher.fetch, f"{server.url}/slow") for _ in range(6)]
-        assert arrived.acquire(timeout=20)
-        assert arrived.acquire(timeout=20)
-        go_on.set()
-        assert all(one.result() == PICTURE for one in fetched)
-    assert server.most_inside == 2
-
-
-@pytest.mark.parametrize("what", ["waits for a turn", "waits for a byte"])
-def test_a_fetcher_that_is_stopped_lets_go_of_what(server: Site, what: str) -> None:
-    arrived = threading.Event()
-
-    def silent(connection: socket.socket) -> None:
-        arrived.set()
-        connection.recv(1)
-
-    def busy(connection: socket.socket) -> None:
-        connection.sendall(answer(b"", "503 Service Unavailable", Retry_After="500"))
-        arrived.set()
-
-    server.answers["/a"] = [busy if what == "waits for a turn" else silent]
-    patient = settings(tries=2, seconds=1_000, max_wait_seconds=1_000)
-    with Fetcher(patient) as fetcher, ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(fetcher.fetch, f"{server.url}/a")
-        assert arrived.wait(20)
-        fetcher.stop()
-        with pytest.raises(PictureError):
-            waiting.result(timeout=60)
-
-
-def test_robots_txt_is_kept_to_by_option(server: Site) -> None:
-    rules = b"User-agent: *\nDisallow: /private/\n"
-    server.answers |= {"/robots.txt": [answer(rules)], "/private/a.jpg": [answer(PICTURE)]}
-    assert code(f"{server.url}/private/a.jpg", robots=True) == "robots_forbidden"
-    with Fetcher(settings(robots=True)) as fetcher:
-        assert [fetcher.fetch(f"{server.url}/a.jpg") for _ in range(2)] == [PICTURE] * 2
-    with Fetcher(settings()) as fetcher:
-        assert fetcher.fetch(f"{server.url}/private/a.jpg") == PICTURE
-    assert [path for path, _ in server.requests].count("/robots.txt") == 2
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [("404 Not Found", ""), ("403 Forbidden", ""), ("500 Oops", "robots_forbidden"), ("429 Busy", "robots_forbidden")],
-)
-def test_a_missing_robots_txt_allows_all_and_one_that_cannot_be_had_forbids_all(
-    server: Site, status: str, expected: str
-) -> None:
-    server.answers["/robots.txt"] = [answer(b"", status)]
-    if expected:
-        assert code(f"{server.url}/a.jpg", robots=True) == expected
-    else:
-        with Fetcher(settings(robots=True)) as fetcher:
-            assert fetcher.fetch(f"{server.url}/a.jpg") == PICTURE
-
-
-def test_no_turn_is_kept_for_hosts_that_nobody_asks_any_more() -> None:
-    from dar_search.ingestion import politeness
-
-    gates = politeness.HostGates(1, 0.0)
-    for number in itertools.islice(itertools.count(), 3 * politeness._GATES):
-        with gates.through(f"{number}.example", threading.Event()):
-            pass
-    assert len(gates._gates) <= politeness._GATES
