@@ -130,9 +130,7 @@ class TestLanguageModel:
         assert answer.result.hits
 
     @pytest.mark.parametrize("error", [ModelFailed("nonsense"), ModelTimeout("slow")])
-    def test_one_that_fails_is_replaced_by_the_rules(
-        self, make: Make, index: FakeIndex, error: ModelFailed
-    ) -> None:
+    def test_one_that_fails_is_replaced_by_the_rules(self, make: Make, index: FakeIndex, error: ModelFailed) -> None:
         answer = make(reformulator=FakeReformulator(error=error)).answer(ASKED, index)
         assert statuses(answer)["reformulation"] == ("late" if isinstance(error, ModelTimeout) else "failed")
         assert answer.reformulation.text == "rules wrote it"
