@@ -6,6 +6,7 @@ A service's key stands in `service.keys` under a name, which the log shows: as "
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,6 +71,11 @@ class QuerySettings(BaseModel):
     body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="The largest body of a request.")
     most_hits: int = Field(100, ge=1, le=10_000, description="The largest page.")
     most_imaginations: int = Field(16, ge=0, le=64, description="The most imaginations of each prompt.")
+    search_log: Path | None = Field(
+        None, description="A file for what was asked, answered and chosen; unset: nothing is kept."
+    )
+    search_log_dialogues: bool = Field(True, description="Whether the search log has what people said in it.")
+    search_log_megabytes: int = Field(64, ge=1, le=10_000, description="Of one of its files; nine are kept.")
 
     def check(self) -> None:
         """Raises SettingsError for parts that do not fit each other."""

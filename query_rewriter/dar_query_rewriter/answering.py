@@ -232,6 +232,13 @@ class QuestionOut(BaseModel):
     deadline_ms: int
 
 
+class ChoiceOut(BaseModel):
+    """logged: false where the service keeps no search log."""
+
+    request_id: str
+    logged: bool
+
+
 class HealthOut(BaseModel):
     """The process is alive."""
 

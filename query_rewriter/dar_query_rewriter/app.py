@@ -14,6 +14,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import ValidationError
 
 from dar_query_rewriter.answering import (
+    ChoiceOut,
     HealthOut,
     Problem,
     QuestionOut,
@@ -23,7 +24,7 @@ from dar_query_rewriter.answering import (
     rewriting_out,
     search_out,
 )
-from dar_query_rewriter.asking import QuestionIn, SearchIn, asked_from, question_from
+from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, question_from
 from dar_query_rewriter.events import MEDIA_TYPE, event
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
@@ -35,6 +36,7 @@ from dar_search.errors import DarError, MediaTypeUnsupported, RequestError
 from dar_search.ports import ImageIndex
 from dar_search.questions import describe_question
 from dar_search.retrieval import describe_legs
+from dar_search.search_log import LoggedSearch
 from dar_search.serving import problems, wsgi
 from dar_search.serving.keys import HEADER
 from dar_search.serving.problems import register_problems
@@ -83,6 +85,7 @@ def create_app(service: QueryService) -> OpenAPI:
             if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
                 return _streamed(service, asked, index, body, authorization)
             answer = service.search(asked, index)
+        _keep(service, asked, answer, index, body)
         _log_legs(answer.result.legs)
         return _shown(answer, asked, index, body)
 
@@ -120,6 +123,13 @@ def create_app(service: QueryService) -> OpenAPI:
         deadline_ms = round(asked.seconds * 1000)
         return {"request_id": current_request_id(), **describe_question(found), "deadline_ms": deadline_ms}
 
+    @app.post(
+        f"{API}/choice", tags=_SEARCHING, security=[{"key": []}], responses={200: ChoiceOut, **_REFUSED},
+        summary="Tell the search log which hit was chosen",
+    )  # fmt: skip
+    def choice(body: ChoiceIn) -> Any:
+        return {"request_id": current_request_id(), "logged": service.chosen(body.search, body.hit)}
+
     @app.get("/_dar/health", tags=_OPERATING, responses={200: HealthOut}, summary="The process is alive")
     def health() -> Any:
         return {"alive": True, "version": __version__}
@@ -143,12 +153,15 @@ def _streamed(service: QueryService, asked: Asked, index: ImageIndex, body: Sear
     request_id = current_request_id()
 
     def parts() -> Iterator[bytes]:
+        last = first
         try:
             yield event("text", _shown(first, asked, index, body))
             # The route has returned, and with it the caller's credentials went out of force.
             with service.caller(authorization):
                 for answer in stages:
                     yield event("imagined", _shown(answer, asked, index, body, moves(first.result, answer.result)))
+                    last = answer
+            _keep(service, asked, last, index, body)
         except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
             yield event("error", problems.problem(problems.as_dar_error(error), request_id))
         finally:
@@ -164,6 +177,23 @@ def _shown(
     deadline_ms = round(asked.seconds * 1000)
     return search_out(
         answer, index.name, body.fields, request_id=current_request_id(), deadline_ms=deadline_ms, moved=moved
+    )
+
+
+def _keep(service: QueryService, asked: Asked, answer: Answer, index: ImageIndex, body: SearchIn) -> None:
+    """In the search log, where there is one; of a stream the last answer."""
+    service.kept(
+        LoggedSearch(
+            id=current_request_id(),
+            index=index.name,
+            dialogue=asked.dialogue,
+            legs=answer.result.legs,
+            hits=[hit.id for hit in answer.result.hits],
+            first=body.offset + 1,
+            imagined=answer.imagined,
+            took_ms=answer.took_ms,
+            conversation=body.conversation or "",
+        )
     )
 
 

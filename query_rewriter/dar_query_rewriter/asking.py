@@ -157,6 +157,18 @@ class SearchIn(DialogueAsked):
     explain: bool = Field(False, description="Say what gave each hit its score.")
     imagine: ImagineIn = ImagineIn()
     edits: EditsIn | None = None
+    conversation: Id | None = Field(
+        None, description="The same over a conversation's rounds: for the search log, where there is one."
+    )
+
+
+class ChoiceIn(BaseModel):
+    """A hit of an earlier answer was chosen. search: that answer's request_id."""
+
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"example": {"search": "0f8fad5bd9cb469f", "hit": "a1"}})
+
+    search: Id
+    hit: Id
 
 
 def asked_from(body: SearchIn, settings: Settings) -> Asked:

@@ -17,6 +17,7 @@ from dar_search.data import Dialogue, Leg, RewrittenQuery
 from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden, Unauthenticated
 from dar_search.ports import ImageIndex, Store
 from dar_search.questions import NextQuestion, QuestionOptions
+from dar_search.search_log import LoggedSearch, SearchLog
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
 from dar_search.stores.callers import acting_for, caller_authorization
@@ -50,6 +51,15 @@ class QueryService:
         self.searcher = AnytimeSearcher(models, at_once=limits.searches + limits.streams)
         self._models, self._store = models, store
         self._indices: ServedIndices | None = None
+        self._log = (
+            SearchLog(
+                limits.search_log.expanduser(),
+                max_bytes=limits.search_log_megabytes << 20,
+                dialogues=limits.search_log_dialogues,
+            )
+            if limits.search_log is not None
+            else None
+        )
         self._gate = Gate("searches", running=limits.searches, waiting=limits.waiting)
         self._text_gate = Gate("searches", running=limits.searches, waiting=0)
         self._stream_gate = Gate("streams", running=limits.streams, waiting=0)
@@ -126,6 +136,18 @@ class QueryService:
             found = self.searcher.question(admitted, index, options)
         self._counted(found.legs)
         return found
+
+    def kept(self, search: LoggedSearch) -> None:
+        """Into the search log, where there is one; that never fails an answer."""
+        if self._log is not None:
+            self._log.search(search)
+
+    def chosen(self, search_id: str, hit_id: str) -> bool:
+        """Into the search log; False where there is none. Raises RequestError for what is no id."""
+        if self._log is None:
+            return False
+        self._log.choice(search_id, hit_id)
+        return True
 
     def readiness(self) -> Mapping[str, str]:
         """Each part, "ok" or what is missing: models, store. Answers within some seconds, whatever hangs."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -566,6 +567,27 @@ class TestOperations:
             logged = "".join(str(vars(record)) for record in caplog.records)
             assert ("in confidence" in logged) is wanted
             made.service.close()
+
+    def test_the_search_log_has_what_was_asked_answered_and_chosen(self, tmp_path: Path) -> None:
+        path = tmp_path / "searches.jsonl"
+        made = Service(query_settings(search_log=path))
+        client = Client(made.app)
+        answer = asked(client, conversation="c1", size=3, offset=1)
+        streamed = client.post(f"{V1}/search", json=SEARCH, headers={"Accept": "text/event-stream"}).text
+        choice = client.post(f"{V1}/choice", json={"search": answer["request_id"], "hit": answer["hits"][0]["id"]})
+        assert choice.get_json()["logged"] is True
+        first, second, third = [json.loads(line) for line in path.read_text().splitlines()]
+        assert (first["id"], first["conversation"], first["first"]) == (answer["request_id"], "c1", 2)
+        assert first["hits"] == [hit["id"] for hit in answer["hits"]]
+        assert first["dialogue"] == SAID
+        assert second["imagined"] is True  # of a stream the last answer
+        assert second["hits"] == [hit["id"] for hit in events(streamed)[-1][1]["hits"]]
+        assert (third["kind"], third["search"]) == ("choice", answer["request_id"])
+        made.service.close()
+
+    def test_without_a_search_log_nothing_is_kept_and_a_choice_says_so(self, client: Client) -> None:
+        response = client.post(f"{V1}/choice", json={"search": "a", "hit": "b"})
+        assert (response.status_code, response.get_json()["logged"]) == (200, False)
 
     def test_closing_ends_its_threads_and_closes_what_it_was_given(self) -> None:
         made = Service()

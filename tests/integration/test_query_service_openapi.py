@@ -59,6 +59,7 @@ def test_every_route_is_documented_with_its_example_and_its_refusals(document: A
         "/_dar/v1/search",
         "/_dar/v1/rewrite",
         "/_dar/v1/question",
+        "/_dar/v1/choice",
         "/_dar/health",
         "/_dar/ready",
     }
