@@ -19,7 +19,7 @@ _WAIT_SECONDS = 0.02
 def brought(
     jobs: Iterator[Job | None], picture: Callable[[SourceItem], bytes], threads: int, in_order: tuple[str, ...] = ()
 ) -> Generator[Job | Undecodable | None, None, None]:
-    """Jobs whose pictures are in a file go by; the others come with their bytes, or as failures, as they are ready.
+    """Jobs whose pictures are in a file, or at hand, go by; the others come with their bytes, or as failures, as they are ready.
 
     None: there is nothing just now. The iterator never waits long, and never for a picture that is on its way alone.
 
@@ -45,7 +45,7 @@ def brought(
                 if job is None:
                     none_now = True
                     break
-                if not job.item.at:
+                if job.data or not job.item.at:
                     yield job
                     continue
                 if in_order and job.item.at.startswith(in_order):
