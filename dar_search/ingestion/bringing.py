@@ -19,7 +19,7 @@ _WAIT_SECONDS = 0.02
 def brought(
     jobs: Iterator[Job | None], picture: Callable[[SourceItem], bytes], threads: int, in_order: tuple[str, ...] = ()
 ) -> Generator[Job | Undecodable | None, None, None]:
-    """Jobs whose pictures are in a file, or at hand, go by; the others come, as they are ready, with bytes or as failures.
+    """Jobs whose pictures are in a file, or at hand, go by; the others come as they are ready, with bytes or failed.
 
     None: there is nothing just now. The iterator never waits long, and never for a picture that is on its way alone.
 
