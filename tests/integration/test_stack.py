@@ -141,6 +141,11 @@ def test_nothing_is_lost_and_nothing_is_doubled(ran: Ran) -> None:
     assert len(expected) == PICTURES
 
 
+def test_both_services_say_that_they_are_ready(ran: Ran) -> None:
+    for name in ("ingest", "query"):
+        ran.stack.until(lambda name=name: ran.stack.ask(name, "GET", "/_dar/ready")[0] == 200, "not ready", name)  # type: ignore[misc]
+
+
 def subjects(ran: Ran) -> list[HeldOut]:
     return list(held_out(ran.files, 8))
 
