@@ -45,7 +45,7 @@ unit: install ## the tests alone (make unit ARGS="-k fusion")
 
 torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
 	@$(BIN)/python -m tests.torture
-	@DAR_TORTURE=1 $(BIN)/python -m pytest tests/integration/test_model_process.py
+	@DAR_TORTURE=1 $(BIN)/python -m pytest $$(grep -rl --include='test_*.py' DAR_TORTURE tests)
 
 bench: install ## every benchmark, as ratios measured side by side
 	@for file in $(BENCHMARKS); do echo "== bench/$$file"; $(BIN)/python bench/$$file || exit 1; done
