@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import open_clip_folder, prior_folder
+from tests.signals import hears_ctrl_c
 
 DAR = Path(sys.executable).with_name("dar")
 
@@ -71,6 +72,7 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(tmp_path: Path, environment: d
         stderr=subprocess.PIPE,
         env=environment,
         text=True,
+        preexec_fn=hears_ctrl_c,
     )
     _until_it_reads(process)
     process.send_signal(signal.SIGINT)

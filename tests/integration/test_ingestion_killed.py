@@ -18,6 +18,7 @@ from dar_search.stores.sqlite_index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.pictures import COLOURS, encoded, scene
+from tests.signals import hears_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 160
@@ -40,7 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path, store: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.ingest_child", str(folder), str(store), str(BATCH)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hears_ctrl_c
+    )
 
 
 def finish(folder: Path, store: Path) -> tuple[dict[str, Any], int]:
