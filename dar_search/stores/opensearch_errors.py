@@ -147,6 +147,10 @@ def _blocked(said: str) -> DarError:
     return StoreUnavailable(f"The cluster blocks it: {said}.", _FULL_HINT if "read-only" in said else _LATER_HINT)
 
 
+def _node_lost(said: str) -> DarError:
+    return StoreUnavailable(f"A node of the cluster went away: {said}.", _LATER_HINT)
+
+
 _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
     "index_not_found_exception": lambda said: IndexNotFound(f"The cluster has no such index ({said})."),
     "resource_already_exists_exception": lambda said: IndexExists(f"The index is there already ({said})."),
@@ -157,6 +161,12 @@ _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
     ),
     "circuit_breaking_exception": lambda said: StoreUnavailable(f"The cluster lacks memory: {said}.", _LATER_HINT),
     "cluster_manager_not_discovered_exception": lambda said: StoreUnavailable("The cluster has no manager.", said),
+    # A node went away in the midst of it: said with status 500, and right again once its copies have taken over.
+    "node_disconnected_exception": _node_lost,
+    "node_not_connected_exception": _node_lost,
+    "node_closed_exception": _node_lost,
+    "no_node_available_exception": _node_lost,
+    "no_shard_available_action_exception": _node_lost,
 }
 
 ERRORS: Mapping[type[Exception], Callable[[Any], DarError]] = {

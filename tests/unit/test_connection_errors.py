@@ -74,6 +74,7 @@ def answer(kind: str, reason: str = "because") -> dict[str, Any]:
         (429, answer("rejected_execution_exception"), StoreUnavailable),
         (413, "<html><head><title>413 Request Entity Too Large</title></head></html>", StoreError),
         (500, answer("null_pointer_exception"), StoreError),
+        (500, answer("node_disconnected_exception"), StoreUnavailable),
         (502, "<html><head><title>502 Bad Gateway</title></head></html>", StoreUnavailable),
         (503, answer("cluster_manager_not_discovered_exception"), StoreUnavailable),
         (504, "", StoreUnavailable),
