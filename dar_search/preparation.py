@@ -7,11 +7,13 @@ that of the encoder's own image transform up to the conversion into floats.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Fit = Literal["crop", "crop-floor", "squash", "pad"]
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -43,15 +45,19 @@ class Preparation:
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
         """An upright picture of any mode and size -> (height, width, 3) uint8, RGB."""
+        import numpy as np  # only here: decoders pass the picture's bytes on, and start faster without it
+
+        return np.asarray(self.fitted(image), dtype=np.uint8)
+
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """The same as a picture of mode RGB, `width` by `height`."""
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         resample = Image.Resampling[self.resample.upper()]
         if self.fit == "squash":
-            fitted = _resized(rgb, self.width, self.height, resample)
-        elif self.fit in ("crop", "crop-floor"):
-            fitted = self._cropped(rgb, resample)
-        else:
-            fitted = self._padded(rgb, resample)
-        return np.asarray(fitted, dtype=np.uint8)
+            return _resized(rgb, self.width, self.height, resample)
+        if self.fit in ("crop", "crop-floor"):
+            return self._cropped(rgb, resample)
+        return self._padded(rgb, resample)
 
     def _cropped(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:
         # torchvision's Resize(int): the shortest side becomes `size`, the other is truncated, not rounded.

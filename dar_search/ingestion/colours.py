@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_PROFILE_BYTES = 4 << 20
 WHITE = (255, 255, 255)
-_SIXTEEN_TO_EIGHT = ((np.arange(1 << 16, dtype=np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
 _PROFILE_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 
 
@@ -35,15 +36,25 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(_SIXTEEN_TO_EIGHT[np.asarray(image)])
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_stretched(np.asarray(image)))
-    return image
+    if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
+        return image
+    import numpy as np  # for these few pictures alone: a decoder starts faster without it
+
+    values = np.asarray(image)
+    return Image.fromarray(_sixteen_to_eight()[values] if image.mode.startswith("I;16") else _stretched(values))
+
+
+@lru_cache(maxsize=1)
+def _sixteen_to_eight() -> NDArray[np.uint8]:
+    import numpy as np
+
+    return ((np.arange(1 << 16, dtype=np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
 
 
 def _stretched(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Numbers without a fixed range -> 0..255: the usual ranges as they are meant, any other from end to end."""
+    import numpy as np
+
     finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(finite.min()), float(finite.max())
     if low < 0:

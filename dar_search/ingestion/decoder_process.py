@@ -67,7 +67,7 @@ def _answer(request: dict[str, Any], preparation: Preparation, limits: DecodeLim
     except MemoryError:
         return Message({"status": "failed", "code": "out_of_memory", "message": "The file does not fit into memory."})
     fields = {"status": "decoded", "sha256": digest, "width": picture.width, "height": picture.height}
-    return Message(fields, picture.pixels.tobytes(), picture.thumbnail)
+    return Message(fields, picture.fitted.tobytes(), picture.thumbnail)
 
 
 def _receive(descriptor: int, unpacker: Unpacker) -> Message | None:

@@ -13,9 +13,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 # Imported so that Pillow knows these formats without trying all its plugins.
 from PIL import (
@@ -35,6 +33,10 @@ from dar_search.errors import PictureError
 from dar_search.ingestion.colours import to_rgb
 from dar_search.ingestion.signatures import ends_early, signature_of
 from dar_search.preparation import Preparation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # An MPO (two JPEGs in one file) opens as a JPEG; of an animation the first frame counts.
 FORMATS = tuple(
@@ -91,15 +93,22 @@ class DecodedPicture:
     """An upright picture, ready for the encoder.
 
     Attributes:
-        pixels: (height, width, 3) uint8 RGB of the encoder's `Preparation`.
+        fitted: as the encoder's `Preparation` makes it, mode RGB.
         thumbnail: WebP, at most THUMBNAIL_SIDE pixels a side.
         width, height: of the whole upright picture, in pixels.
     """
 
-    pixels: NDArray[np.uint8]
+    fitted: Image.Image
     thumbnail: bytes
     width: int
     height: int
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB of `fitted`."""
+        import numpy as np  # not where pictures are decoded, in a process that has no other use for it
+
+        return np.asarray(self.fitted)
 
 
 def decode(data: bytes, preparation: Preparation, limits: DecodeLimits = DEFAULT_LIMITS) -> DecodedPicture:
@@ -120,7 +129,7 @@ def decode(data: bytes, preparation: Preparation, limits: DecodeLimits = DEFAULT
             rgb = to_rgb(upright)
             if orientation >= 5:
                 width, height = height, width
-            return DecodedPicture(preparation.prepare(rgb), thumbnail(rgb), width, height)
+            return DecodedPicture(preparation.fitted(rgb), thumbnail(rgb), width, height)
     except PictureError:
         raise
     except MemoryError:

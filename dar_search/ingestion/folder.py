@@ -76,7 +76,8 @@ class FolderSource:
         return counted(self._walk())
 
     def _cursor(self, path: bytes) -> str:
-        return quote_from_bytes(os.path.relpath(path, self._root))
+        # What the walk finds stands below the root as it is written: os.path.relpath would say the same, slowly.
+        return quote_from_bytes(path[len(self._root.rstrip(b"/")) + 1 :])
 
     def _path_at(self, cursor: str) -> bytes:
         return os.path.join(self._root, unquote_to_bytes(cursor))  # noqa: PTH118  # bytes

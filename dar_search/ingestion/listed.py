@@ -10,7 +10,7 @@ from dar_search.data import Failure
 from dar_search.ingestion.sources import BadItem, SourceItem
 from dar_search.job_data import Listed
 
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(SourceItem)}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(SourceItem) if field.name != "cursor"}
 
 
 def packed(listed: SourceItem | BadItem) -> Listed:
@@ -18,13 +18,10 @@ def packed(listed: SourceItem | BadItem) -> Listed:
     if isinstance(listed, BadItem):
         return Listed(listed.id, {}, listed.failure)
     fields: dict[str, Any] = {}
-    for field in dataclasses.fields(SourceItem):
-        value = getattr(listed, field.name)
-        if field.name == "cursor" or (field.name != "metadata" and value == _DEFAULTS[field.name]):
-            continue
-        if field.name == "metadata" and not value:
-            continue
-        fields[field.name] = value.decode("latin-1") if isinstance(value, bytes) else value
+    for name, default in _DEFAULTS.items():
+        value = getattr(listed, name)
+        if value != default and (value or name != "metadata"):
+            fields[name] = value.decode("latin-1") if isinstance(value, bytes) else value
     return Listed(listed.id, fields)
 
 
