@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
-BENCHMARKS := models.py stores.py ingest.py evaluate.py
+BENCHMARKS := models.py stores.py ingest.py evaluate.py query.py load.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo bundle test lint unit bench torture clean
