@@ -20,7 +20,7 @@ import time
 from collections import Counter, defaultdict
 from typing import Any
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 
 WORDS = ["red", "green", "blue", "black", "dog", "cat", "bird", "horse", "house", "tree", "river", "stone", "boat"]
 ROUNDS = 10
@@ -55,7 +55,7 @@ class Person(FastHttpUser):
 
     @task
     def turn(self) -> None:
-        (kind,) = random.choices(list(SHARES), SHARES.values())
+        (kind,) = random.choices(list(SHARES), list(SHARES.values()))
         again = self.ask(kind)
         while again is not None:
             gevent.sleep(again)
@@ -133,7 +133,7 @@ def main(address: str, index: str, clients: int, seconds: float) -> None:
         broken.append(exception)
         undocumented[f"a client broke: {type(exception).__name__}: {exception}"] += 1
 
-    environment.events.user_error.add_listener(defect)
+    environment.events.user_error.add_listener(defect)  # type: ignore[no-untyped-call]
     runner = environment.create_local_runner()
     runner.start(clients, spawn_rate=clients)
     until = time.monotonic() + seconds

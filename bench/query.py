@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if min(options.pictures, options.queries, options.repeat) < 1:
         parser.error("--pictures, --queries and --repeat are at least 1")
     with nullcontext() if options.url else LocalCluster(heap="2g", seconds=600) as cluster:
-        url = options.url or cluster.url
+        url = options.url if cluster is None else cluster.url
         store = OpenSearchStore(url, load_settings(opensearch={"timeout": 300}))
         pictures = records(unit_rows(options.pictures, DIMENSION))
         print(
