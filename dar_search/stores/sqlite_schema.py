@@ -176,10 +176,12 @@ def check_version(connection: sqlite3.Connection, path: Path, newest: int = len(
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is new. Raises StoreCorrupt for another program's file."""
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    # The tables first: they come with our id, in one transaction, so whoever sees them of a store sees its id after.
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if owner == APPLICATION_ID:
         return False
-    if owner == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    if owner == 0 and tables == 0:
         return True
     raise StoreCorrupt(
         f'The file "{path}" is another program\'s SQLite database, not a dar-search store.',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,35 @@ def test_an_open_store_notices_that_another_process_has_upgraded_the_file(
     for use in (index.count, lambda: index.write([])):
         with pytest.raises(StoreTooNew):
             use()
+
+
+def test_a_file_that_becomes_a_store_while_it_is_looked_at_is_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+
+    class Overtaken(sqlite3.Connection):
+        """Whose file somebody else makes a store of after the first look at it."""
+
+        overtaken = False
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            cursor = super().execute(*args)
+            if not self.overtaken:
+                self.overtaken = True
+                row = cursor.fetchone()
+                cursor.close()
+                store = SQLiteStore(path)
+                store.create("photos", PROVENANCE)
+                store.close()
+                return super().execute("SELECT ?", row)
+            return cursor
+
+    late = sqlite3.connect(path, isolation_level=None, factory=Overtaken)
+    sqlite_schema.prepare(late, path)
+    assert sqlite_schema.version(late) == len(sqlite_schema.STEPS)
+    late.close()
+    store = SQLiteStore(path)
+    assert store.names() == ["photos"]
+    store.close()
 
 
 def test_another_programs_database_is_refused_and_not_touched(tmp_path: Path) -> None:
