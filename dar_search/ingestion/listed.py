@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dar_search.data import Failure
 from dar_search.ingestion.sources import BadItem, SourceItem
 from dar_search.job_data import Listed
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(SourceItem) if field.name != "cursor"}
+_BINARY = frozenset(field.name for field in dataclasses.fields(SourceItem) if field.type == "bytes")
 
 
 def packed(listed: SourceItem | BadItem) -> Listed:
@@ -35,11 +35,3 @@ def unpacked(item: Mapping[str, Any]) -> SourceItem:
             name: tuple(value) if isinstance(value, list) else value for name, value in fields["metadata"].items()
         }
     return SourceItem(**fields)
-
-
-_BINARY = frozenset(field.name for field in dataclasses.fields(SourceItem) if field.type == "bytes")
-
-
-def failure_fields(failure: Failure) -> list[str]:
-    """A failure as JSON: [source, code, message]."""
-    return [failure.source, failure.code, failure.message]
