@@ -17,6 +17,7 @@ from dar_search.data import Provenance
 from dar_search.ports import ImageIndex, Store
 from dar_search.stores.sqlite import SQLiteStore
 from tests.contract.gallery import DIMENSION, PROVENANCE, gallery_records
+from tests.contract.ledgers import job, ledger, open_ledger, opensearch_ledger_opener  # noqa: F401  # fixtures
 from tests.contract.opensearch_kinds import (
     OPENSEARCH_KINDS,
     opensearch_fused_in_client_opener,  # noqa: F401  # fixtures

@@ -1,0 +1,46 @@
+"""What every ledger does with a job's head: listing its source, and ending it."""
+
+from __future__ import annotations
+
+import pytest
+
+from dar_search.errors import LeaseLost
+from dar_search.job_data import HEAD, Job, Listed, Settled
+from dar_search.ports import Ledger
+from tests.contract.ledgers import BAD, claim, fill, listed
+
+
+def test_listing_goes_on_where_the_last_one_stopped(ledger: Ledger, job: Job) -> None:
+    head = claim(ledger, job, HEAD)
+    ledger.append(head, listed("a", "b"), "two", last=False)
+    assert ledger.claim(job.id, HEAD, "other") is None
+    ledger.expire(ledger.held(job.id)[0])
+    other = claim(ledger, job, HEAD, "other")
+    with pytest.raises(LeaseLost):
+        ledger.append(head, listed("late"), "three", last=False)
+    assert ledger.job(job.id).cursor == "two"
+    assert ledger.append(other, [*listed("c"), Listed(None, {}, BAD)], "four", last=True) == 2
+    found = ledger.job(job.id)
+    assert (found.listed, found.shards, found.items, found.failed) == (True, 2, 4, 1)
+    assert list(ledger.listed_ids(job.id)) == [(1, ["a", "b"]), (2, ["c", None])]
+    assert list(ledger.listed_ids(job.id, 1)) == [(2, ["c", None])]
+
+
+def test_a_shard_of_failures_is_done_at_once(ledger: Ledger, job: Job) -> None:
+    fill(ledger, job, [Listed(None, {}, BAD)])
+    assert ledger.open_shards(job.id) == []
+    assert ledger.failures(job.id)[0].failure == BAD
+    assert ledger.finish(claim(ledger, job, HEAD)) is True
+
+
+def test_the_job_ends_when_all_shards_are_done_and_not_before(ledger: Ledger, job: Job) -> None:
+    fill(ledger, job, listed("a"), listed("b"))
+    assert ledger.claim(job.id, HEAD, "me") is None
+    for shard in (1, 2):
+        ledger.record(claim(ledger, job, shard), [Settled(0, "indexed")])
+    head = claim(ledger, job, HEAD)
+    assert ledger.finish(head, 3, ("a note",)) is True
+    found = ledger.job(job.id)
+    assert (found.state, found.removed, found.notes) == ("done", 3, ("a note",))
+    assert found.ended is not None
+    assert ledger.claim(job.id, HEAD, "me") is None
