@@ -17,7 +17,7 @@ from dar_search.data import Failure
 from dar_search.errors import JobEnded, LeaseLost, StoreUnavailable
 from dar_search.ingestion.job_rows import job_of, job_row
 from dar_search.ingestion.ledger_access import RowAccess, attempts_at_it, lease_lost, part, too_busy
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows
+from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows, Wanted
 from dar_search.ingestion.shard_rows import (
     claimed,
     counted_attempt,
@@ -81,7 +81,7 @@ class RowLedger(RowAccess):
 
     def jobs(self, *, running: bool = False, limit: int = 100) -> list[Job]:
         states = ("running", "paused") if running else None
-        return [job_of(row) for row in self._rows.find("job", states=states, limit=limit, newest=True)]
+        return [job_of(row) for row in self._rows.find(Wanted("job", states=states, limit=limit, newest=True))]
 
     def expect(self, job: str, items: int) -> None:
         self._change_job(job, lambda found: {"expected": items})
@@ -134,7 +134,7 @@ class RowLedger(RowAccess):
 
     def open_shards(self, job: str, limit: int = 100) -> list[int]:
         last = job_of(self._job(job)[0]).shards
-        found = self._rows.find("shard", job=job, states=("open",), after=HEAD, limit=limit)
+        found = self._rows.find(Wanted("shard", job=job, states=("open",), after=HEAD, limit=limit))
         return [row.key.number for row in found if row.key.number <= last]
 
     def pending(self, lease: Lease) -> list[Pending]:
@@ -160,7 +160,7 @@ class RowLedger(RowAccess):
             return
 
     def held(self, job: str) -> list[Held]:
-        rows = self._rows.find("shard", job=job, states=("held",))
+        rows = self._rows.find(Wanted("shard", job=job, states=("held",)))
         return [Held(job, r.key.number, r.body["token"], r.body["beat"], r.body["holder"]) for r in rows]
 
     def expire(self, held: Held) -> bool:
@@ -278,7 +278,7 @@ class RowLedger(RowAccess):
         raise too_busy(self.address)
 
     def kept_settings(self) -> dict[str, Any]:
-        return {row.key.job: row.body for row in self._rows.find("settings", states=("kept",))}
+        return {row.key.job: row.body for row in self._rows.find(Wanted("settings", states=("kept",)))}
 
     def _run_again(self, job: str) -> None:
         def change(found: Job) -> dict[str, Any]:

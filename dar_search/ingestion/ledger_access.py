@@ -10,7 +10,7 @@ from typing import Any
 
 from dar_search.errors import JobNotFound, LeaseLost, StoreUnavailable
 from dar_search.ingestion.job_rows import job_of, job_row
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows
+from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows, Wanted
 from dar_search.job_data import HEAD, Job, Lease, Settled
 
 _TRIES = 200
@@ -46,11 +46,11 @@ class RowAccess:
 
     def _all_done(self, job: str) -> bool:
         last = job_of(self._job(job)[0]).shards
-        found = self._rows.find("shard", job=job, states=("open", "held"), after=HEAD, limit=1)
+        found = self._rows.find(Wanted("shard", job=job, states=("open", "held"), after=HEAD, limit=1))
         return not found or found[0].key.number > last  # above it: a listing that was interrupted
 
     def _failed_shards(self, job: str, after: int = HEAD) -> Iterator[Row]:
-        while rows := self._rows.find("shard", job=job, failed=True, after=max(after, HEAD), limit=50):
+        while rows := self._rows.find(Wanted("shard", job=job, failed=True, after=max(after, HEAD), limit=50)):
             yield from rows
             after = rows[-1].key.number
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -47,6 +46,25 @@ class Change:
     expected: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows to find, in which order.
+
+    Attributes:
+        job, states: None: of any; failed: only those with failures.
+        after: numbers above it; limit: the first so many.
+        newest: by job, descending, instead of ascending; by number, ascending, in both.
+    """
+
+    kind: Kind
+    job: str | None = None
+    states: Sequence[str] | None = None
+    failed: bool = False
+    after: int = -1
+    limit: int | None = None
+    newest: bool = False
+
+
 class Rows(Protocol):
     """Keeps rows. What a call has written is durable, and seen by every later call of anyone. Raises StoreError."""
 
@@ -64,74 +82,10 @@ class Rows(Protocol):
         """
         ...
 
-    def find(
-        self,
-        kind: Kind,
-        *,
-        job: str | None = None,
-        states: Sequence[str] | None = None,
-        failed: bool = False,
-        after: int = -1,
-        limit: int | None = None,
-        newest: bool = False,
-    ) -> list[Row]:
-        """Rows by (job, number); `newest`: by job, descending. after: numbers above it; failed: only with failures."""
-        ...
+    def find(self, wanted: Wanted) -> list[Row]: ...
 
     def sums(self, job: str) -> tuple[int, int, int]:
         """Over the job's shards: indexed, unchanged, failed."""
         ...
 
     def close(self) -> None: ...
-
-
-class MemoryRows:
-    """Rows in this process, and gone with it: for a run whose only lasting result is the index."""
-
-    address = "memory"
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows: dict[Key, tuple[Row, int]] = {}
-
-    def get(self, key: Key) -> tuple[Row, int] | None:
-        with self._lock:
-            return self._rows.get(key)
-
-    def put(self, changes: Sequence[Change]) -> bool:
-        with self._lock:
-            for change in changes:
-                there = self._rows.get(change.row.key)
-                if (there[1] if there else None) != change.expected:
-                    return False
-            for change in changes:
-                self._rows[change.row.key] = (change.row, (change.expected or 0) + 1)
-            return True
-
-    def find(
-        self,
-        kind: Kind,
-        *,
-        job: str | None = None,
-        states: Sequence[str] | None = None,
-        failed: bool = False,
-        after: int = -1,
-        limit: int | None = None,
-        newest: bool = False,
-    ) -> list[Row]:
-        found = [row for row in self._of(kind, job) if row.key.number > after]
-        found = [row for row in found if (states is None or row.state in states) and (row.failed or not failed)]
-        found.sort(key=lambda row: row.key, reverse=newest)
-        return found[:limit]
-
-    def sums(self, job: str) -> tuple[int, int, int]:
-        rows = list(self._of("shard", job))
-        return sum(r.indexed for r in rows), sum(r.unchanged for r in rows), sum(r.failed for r in rows)
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-    def _of(self, kind: Kind, job: str | None) -> Iterator[Row]:
-        with self._lock:
-            rows = [row for row, _ in self._rows.values()]
-        return (row for row in rows if row.key.kind == kind and job in (None, row.key.job))

@@ -15,7 +15,7 @@ import orjson
 
 from dar_search.errors import IndexExists, IndexNotFound, StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
 from dar_search.ingestion.ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger_rows import Change, Key, Kind, Row
+from dar_search.ingestion.ledger_rows import Change, Key, Row, Wanted
 from dar_search.settings import Settings, mask
 from dar_search.stores.assets import assets
 from dar_search.stores.opensearch_calls import READ_PATIENCE, WRITE_TIMEOUT, Cluster, patiently, quoted
@@ -67,31 +67,24 @@ class OpenSearchRows:
         self._made(create=True)
         return all(self._put(change) for change in changes)
 
-    def find(
-        self,
-        kind: Kind,
-        *,
-        job: str | None = None,
-        states: Sequence[str] | None = None,
-        failed: bool = False,
-        after: int = -1,
-        limit: int | None = None,
-        newest: bool = False,
-    ) -> list[Row]:
-        conditions: list[Mapping[str, Any]] = [{"term": {"kind": kind}}, {"range": {"number": {"gt": after}}}]
-        if job is not None:
-            conditions.append({"term": {"job": job}})
-        if states is not None:
-            conditions.append({"terms": {"state": list(states)}})
-        if failed:
+    def find(self, wanted: Wanted) -> list[Row]:
+        conditions: list[Mapping[str, Any]] = [
+            {"term": {"kind": wanted.kind}},
+            {"range": {"number": {"gt": wanted.after}}},
+        ]
+        if wanted.job is not None:
+            conditions.append({"term": {"job": wanted.job}})
+        if wanted.states is not None:
+            conditions.append({"terms": {"state": list(wanted.states)}})
+        if wanted.failed:
             conditions.append({"range": {"failed": {"gt": 0}}})
         body: dict[str, Any] = {
             "query": {"bool": {"filter": conditions}},
-            "sort": [{"job": "desc" if newest else "asc"}, {"number": "asc"}],
+            "sort": [{"job": "desc" if wanted.newest else "asc"}, {"number": "asc"}],
         }
         found: list[Row] = []
-        while limit is None or len(found) < limit:
-            body["size"] = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        while wanted.limit is None or len(found) < wanted.limit:
+            body["size"] = _PAGE if wanted.limit is None else min(_PAGE, wanted.limit - len(found))
             hits = self._search(body)["hits"]["hits"]
             found += [_row(hit["_source"]) for hit in hits]
             if len(hits) < body["size"]:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from dar_search.ingestion.ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger_rows import Change, Key, Kind, Row
+from dar_search.ingestion.ledger_rows import Change, Key, Row, Wanted
 from dar_search.stores.sqlite_connections import Connections
 
 _COLUMNS = "kind, job, number, state, indexed, unchanged, failed, body, change"
@@ -62,33 +62,24 @@ class SQLiteRows:
                 )
         return True
 
-    def find(
-        self,
-        kind: Kind,
-        *,
-        job: str | None = None,
-        states: Sequence[str] | None = None,
-        failed: bool = False,
-        after: int = -1,
-        limit: int | None = None,
-        newest: bool = False,
-    ) -> list[Row]:
+    def find(self, wanted: Wanted) -> list[Row]:
         if self._connections.file() is None:
             return []
         conditions = ["kind = ?", "number > ?"]
-        values: list[str | int] = [kind, after]
-        if job is not None:
+        values: list[str | int] = [wanted.kind, wanted.after]
+        if wanted.job is not None:
             conditions.append("job = ?")
-            values.append(job)
-        if states is not None:
-            conditions.append(f"state IN ({', '.join('?' * len(states))})")
-            values += states
-        if failed:
+            values.append(wanted.job)
+        if wanted.states is not None:
+            conditions.append(f"state IN ({', '.join('?' * len(wanted.states))})")
+            values += wanted.states
+        if wanted.failed:
             conditions.append("failed > 0")
-        order = "job DESC, number" if newest else "job, number"
+        values.append(-1 if wanted.limit is None else wanted.limit)
+        order = "job DESC, number" if wanted.newest else "job, number"
         sql = f"SELECT {_COLUMNS} FROM ledger WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ?"  # noqa: S608
         with self._connections.reading() as connection:
-            return [_row(found) for found in connection.execute(sql, (*values, -1 if limit is None else limit))]
+            return [_row(found) for found in connection.execute(sql, values)]
 
     def sums(self, job: str) -> tuple[int, int, int]:
         with self._connections.reading() as connection:
