@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from dar_search.cluster_access import SecretReference
 from dar_search.errors import SettingsError
 from dar_search.ingestion.outside import Outside
+from dar_search.job_ledger import Ledger
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models
 from dar_search.models.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
-from dar_search.ports import Encoder, ImaginationCache, Imaginer, Ledger, Reformulator, Store
+from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator, Store
 from dar_search.settings import Settings, mask, secret
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Jobs as a ledger keeps them. Frozen; read this before `ports.Ledger`.
+"""Jobs as a ledger keeps them. Frozen; read this before `job_ledger.Ledger`.
 
 A `Job` brings a source into an index. Its **shards** are runs of listed items, numbered from 1; its **head** (shard 0)
 is the duty of listing the source and, when all shards are done, of ending the job. Who works on one holds a `Lease`.

@@ -27,7 +27,7 @@ from dar_search.cli.sources import shown_source
 from dar_search.errors import RequestError
 from dar_search.ingestion.job_rows import jobs_fields
 from dar_search.job_data import Job, JobFailure
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 app = typer.Typer(
     help="List and watch ingest jobs, see and retry their failures, pause, resume and cancel them.",

@@ -27,7 +27,8 @@ from dar_search.ingestion.sources import Source
 from dar_search.ingestion.supply import Supply
 from dar_search.ingestion.writing import Writer
 from dar_search.job_data import HEAD
-from dar_search.ports import Encoder, ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import Encoder, ImageIndex
 
 MakeWriter = Callable[[ImageIndex, Ledger, Leases, Tally, Patience], Writer]
 

@@ -28,7 +28,8 @@ from dar_search.ingestion.shard_feed import ShardFeed
 from dar_search.ingestion.sources import Source
 from dar_search.ingestion.supply import Counter
 from dar_search.job_data import JobSpec
-from dar_search.ports import Encoder, ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import Encoder, ImageIndex
 
 BATCH_SIZE = 32
 

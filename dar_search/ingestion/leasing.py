@@ -8,7 +8,7 @@ import uuid
 
 from dar_search.errors import LeaseLost, StoreError
 from dar_search.job_data import Lease
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 BEAT_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Leases:
         self._thread.start()
 
     def claim(self, job: str, shard: int) -> Lease | None:
-        """See `ports.Ledger.claim`; a lease is kept alive until it is over."""
+        """See `job_ledger.Ledger.claim`; a lease is kept alive until it is over."""
         lease = self._ledger.claim(job, shard, self.holder)
         if lease is not None:
             with self._lock:

@@ -1,4 +1,4 @@
-"""The ledger's rules: who may work on what, and what counts as done. `RowLedger` is `ports.Ledger` over any `Rows`.
+"""The ledger's rules: who may work on what, what counts as done. `RowLedger` is `job_ledger.Ledger` over any `Rows`.
 
 No clock decides anything. A lease ends when its holder says so, or when somebody has watched its token and beat stand
 still for long enough by a clock of their own (see `sweeping`) and calls `expire`, which fails if the holder has beaten
@@ -36,7 +36,7 @@ _SEQUENCE = Key("sequence")
 
 
 class RowLedger(RowAccess):
-    """See `ports.Ledger`.
+    """See `job_ledger.Ledger`.
 
     Args:
         max_attempts: at an item that was in hand when its worker died.

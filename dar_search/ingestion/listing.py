@@ -11,7 +11,7 @@ from dar_search.ingestion.listed import packed
 from dar_search.ingestion.pruning import Seen
 from dar_search.ingestion.sources import BadItem, Source, SourceItem
 from dar_search.job_data import Job, Lease, Listed
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 SHARD_SIZE = 256
 

@@ -10,7 +10,7 @@ from dar_search.ingestion.ledger_rows import Change, Key, Kind, Row, Wanted
 
 
 class MemoryLedger(RowLedger):
-    """See `ports.Ledger`."""
+    """See `job_ledger.Ledger`."""
 
     def __init__(self) -> None:
         super().__init__(MemoryRows())

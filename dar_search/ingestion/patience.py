@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from dar_search.errors import LeaseLost, StoreError
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)

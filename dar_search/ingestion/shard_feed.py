@@ -13,7 +13,7 @@ from dar_search.ingestion.listed import unpacked
 from dar_search.ingestion.listing import Lister
 from dar_search.ingestion.sources import SourceItem
 from dar_search.job_data import HEAD, Lease
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

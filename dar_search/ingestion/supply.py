@@ -13,7 +13,8 @@ from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed, ShardItem
 from dar_search.ingestion.sources import Source
 from dar_search.job_data import Lease
-from dar_search.ports import ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import ImageIndex
 
 _CHECK_SECONDS = 0.2
 _CAREFUL_GROUP = 16

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from dar_search.errors import StoreError
 from dar_search.job_data import HEAD, Held, Job
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 
 _LOG = logging.getLogger(__name__)
 HINTS = 8

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from dar_search.errors import IndexNotFound, StoreError
-from dar_search.ports import ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import ImageIndex
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from dar_search.ingestion.jobs import Decoded, Job, Outcome, Undecodable
 from dar_search.ingestion.locations import record_id
 from dar_search.ingestion.sources import SourceItem
 from dar_search.job_data import version_of
-from dar_search.ports import Encoder, ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import Encoder, ImageIndex
 
 ORIGIN = "urn:dar:upload"
 MAX_ID_BYTES = 512

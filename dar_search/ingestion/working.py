@@ -21,7 +21,8 @@ from dar_search.ingestion.sources import Source, open_source
 from dar_search.ingestion.tuning import put_back, tune
 from dar_search.ingestion.writing import Writer
 from dar_search.job_data import HEAD, Job
-from dar_search.ports import Encoder, ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import Encoder, ImageIndex
 
 _LOG = logging.getLogger(__name__)
 AHEAD = 8

@@ -17,7 +17,8 @@ from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.supply import Barrier
 from dar_search.job_data import Lease, Settled
-from dar_search.ports import ImageIndex, Ledger
+from dar_search.job_ledger import Ledger
+from dar_search.ports import ImageIndex
 
 MAX_WAITING_BATCHES = 8
 MAX_WRITE = 512

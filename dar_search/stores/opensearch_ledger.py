@@ -28,7 +28,7 @@ _COLUMNS = ("state", "indexed", "unchanged", "failed")
 
 
 class OpenSearchLedger(RowLedger):
-    """See `ports.Ledger`. The index is made at the first write.
+    """See `job_ledger.Ledger`. The index is made at the first write.
 
     Args:
         address: as for `OpenSearchStore`.

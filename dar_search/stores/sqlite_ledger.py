@@ -18,7 +18,7 @@ _COLUMNS = "kind, job, number, state, indexed, unchanged, failed, body, change"
 
 
 class SQLiteLedger(RowLedger):
-    """See `ports.Ledger`. The file is made at the first write.
+    """See `job_ledger.Ledger`. The file is made at the first write.
 
     Args:
         path: of the file; any number of processes of this machine may use it.

@@ -12,7 +12,8 @@ from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.tuning import put_back_if_possible
 from dar_search.ingestion.working import Worker
 from dar_search.job_data import Job
-from dar_search.ports import Encoder, ImageIndex, Ledger, Store
+from dar_search.job_ledger import Ledger
+from dar_search.ports import Encoder, ImageIndex, Store
 from dar_search.settings import Settings
 
 Send = Callable[[str, int], None]

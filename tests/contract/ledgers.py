@@ -11,7 +11,7 @@ import pytest
 from dar_search.data import Failure
 from dar_search.ingestion.memory_ledger import MemoryLedger
 from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch_connection import connect
 from dar_search.stores.opensearch_ledger import OpenSearchLedger

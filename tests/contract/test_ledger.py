@@ -9,7 +9,7 @@ import pytest
 
 from dar_search.errors import JobEnded, JobNotFound
 from dar_search.job_data import HEAD, Job, Settled
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import SPEC, claim, fill, listed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dar_search.job_data import HEAD, Job, Listed, Settled
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import BAD, claim, failed, fill, listed
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dar_search.errors import LeaseLost
 from dar_search.job_data import HEAD, Job, Listed, Settled
-from dar_search.ports import Ledger
+from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import BAD, claim, fill, listed
 
 
