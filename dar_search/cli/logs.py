@@ -6,22 +6,14 @@ A record is one line: time, level, logger, message. Services configure their own
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 
 import stamina
 from rich.logging import RichHandler
 
 from dar_search.cli.output import plain, side_console
+from dar_search.masking import masked
 
-_SECRETS = (
-    (re.compile(r"//[^/\s@]+@"), "//***@"),
-    (re.compile(r"(?i)\b(authorization|proxy-authorization)(['\"]?\s*[:=]\s*['\"]?)(\w+\s+)?[^\s'\",]+"), r"\1\2***"),
-    (
-        re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|api[_-]?key))(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
-        r"\1\2***",
-    ),
-)
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
@@ -32,13 +24,6 @@ class MaskSecrets(logging.Filter):
         record.msg = masked(plain(record.getMessage()))
         record.args = ()
         return True
-
-
-def masked(text: str) -> str:
-    """`text` without what looks like a secret."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def configure_logging(verbosity: int, *, debug: bool = False) -> None:

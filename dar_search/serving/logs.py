@@ -6,7 +6,6 @@ Standard `logging` calls and structlog's go the same way. A record's fields come
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -14,17 +13,10 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from dar_search.masking import masked
 from dar_search.service_settings import ServiceSettings
 from dar_search.serving.request_ids import current_request_id
 
-_SECRETS = (
-    (re.compile(r"//[^/\s@]+@"), "//***@"),
-    (re.compile(r"(?i)\b(authorization|x-dar-key)(['\"]?\s*[:=]\s*['\"]?)(\w+\s+)?[^\s'\",]+"), r"\1\2***"),
-    (
-        re.compile(r"(?i)\b(\w*(?:password|passwd|secret|token|api[_-]?key))(['\"]?\s*[:=]\s*['\"]?)[^\s'\",&]+"),
-        r"\1\2***",
-    ),
-)
 Event = MutableMapping[str, Any]
 
 
@@ -57,13 +49,6 @@ def configure_logs(service: ServiceSettings, stream: TextIO | None = None) -> No
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-
-
-def masked(text: str) -> str:
-    """`text` without what looks like a secret."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def _fields_merged(logger: Any, method: str, event: Event) -> Event:

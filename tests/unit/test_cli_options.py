@@ -8,7 +8,6 @@ import typer
 
 from dar_search.cli import commands
 from dar_search.cli.grouping import grouped, unwrapped
-from dar_search.cli.logs import masked
 from dar_search.cli.main import run
 from dar_search.cli.options import (
     CommonOptions,
@@ -19,6 +18,7 @@ from dar_search.cli.options import (
 )
 from dar_search.cli.output import plain
 from dar_search.errors import SettingsError, StoreUnavailable
+from dar_search.masking import masked
 
 SEEN: list[tuple[CommonOptions, EncoderOptions]] = []
 

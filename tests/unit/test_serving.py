@@ -17,12 +17,13 @@ from werkzeug.test import Client
 
 from dar_search.data import Leg
 from dar_search.errors import DarError, IndexNotFound, ModelBusy, RequestError, SettingsError
+from dar_search.masking import masked
 from dar_search.service_settings import QuerySettings, ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import check_depth
 from dar_search.serving.guard import guarded
 from dar_search.serving.keys import KeyRing, hashed
-from dar_search.serving.logs import configure_logs, masked
+from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.problems import register_problems
 from dar_search.serving.rate_limits import TokenBuckets
