@@ -8,19 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, settings_from
-from dar_search.cli.output import note, print_json
-from dar_search.errors import FeatureMissing, SettingsError
-from dar_search.ingest_settings import IngestSettings
+from dar_search.cli.output import note
+from dar_search.cli.service_options import (
+    PANEL,
+    ListeningOptions,
+    metrics_address,
+    package_missing,
+    say_ready,
+    with_service,
+)
 from dar_search.settings import Settings
 
-_PANEL = "The service"
+_NAME = "ingest service"
 _LEDGER = typer.Option(
-    metavar="ADDRESS", help="Where jobs are kept: sqlite:PATH or http(s)://host:port.", rich_help_panel=_PANEL
+    metavar="ADDRESS", help="Where jobs are kept: sqlite:PATH or http(s)://host:port.", rich_help_panel=PANEL
 )
 _BROKER = typer.Option(
     metavar="ADDRESS",
     help="Celery's broker, such as redis://host:6379/0. Unset: workers look into the ledger.",
-    rich_help_panel=_PANEL,
+    rich_help_panel=PANEL,
 )
 
 
@@ -28,29 +34,19 @@ _BROKER = typer.Option(
 def ingest_serve(
     common: CommonOptions,
     encoder: EncoderOptions,
+    *,
     source: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FOLDER",
             help='What jobs may read, with all below it; may be repeated, "*" is everything.',
-            rich_help_panel=_PANEL,
+            rich_help_panel=PANEL,
             show_default=False,
         ),
     ] = None,
     ledger: Annotated[str | None, _LEDGER] = None,
     broker: Annotated[str | None, _BROKER] = None,
-    host: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="The address to listen on.", rich_help_panel=_PANEL, show_default=False),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="The port; 0: any.", rich_help_panel=_PANEL, show_default=False),
-    ] = None,
-    admin_port: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="Of /metrics; 0: none.", rich_help_panel=_PANEL, show_default=False),
-    ] = None,
+    listening: ListeningOptions,
 ) -> None:
     """Take pictures and ingest jobs over HTTP, until Ctrl-C or SIGTERM.
 
@@ -65,30 +61,21 @@ def ingest_serve(
 
       dar ingest-serve --ledger http://localhost:9200 --broker redis://localhost:6379/0
     """
-    settings = with_ingest(
+    settings = with_service(
         settings_from(common, encoder),
+        "ingest",
+        "ingest-serve",
         sources=None if source is None else tuple(source),
         ledger=ledger,
         broker=broker,
-        host=host,
-        port=port,
-        admin_port=admin_port,
+        **listening.given(),
     )
     try:
         from dar_ingest.serving import serve_forever
     except ImportError as error:
-        raise _missing(error) from error
-
-    def ready(address: str) -> None:
-        service, ingest = settings.service, settings.ingest
-        metrics = f"http://{service.admin_host}:{ingest.admin_port}/metrics" if ingest.admin_port else ""
-        if common.json:
-            print_json({"address": address, "openapi": f"{address}/_dar/openapi/openapi.json", "metrics": metrics})
-            return
-        note(f"The ingest service answers at {address}/_dar/v1/jobs. Ctrl-C ends it.")
-        note(f"OpenAPI: {address}/_dar/openapi/openapi.json; ready: {address}/_dar/ready")
-
-    serve_forever(settings, ready)
+        raise package_missing(_NAME, "ingest", error) from error
+    metrics = metrics_address(settings, settings.ingest.admin_port)
+    serve_forever(settings, say_ready(_NAME, "jobs", metrics, as_json=common.json))
 
 
 @grouped
@@ -104,7 +91,7 @@ def ingest_work(
 
     Example:  dar ingest-work --broker redis://localhost:6379/0 --ledger http://localhost:9200
     """
-    settings = with_ingest(settings_from(common, encoder), ledger=ledger, broker=broker)
+    settings = with_service(settings_from(common, encoder), "ingest", "ingest-work", ledger=ledger, broker=broker)
     from dar_ingest.runtime import Runtime
 
     try:
@@ -118,7 +105,7 @@ def ingest_work(
         finally:
             runtime.close()
     except ImportError as error:
-        raise _missing(error) from error
+        raise package_missing(_NAME, "ingest", error) from error
 
 
 def _work(runtime: Any, settings: Settings) -> None:
@@ -133,23 +120,3 @@ def _work(runtime: Any, settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: worker.stop())
     worker.run()
-
-
-def with_ingest(settings: Settings, **given: Any) -> Settings:
-    """The settings with some of ingestion's replaced by options, checked; None: not given. Raises SettingsError."""
-    from pydantic import ValidationError
-
-    changes = {name: value for name, value in given.items() if value is not None}
-    try:
-        ingest = IngestSettings.model_validate(settings.ingest.model_dump() | changes)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]
-        name = "--" + str(wrong["loc"][0]).replace("_", "-")
-        raise SettingsError(f"The option {name}: {wrong['msg']}.", "See: dar ingest-serve --help") from None
-    return settings.model_copy(update={"ingest": ingest})
-
-
-def _missing(error: ImportError) -> FeatureMissing:
-    return FeatureMissing(
-        f"The ingest service needs a package that is not installed ({error.name}).", 'pip install "dar-search[ingest]"'
-    )
