@@ -36,11 +36,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dar_search.data import ImageRecord
-from dar_search.ingestion.cores import usable_cores
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodedPicture, decode
-from dar_search.ingestion.files import read_file
+from dar_search.ingestion.decoding.cores import usable_cores
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodedPicture, decode
 from dar_search.ingestion.ingest import BATCH_SIZE, ingest
-from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.sources.files import read_file
+from dar_search.ingestion.sources.source import open_source
 from dar_search.models import catalogue
 from dar_search.ports import Encoder
 from dar_search.stores.sqlite import SQLiteStore

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.cluster_access import SecretReference
 from dar_search.errors import SettingsError
-from dar_search.ingestion.outside import Outside
+from dar_search.ingestion.sources.outside import Outside
 from dar_search.job_ledger import Ledger
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models

@@ -30,7 +30,7 @@ from dar_search.evaluation.imaginations import (
 from dar_search.evaluation.ranking import ArrayRanker, Ranker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Progress, run
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.sources.source import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
 from dar_search.settings import Settings, load_settings
 

@@ -38,7 +38,7 @@ class JobSpec:
 
     Attributes:
         index: the index's name; store: its store's address, without passwords.
-        source: what `ingestion.sources.open_source` takes, with `options` as its keywords.
+        source: what `ingestion.sources.source.open_source` takes, with `options` as its keywords.
         prune: at the end, remove the records of the source's origin that it did not list.
         local: drained by the process that made it (`dar ingest`); services leave it alone.
         maker: who made it, such as "host/1234/1700000000": of a local job, the process that drains it.

@@ -1,4 +1,4 @@
-"""A decoder process as `dar_search.ingestion.decoder_process`, that a picture's bytes can crash, hang or corrupt.
+"""As the project's own decoder process (`decoding.decoder_process`), that a picture's bytes can crash, hang or corrupt.
 
 No file is known that crashes the current decoders, so the content says what such a file would do. Everything around
 the decoding is the real thing.
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from dar_search.ingestion import decoder_process
-from dar_search.ingestion.decoding import DecodedPicture, DecodeLimits, decode
+from dar_search.ingestion.decoding import decoder_process
+from dar_search.ingestion.decoding.decode import DecodedPicture, DecodeLimits, decode
 from dar_search.preparation import Preparation
 
 MARK = b"hostile:"

@@ -12,7 +12,7 @@ from typing import Any
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import IndexNotFound
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.stores.sqlite import SQLiteStore
 from dar_search.stores.sqlite_index import SQLiteIndex
 from tests.grid_encoder import GridEncoder

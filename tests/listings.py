@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 
 
 def items(target: str | Path, **options: bool) -> list[SourceItem]:

@@ -119,7 +119,7 @@ def _demo_settings(
 
 def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOptions) -> ImageIndex:
     from dar_search.ingestion.ingest import ingest
-    from dar_search.ingestion.sources import open_source
+    from dar_search.ingestion.sources.source import open_source
 
     index = _index(store, rewriter, own=common.store is None)
     source = open_source(manifest)

@@ -98,7 +98,7 @@ def ingest(
     """
     from dar_search.bootstrap import load_encoder, open_ledger, outside
     from dar_search.ingestion.ingest import ingest as bring_in
-    from dar_search.ingestion.sources import SourceOptions, open_source
+    from dar_search.ingestion.sources.source import SourceOptions, open_source
 
     settings = settings_from(common, encoder)
     options = SourceOptions(follow_links, field, caption, tuple(metadata or ()), source_store)

@@ -25,7 +25,7 @@ from dar_search.cli.output import (
 )
 from dar_search.cli.sources import shown_source
 from dar_search.errors import RequestError
-from dar_search.ingestion.job_rows import jobs_fields
+from dar_search.ingestion.ledger.job_rows import jobs_fields
 from dar_search.job_data import Job, JobFailure
 from dar_search.job_ledger import Ledger
 

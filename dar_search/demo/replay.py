@@ -19,7 +19,7 @@ from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.picture_files import GalleryFiles, picture_name
 from dar_search.errors import ModelFailed
 from dar_search.evaluation.intervals import Interval, paired_bootstrap
-from dar_search.ingestion.locations import file_uri, record_id
+from dar_search.ingestion.sources.locations import file_uri, record_id
 from dar_search.ports import ImageIndex, SearchRequest
 
 TOP = 10

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dar_search.errors import LeaseLost
 from dar_search.fault_points import reached
-from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.finishing import Finishing
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.listing import Lister
@@ -23,7 +23,7 @@ from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.pruning import prune_gone
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed
-from dar_search.ingestion.sources import Source
+from dar_search.ingestion.sources.source import Source
 from dar_search.ingestion.supply import Supply
 from dar_search.ingestion.writing import Writer
 from dar_search.job_data import HEAD

@@ -9,9 +9,9 @@ import numpy as np
 from dar_search.data import Failure, FloatArray, ImageRecord
 from dar_search.errors import DarError, ModelFailed
 from dar_search.fault_points import reached
-from dar_search.ingestion.annotations import annotation_digest
-from dar_search.ingestion.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
+from dar_search.ingestion.sources.annotations import annotation_digest
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.ingestion.supply import Barrier
 from dar_search.ingestion.writing import Entry, Writer
 from dar_search.job_data import Settled

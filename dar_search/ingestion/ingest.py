@@ -15,17 +15,17 @@ import psutil
 
 from dar_search.data import Failure
 from dar_search.errors import DarError, StoreError
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.draining import Bench, drain, end
 from dar_search.ingestion.leasing import Leases
+from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.ingestion.listing import Lister
-from dar_search.ingestion.memory_ledger import MemoryLedger
-from dar_search.ingestion.outside import Outside
 from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.report import IngestReport, Progress, Tally
 from dar_search.ingestion.shard_feed import ShardFeed
-from dar_search.ingestion.sources import Source
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import Source
 from dar_search.ingestion.supply import Counter
 from dar_search.job_data import JobSpec
 from dar_search.job_ledger import Ledger
@@ -51,7 +51,7 @@ def ingest(
     """Brings an index up to date with a source.
 
     Args:
-        source: what to read; see `sources.open_source`.
+        source: what to read; see `sources.source.open_source`.
         index: where to; opened with the encoder's provenance. Used from three threads.
         encoder: called from this thread only, with up to `batch_size` pictures at a time.
         prune: remove the records of this source's origin that the source no longer lists. A picture that is listed

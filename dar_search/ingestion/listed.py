@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from dar_search.ingestion.sources import BadItem, SourceItem
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.job_data import Listed
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(SourceItem) if field.name != "cursor"}

@@ -9,7 +9,7 @@ from dar_search.data import Failure
 from dar_search.fault_points import reached
 from dar_search.ingestion.listed import packed
 from dar_search.ingestion.pruning import Seen
-from dar_search.ingestion.sources import BadItem, Source, SourceItem
+from dar_search.ingestion.sources.source import BadItem, Source, SourceItem
 from dar_search.job_data import Job, Lease, Listed
 from dar_search.job_ledger import Ledger
 

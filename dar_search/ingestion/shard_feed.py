@@ -11,7 +11,7 @@ from dar_search.fault_points import reached
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.listed import unpacked
 from dar_search.ingestion.listing import Lister
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.job_data import HEAD, Lease
 from dar_search.job_ledger import Ledger
 

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.jobs import Job, Outcome, Ticket
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Job, Outcome, Ticket
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed, ShardItem
-from dar_search.ingestion.sources import Source
+from dar_search.ingestion.sources.source import Source
 from dar_search.job_data import Lease
 from dar_search.job_ledger import Ledger
 from dar_search.ports import ImageIndex

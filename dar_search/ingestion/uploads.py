@@ -14,12 +14,12 @@ import numpy as np
 
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, ModelFailed, PictureError
-from dar_search.ingestion.annotations import annotation_digest, parse_caption, parse_metadata
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.jobs import Decoded, Job, Outcome, Undecodable
-from dar_search.ingestion.locations import record_id
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
+from dar_search.ingestion.sources.annotations import annotation_digest, parse_caption, parse_metadata
+from dar_search.ingestion.sources.locations import record_id
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.job_data import version_of
 from dar_search.job_ledger import Ledger
 from dar_search.ports import Encoder, ImageIndex

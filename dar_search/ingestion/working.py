@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 
 from dar_search.errors import DarError, JobNotFound, StoreError
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.listing import SHARD_SIZE, Lister
-from dar_search.ingestion.outside import Outside
 from dar_search.ingestion.patience import PausingPatience
 from dar_search.ingestion.report import Tally
 from dar_search.ingestion.shard_feed import ShardFeed
-from dar_search.ingestion.sources import Source, open_source
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import Source, open_source
 from dar_search.ingestion.tuning import put_back, tune
 from dar_search.ingestion.writing import Writer
 from dar_search.job_data import HEAD, Job

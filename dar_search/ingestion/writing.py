@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import LeaseLost
 from dar_search.fault_points import reached
-from dar_search.ingestion.jobs import Ticket
+from dar_search.ingestion.decoding.jobs import Ticket
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.report import Tally

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dar_search.data import Imagination
 from dar_search.errors import ModelFailed, PictureError, RequestError, WeightsMissing
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, decode
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, decode
 from dar_search.models import weights
 from dar_search.models.identity import imagination_id
 from dar_search.ports import Encoder

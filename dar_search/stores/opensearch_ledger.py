@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from dar_search.errors import IndexExists, IndexNotFound, StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
-from dar_search.ingestion.ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Wanted
+from dar_search.ingestion.ledger.row_ledger import MAX_ATTEMPTS, RowLedger
+from dar_search.ingestion.ledger.rows import Change, Key, Row, Wanted
 from dar_search.settings import Settings, mask
 from dar_search.stores.assets import assets
 from dar_search.stores.opensearch_calls import READ_PATIENCE, WRITE_TIMEOUT, Cluster, patiently, quoted
@@ -40,7 +40,7 @@ class OpenSearchLedger(RowLedger):
 
 
 class OpenSearchRows:
-    """`ledger_rows.Rows` in an index. The changes of a call are made one after the other."""
+    """`ingestion.ledger.rows.Rows` in an index. The changes of a call are made one after the other."""
 
     def __init__(self, address: str, settings: Settings, name: str) -> None:
         self._address = address

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from dar_search.ingestion.ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Wanted
+from dar_search.ingestion.ledger.row_ledger import MAX_ATTEMPTS, RowLedger
+from dar_search.ingestion.ledger.rows import Change, Key, Row, Wanted
 from dar_search.stores.sqlite_connections import Connections
 
 _COLUMNS = "kind, job, number, state, indexed, unchanged, failed, body, change"
@@ -30,7 +30,7 @@ class SQLiteLedger(RowLedger):
 
 
 class SQLiteRows:
-    """`ledger_rows.Rows` in the file's table `ledger`. All changes of a call are made, or none."""
+    """`ingestion.ledger.rows.Rows` in the file's table `ledger`. All changes of a call are made, or none."""
 
     def __init__(self, path: Path, *, patience_s: float = 30.0) -> None:
         self._connections = Connections(path.absolute(), patience_s)

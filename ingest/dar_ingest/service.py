@@ -17,9 +17,9 @@ from prometheus_client.core import GaugeMetricFamily
 from dar_ingest.runtime import Runtime, Send
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
-from dar_search.ingestion.job_rows import jobs_fields
-from dar_search.ingestion.locations import path_of
-from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.ledger.job_rows import jobs_fields
+from dar_search.ingestion.sources.locations import path_of
+from dar_search.ingestion.sources.source import open_source
 from dar_search.ingestion.uploads import Upload, Uploads
 from dar_search.job_data import HEAD, Job, JobFailure, JobSpec
 from dar_search.serving.metrics import Metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dar_search.data import Failure
-from dar_search.ingestion.memory_ledger import MemoryLedger
+from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
 from dar_search.job_ledger import Ledger
 from dar_search.settings import load_settings

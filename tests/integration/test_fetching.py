@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.fetching import Fetcher
+from dar_search.ingestion.fetching.fetcher import Fetcher
 from tests.fetched import PICTURE, code, settings
 from tests.web_servers import Site, answer, site
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.fetching import Fetcher
+from dar_search.ingestion.fetching.fetcher import Fetcher
 from tests.fetched import PICTURE, code, settings
 from tests.web_servers import Site, answer, site
 
@@ -112,7 +112,7 @@ def test_a_missing_robots_txt_allows_all_and_one_that_cannot_be_had_forbids_all(
 
 
 def test_no_turn_is_kept_for_hosts_that_nobody_asks_any_more() -> None:
-    from dar_search.ingestion import politeness
+    from dar_search.ingestion.fetching import politeness
 
     gates = politeness.HostGates(1, 0.0)
     for number in itertools.islice(itertools.count(), 3 * politeness._GATES):

@@ -11,7 +11,7 @@ import trustme
 
 from dar_search.errors import PictureError, SettingsError
 from dar_search.fetch_settings import FetchSettings
-from dar_search.ingestion.fetching import Fetcher
+from dar_search.ingestion.fetching.fetcher import Fetcher
 from tests.web_servers import Site, answer, site
 
 PICTURE = b"a picture's bytes"

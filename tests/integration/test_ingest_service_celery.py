@@ -15,7 +15,7 @@ import pytest
 import redis
 from dar_ingest.tasks import LOOK_AT_SHARD, celery_app, sender
 
-from dar_search.ingestion.locations import record_id
+from dar_search.ingestion.sources.locations import record_id
 from dar_search.job_data import HEAD, JobSpec
 from dar_search.settings import load_settings
 from dar_search.stores.sqlite_ledger import SQLiteLedger

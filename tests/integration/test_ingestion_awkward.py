@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.locations import path_of
+from dar_search.ingestion.sources.locations import path_of
 from dar_search.ports import SearchRequest
 from dar_search.stores.sqlite_index import SQLiteIndex
 from tests.grid_encoder import GridEncoder

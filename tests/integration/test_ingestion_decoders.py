@@ -16,12 +16,12 @@ import psutil
 import pytest
 
 from dar_search.errors import DarError
-from dar_search.ingestion.decoder_handle import COMMAND
-from dar_search.ingestion.decoders import JOBS_EACH, Decoders
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.jobs import Decoded, Job, Outcome, Same, Undecodable
-from dar_search.ingestion.locations import file_uri, record_id
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decoder_handle import COMMAND
+from dar_search.ingestion.decoding.decoders import JOBS_EACH, Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
+from dar_search.ingestion.sources.locations import file_uri, record_id
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
 from tests import hostile_decoder
 from tests.hostile_decoder import hostile

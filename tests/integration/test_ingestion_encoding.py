@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.locations import record_id
-from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.sources.locations import record_id
+from dar_search.ingestion.sources.source import open_source
 from dar_search.models.open_clip_encoder import open_clip_encoder
 from dar_search.models.towers import TowersEncoder
 from dar_search.stores.sqlite import SQLiteStore

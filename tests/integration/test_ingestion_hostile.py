@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.decoding import DecodeLimits
+from dar_search.ingestion.decoding.decode import DecodeLimits
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.jobs import Decoded, Job, Undecodable
-from dar_search.ingestion.locations import file_uri, record_id
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.sources.locations import file_uri, record_id
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
 from tests.hostile_pictures import crafted, mutated, real
 

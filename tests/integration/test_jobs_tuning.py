@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dar_search.ingestion.memory_ledger import MemoryLedger
+from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.ingestion.tuning import put_back, tune
 from dar_search.ingestion.working import Worker
 from dar_search.job_data import HEAD, JobSpec

@@ -11,12 +11,12 @@ import pytest
 
 from dar_search.errors import SourceError
 from dar_search.fetch_settings import FetchSettings
-from dar_search.ingestion import opensearch_source
-from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.jobs import Decoded, Job, Undecodable
-from dar_search.ingestion.outside import Outside
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources import opensearch_source
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.preparation import Preparation
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch_calls import Cluster

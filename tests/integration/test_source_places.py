@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dar_search.ingestion.decoders import Decoders
-from dar_search.ingestion.held_bytes import HeldBytes
-from dar_search.ingestion.jobs import Decoded, Job, Undecodable
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.held_bytes import HeldBytes
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
 from tests.pictures import jpeg, scene
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.decoders import Decoders
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.jobs import Decoded, Job
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.preparation import Preparation
 from tests.pictures import jpeg, photograph
 

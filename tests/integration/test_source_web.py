@@ -10,8 +10,8 @@ from dar_search.bootstrap import open_store
 from dar_search.errors import SourceError
 from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.outside import Outside
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.settings import load_settings
 from tests.grid_encoder import GridEncoder
 from tests.pictures import jpeg, photograph

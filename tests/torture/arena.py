@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dar_search.ingestion.locations import record_id
+from dar_search.ingestion.sources.locations import record_id
 from dar_search.job_data import Job, JobSpec
 from dar_search.stores.sqlite_index import SQLiteIndex
 from dar_search.stores.sqlite_ledger import SQLiteLedger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dar_search.data import Failure
-from dar_search.ingestion.ledger_rows import Row
+from dar_search.ingestion.ledger.rows import Row
 from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.writing import Entry, Writer
 from dar_search.job_data import Held, Lease

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.annotations import annotation_digest, parse_caption, parse_metadata
-from dar_search.ingestion.sources import SourceItem, open_source
+from dar_search.ingestion.sources.annotations import annotation_digest, parse_caption, parse_metadata
+from dar_search.ingestion.sources.source import SourceItem, open_source
 from tests.listings import failures, items, touch
 
 

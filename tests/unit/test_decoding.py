@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, THUMBNAIL_SIDE, decode
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, THUMBNAIL_SIDE, decode
+from dar_search.ingestion.decoding.signatures import signature_of
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.files import read_file
-from dar_search.ingestion.signatures import signature_of
+from dar_search.ingestion.sources.files import read_file
 from dar_search.preparation import Preparation
 from tests.grid_encoder import GridEncoder
 from tests.pictures import (
@@ -300,7 +300,7 @@ def test_a_file_that_grows_while_it_is_read_stays_within_the_limit() -> None:
 
 
 def test_a_decoder_process_loads_no_model_library_and_no_store() -> None:
-    code = "import sys, dar_search.ingestion.decoder_process; print(*sys.modules)"
+    code = "import sys, dar_search.ingestion.decoding.decoder_process; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "open_clip", "transformers", "diffusers", "opensearchpy", "pydantic", "sqlite3", "flask"}
     assert "PIL.Image" in loaded

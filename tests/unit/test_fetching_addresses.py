@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dar_search.errors import SettingsError
-from dar_search.ingestion.addresses import AllowedHosts, is_public
+from dar_search.ingestion.fetching.addresses import AllowedHosts, is_public
 
 PUBLIC = [
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0",

@@ -8,9 +8,9 @@ import pytest
 from dar_search.errors import PictureError
 from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.fetching import Fetcher
-from dar_search.ingestion.pinned_connections import Connections
-from dar_search.ingestion.web_addresses import parse
+from dar_search.ingestion.fetching.fetcher import Fetcher
+from dar_search.ingestion.fetching.pinned_connections import Connections
+from dar_search.ingestion.fetching.web_addresses import parse
 
 INSIDE = {
     "inside.example": ["10.0.0.7"],

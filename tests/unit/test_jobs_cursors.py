@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.sources import open_source
+from dar_search.ingestion.sources.source import open_source
 
 
 @pytest.fixture

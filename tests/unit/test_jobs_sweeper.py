@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dar_search.errors import StoreUnavailable
-from dar_search.ingestion.memory_ledger import MemoryLedger
+from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.ingestion.sweeping import HINTS, Sweeper
 from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
 

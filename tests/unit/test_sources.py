@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.locations import file_uri, path_of, printable, record_id
-from dar_search.ingestion.sources import SourceItem, open_source
+from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.source import SourceItem, open_source
 from tests.listings import failures, items, names, touch
 
 

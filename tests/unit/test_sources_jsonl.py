@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.locations import record_id
-from dar_search.ingestion.sources import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.locations import record_id
+from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from tests.listings import items, jsonl, touch
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dar_search.data import Failure
-from dar_search.ingestion.ledger_rows import Row
+from dar_search.ingestion.ledger.rows import Row
 from dar_search.job_data import Held, Settled
 
 _LETTERS = {"indexed": "i", "unchanged": "u", "failed": "f"}

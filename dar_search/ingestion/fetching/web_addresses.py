@@ -13,7 +13,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.addresses import AllowedHosts, is_public
+from dar_search.ingestion.fetching.addresses import AllowedHosts, is_public
 
 MAX_URL = 8_192
 MAX_ADDRESSES = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.job_data import Lease
 
 
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture, decoded. See `decoding.DecodedPicture`; sha256: of the file's bytes, hexadecimal."""
+    """A picture, decoded. See `decode.DecodedPicture`; sha256: of the file's bytes, hexadecimal."""
 
     job: Job
     sha256: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 
-from dar_search.ingestion.ledger import RowLedger
-from dar_search.ingestion.ledger_rows import Change, Key, Kind, Row, Wanted
+from dar_search.ingestion.ledger.row_ledger import RowLedger
+from dar_search.ingestion.ledger.rows import Change, Key, Kind, Row, Wanted
 
 
 class MemoryLedger(RowLedger):
@@ -17,7 +17,7 @@ class MemoryLedger(RowLedger):
 
 
 class MemoryRows:
-    """`ledger_rows.Rows` in a dictionary. All changes of a call are made, or none."""
+    """`rows.Rows` in a dictionary. All changes of a call are made, or none."""
 
     address = "memory"
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from protego import Protego
 
-from dar_search.ingestion.web_addresses import WebAddress
+from dar_search.ingestion.fetching.web_addresses import WebAddress
 
 _GATES = 4_096
 _ROBOTS_HOSTS = 1_000

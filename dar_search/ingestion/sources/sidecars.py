@@ -9,9 +9,9 @@ import orjson
 
 from dar_search.data import Metadata
 from dar_search.errors import PictureError
-from dar_search.ingestion.annotations import parse_caption, parse_metadata
-from dar_search.ingestion.files import read_file
-from dar_search.ingestion.locations import printable
+from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.sources.files import read_file
+from dar_search.ingestion.sources.locations import printable
 
 MAX_SIDECAR_BYTES = 1 << 20
 

@@ -21,12 +21,12 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from dar_search.data import Failure
 from dar_search.errors import IndexNotFound, PictureError, SourceError, StoreError
-from dar_search.ingestion.annotations import parse_caption, parse_metadata
-from dar_search.ingestion.locations import record_id
-from dar_search.ingestion.sources import BadItem, SourceItem
+from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.sources.locations import record_id
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 
 if TYPE_CHECKING:
-    from dar_search.ingestion.outside import SearchCluster
+    from dar_search.ingestion.sources.outside import SearchCluster
 
 KEEP_ALIVE = "5m"
 MAX_ID_BYTES = 512

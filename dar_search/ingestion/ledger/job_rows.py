@@ -7,7 +7,7 @@ import datetime
 from typing import Any
 
 from dar_search.errors import StoreCorrupt, StoreTooNew
-from dar_search.ingestion.ledger_rows import Key, Row
+from dar_search.ingestion.ledger.rows import Key, Row
 from dar_search.job_data import Job, JobSpec
 
 VERSION = 1

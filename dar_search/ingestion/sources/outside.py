@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dar_search.errors import PictureError, SourceError
 from dar_search.fetch_settings import FetchSettings
-from dar_search.ingestion.fetching import Fetcher
-from dar_search.ingestion.files import unreadable
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.fetching.fetcher import Fetcher
+from dar_search.ingestion.sources.files import unreadable
+from dar_search.ingestion.sources.source import SourceItem
 
 if TYPE_CHECKING:
-    from dar_search.ingestion.tar_members import ShardFile
+    from dar_search.ingestion.sources.tar_members import ShardFile
 
 
 class SearchCluster(Protocol):
@@ -70,7 +70,7 @@ class Outside:
 
     def packed(self, item: SourceItem) -> bytes:
         """A picture in a packed shard, which stays open: the next one is not unpacked from the shard's start."""
-        from dar_search.ingestion.tar_members import ShardFile, stretch
+        from dar_search.ingestion.sources.tar_members import ShardFile, stretch
 
         limit = int(self.fetch_settings.max_megabytes * (1 << 20))
         if item.length > limit:
@@ -128,7 +128,7 @@ def _from_a_packed_shard(outside: Outside, item: SourceItem) -> bytes:
 
 
 def _from_an_index(outside: Outside, item: SourceItem) -> bytes:
-    from dar_search.ingestion.opensearch_source import picture_in_document
+    from dar_search.ingestion.sources.opensearch_source import picture_in_document
 
     return picture_in_document(outside.cluster, item.at)
 

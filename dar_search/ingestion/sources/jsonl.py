@@ -25,9 +25,9 @@ import orjson
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.annotations import parse_caption, parse_metadata
-from dar_search.ingestion.locations import file_uri, path_of, printable, record_id
-from dar_search.ingestion.sources import BadItem, SourceItem, counted
+from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
 
 PATH_KEYS = ("path", "image", "file_name")
 URL_KEY = "url"

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from dar_search.data import Failure
 from dar_search.errors import JobEnded, LeaseLost, StoreUnavailable
-from dar_search.ingestion.job_rows import job_of, job_row
-from dar_search.ingestion.ledger_access import RowAccess, attempts_at_it, lease_lost, part, too_busy
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows, Wanted
-from dar_search.ingestion.shard_rows import (
+from dar_search.ingestion.ledger.access import RowAccess, attempts_at_it, lease_lost, part, too_busy
+from dar_search.ingestion.ledger.job_rows import job_of, job_row
+from dar_search.ingestion.ledger.rows import Change, Key, Row, Rows, Wanted
+from dar_search.ingestion.ledger.shard_rows import (
     claimed,
     counted_attempt,
     expired,

@@ -25,13 +25,13 @@ import orjson
 
 from dar_search.data import Failure, Metadata
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.annotations import parse_caption, parse_metadata
-from dar_search.ingestion.files import unreadable
-from dar_search.ingestion.folder import PICTURE_SUFFIXES
-from dar_search.ingestion.locations import file_uri, printable, record_id
-from dar_search.ingestion.sidecars import MAX_SIDECAR_BYTES
-from dar_search.ingestion.sources import BadItem, SourceItem, counted
-from dar_search.ingestion.tar_members import MAX_NAME_BYTES, ShardFile, content, members
+from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.sources.files import unreadable
+from dar_search.ingestion.sources.folder import PICTURE_SUFFIXES
+from dar_search.ingestion.sources.locations import file_uri, printable, record_id
+from dar_search.ingestion.sources.sidecars import MAX_SIDECAR_BYTES
+from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
+from dar_search.ingestion.sources.tar_members import MAX_NAME_BYTES, ShardFile, content, members
 
 PACKED = "packed:"
 MAX_SHARDS = 100_000

@@ -18,14 +18,14 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dar_search.ingestion.decoding import DecodeLimits
+from dar_search.ingestion.decoding.decode import DecodeLimits
+from dar_search.ingestion.decoding.held_bytes import HeldBytes
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
+from dar_search.ingestion.decoding.wire import BadMessage, Message, Unpacker
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.held_bytes import HeldBytes
-from dar_search.ingestion.jobs import Decoded, Job, Outcome, Same, Undecodable
-from dar_search.ingestion.wire import BadMessage, Message, Unpacker
 from dar_search.preparation import Preparation
 
-COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoder_process")
+COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoding.decoder_process")
 START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from dar_search.ingestion.web_addresses import WebAddress
+from dar_search.ingestion.fetching.web_addresses import WebAddress
 
 _IDLE_CONNECTIONS = 64
 _IDLE_SECONDS = 30.0

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.jobs import Job, Undecodable
-from dar_search.ingestion.sources import SourceItem
+from dar_search.ingestion.decoding.jobs import Job, Undecodable
+from dar_search.ingestion.sources.source import SourceItem
 
 # Bytes that wait for a decoder; beyond them nothing more is begun.
 MAX_WAITING_BYTES = 128 << 20

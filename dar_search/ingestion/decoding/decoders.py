@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from dar_search.errors import DarError
-from dar_search.ingestion.bringing import brought
-from dar_search.ingestion.cores import usable_cores
-from dar_search.ingestion.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
-from dar_search.ingestion.decoding import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.jobs import Job, Outcome, Undecodable
-from dar_search.ingestion.outside import IN_ORDER, Outside
+from dar_search.ingestion.decoding.bringing import brought
+from dar_search.ingestion.decoding.cores import usable_cores
+from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
+from dar_search.ingestion.decoding.jobs import Job, Outcome, Undecodable
+from dar_search.ingestion.sources.outside import IN_ORDER, Outside
 from dar_search.preparation import Preparation
 
 # A second job waits in the process's pipe, so that it need not wait for ours.

@@ -12,8 +12,8 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.response import BaseHTTPResponse
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.pinned_connections import Budget
-from dar_search.ingestion.web_addresses import WebAddress
+from dar_search.ingestion.fetching.pinned_connections import Budget
+from dar_search.ingestion.fetching.web_addresses import WebAddress
 
 # What a connection raises once it is there; ValueError is for headers that are none.
 BROKEN = (OSError, HTTPError, http.client.HTTPException, ValueError)

@@ -25,10 +25,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.files import unreadable
-from dar_search.ingestion.locations import file_uri, path_of, printable, record_id
-from dar_search.ingestion.sidecars import Sidecars
-from dar_search.ingestion.sources import BadItem, SourceItem, counted
+from dar_search.ingestion.sources.files import unreadable
+from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.sidecars import Sidecars
+from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
 
 # Formats that cannot be decoded are listed too: a folder of .heic files must not look empty.
 PICTURE_SUFFIXES = frozenset(

@@ -1,6 +1,6 @@
 """What a ledger is made of: small rows, each changed only by whoever saw its latest version (compare and set).
 
-`ledger.RowLedger` has the rules; an adapter has only to keep rows. So the rules are the same in every ledger.
+`row_ledger.RowLedger` has the rules; an adapter has only to keep rows. So the rules are the same in every ledger.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every kind of source, in one place: how it is recognised, and how it is opened. The first that fits counts.
 
-To add one: a class with `origin`, `items` and `count` (see `sources.Source`), a function below that makes it, and a
+To add one: a class with `origin`, `items` and `count` (see `source.Source`), a function below that makes it, and a
 line in `KINDS`. Where its pictures are in no file, also a reader in `outside.READERS`.
 """
 
@@ -15,14 +15,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.folder import FolderSource
-from dar_search.ingestion.jsonl import JsonlSource
-from dar_search.ingestion.locations import path_of, printable
-from dar_search.ingestion.opensearch_source import Fields, OpenSearchSource
-from dar_search.ingestion.outside import Outside
-from dar_search.ingestion.sources import Source, SourceOptions
-from dar_search.ingestion.tar_members import is_tar
-from dar_search.ingestion.tar_shards import TarSource, expanded
+from dar_search.ingestion.sources.folder import FolderSource
+from dar_search.ingestion.sources.jsonl import JsonlSource
+from dar_search.ingestion.sources.locations import path_of, printable
+from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import Source, SourceOptions
+from dar_search.ingestion.sources.tar_members import is_tar
+from dar_search.ingestion.sources.tar_shards import TarSource, expanded
 
 _HINT = "Give a folder, a JSONL file (or its URL), tar shards, or opensearch:INDEX."
 _OPENSEARCH = "opensearch:"

@@ -24,11 +24,11 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from dar_search.errors import PictureError, SettingsError, SourceError
 from dar_search.fetch_settings import FetchSettings
-from dar_search.ingestion.addresses import AllowedHosts
-from dar_search.ingestion.pinned_connections import Budget, Connection, Connections, OverBudget, tls_context
-from dar_search.ingestion.politeness import HostGates, Robots, retry_after
-from dar_search.ingestion.web_addresses import Resolver, WebAddress, parse, resolve, system_resolver
-from dar_search.ingestion.web_answers import (
+from dar_search.ingestion.fetching.addresses import AllowedHosts
+from dar_search.ingestion.fetching.pinned_connections import Budget, Connection, Connections, OverBudget, tls_context
+from dar_search.ingestion.fetching.politeness import HostGates, Robots, retry_after
+from dar_search.ingestion.fetching.web_addresses import Resolver, WebAddress, parse, resolve, system_resolver
+from dar_search.ingestion.fetching.web_answers import (
     BROKEN,
     Answer,
     Later,

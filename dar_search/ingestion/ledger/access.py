@@ -1,4 +1,4 @@
-"""Reading and changing a ledger's rows: what `ledger.RowLedger` stands on."""
+"""Reading and changing a ledger's rows: what `row_ledger.RowLedger` stands on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dar_search.errors import JobNotFound, LeaseLost, StoreUnavailable
-from dar_search.ingestion.job_rows import job_of, job_row
-from dar_search.ingestion.ledger_rows import Change, Key, Row, Rows, Wanted
+from dar_search.ingestion.ledger.job_rows import job_of, job_row
+from dar_search.ingestion.ledger.rows import Change, Key, Row, Rows, Wanted
 from dar_search.job_data import HEAD, Job, Lease, Settled
 
 _TRIES = 200

@@ -22,9 +22,9 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.decoding import DecodedPicture, DecodeLimits, decode
-from dar_search.ingestion.files import read_file
-from dar_search.ingestion.wire import Message, Unpacker
+from dar_search.ingestion.decoding.decode import DecodedPicture, DecodeLimits, decode
+from dar_search.ingestion.decoding.wire import Message, Unpacker
+from dar_search.ingestion.sources.files import read_file
 from dar_search.preparation import Preparation
 
 Decode = Callable[[bytes, Preparation, DecodeLimits], DecodedPicture]

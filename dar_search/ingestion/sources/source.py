@@ -1,7 +1,7 @@
 """Where pictures come from. A source lists items; it never reads a picture.
 
 A new kind of source (Parquet, an object store) is a class with `origin`, `items` and `count`, and an entry in
-`source_kinds.KINDS`.
+`kinds.KINDS`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dar_search.data import Failure, Metadata
 
 if TYPE_CHECKING:
-    from dar_search.ingestion.outside import Outside
+    from dar_search.ingestion.sources.outside import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class SourceOptions:
 
 
 def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
-    """A folder, a JSONL file, tar shards, a file: URI of one, or another kind of `source_kinds.KINDS` -> its source.
+    """A folder, a JSONL file, tar shards, a file: URI of one, or another kind of `kinds.KINDS` -> its source.
 
     Args:
         target: a path, a file: URI, an http(s) URL of a JSONL file, or opensearch:INDEX.
@@ -118,7 +118,7 @@ def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | No
         SourceError: there is no such thing, it cannot be read, or it is of a kind that is not read.
         TypeError: there is no such option.
     """
-    from dar_search.ingestion.source_kinds import opened
+    from dar_search.ingestion.sources.kinds import opened
 
     options["metadata_fields"] = tuple(options.get("metadata_fields", ()))
     return opened(target, SourceOptions(**options), outside)

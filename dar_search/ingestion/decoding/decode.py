@@ -30,8 +30,8 @@ from PIL import (
 )
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.colours import to_rgb
-from dar_search.ingestion.signatures import ends_early, signature_of
+from dar_search.ingestion.decoding.colours import to_rgb
+from dar_search.ingestion.decoding.signatures import ends_early, signature_of
 from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:

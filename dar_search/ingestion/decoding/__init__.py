@@ -1,0 +1,1 @@
+"""From a picture's bytes to pixels, in processes of their own. Nothing is imported here: they must stay light."""

@@ -1,0 +1,1 @@
+"""Pictures from the web, without reaching what is not for them: addresses, connections, politeness."""
