@@ -52,8 +52,8 @@ def ingest_serve(
 
     Without a broker this process works on the jobs too. With one, `dar ingest-work` does, on any number of machines.
 
-    Everything else is settings: [ingest] and [service] in the TOML file, DAR_INGEST__... and DAR_SERVICE__... in the
-    environment.
+    Everything else is settings: \\[ingest] and \\[service] in the TOML file, DAR_INGEST__... and DAR_SERVICE__... in
+    the environment.
 
     Examples:
 

@@ -52,7 +52,7 @@ def serve(
 ) -> None:
     """Answer dialogues over HTTP, until Ctrl-C or SIGTERM.
 
-    Everything else is settings: [query] and [service] in the TOML file, DAR_QUERY__... and DAR_SERVICE__... in the
+    Everything else is settings: \\[query] and \\[service] in the TOML file, DAR_QUERY__... and DAR_SERVICE__... in the
     environment.
 
     Examples:
