@@ -18,20 +18,16 @@ from dar_ingest.multipart import MULTIPART, uploaded
 from dar_ingest.service import IngestService, progress_fields
 from dar_search import __version__
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import DarError, MediaTypeUnsupported, RequestError
+from dar_search.errors import DarError, MediaTypeUnsupported
+from dar_search.ingestion.ledger.job_rows import failure_fields
 from dar_search.ingestion.uploads import Upload
-from dar_search.job_data import JobFailure
 from dar_search.serving import problems, wsgi
-from dar_search.serving.keys import HEADER
+from dar_search.serving.events import HEADERS, MEDIA_TYPE, event
+from dar_search.serving.openapi import API, KEY, app_options, refusals, request_error
 from dar_search.serving.problems import register_problems
 from dar_search.serving.request_ids import current_request_id
 
-API = "/_dar/v1"
-EVENTS = "text/event-stream"
-_REFUSED: dict[str | int, Any] = dict.fromkeys(
-    (400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504), b.Problem
-)
-_KEY: list[dict[str, list[str]]] = [{"key": []}]
+_REFUSED = refusals(b.Problem)
 _PICTURES = [Tag(name="pictures", description="A few pictures, searchable at once.")]
 _JOBS = [Tag(name="jobs", description="Many pictures, by a job that outlives everything.")]
 _OPERATING = [Tag(name="operating", description="For machines that watch the service.")]
@@ -46,13 +42,7 @@ def create_app(service: IngestService) -> OpenAPI:
             version=__version__,
             description="Pictures become searchable: a few at once, or millions by a job.",
         ),
-        security_schemes={"key": {"type": "apiKey", "in": "header", "name": HEADER}},
-        doc_prefix="/_dar/openapi",
-        doc_url="/openapi.json",
-        validation_error_status="400",
-        validation_error_model=b.Problem,
-        validation_error_callback=_invalid,
-        static_folder=None,
+        **app_options(b.Problem, _invalid),
     )
     app.json = _Json(app)
     register_problems(app, _remember)
@@ -65,7 +55,7 @@ def create_app(service: IngestService) -> OpenAPI:
 
 def _picture_routes(app: OpenAPI, service: IngestService) -> None:
     @app.post(
-        f"{API}/images", tags=_PICTURES, security=_KEY, responses={200: b.PicturesOut, **_REFUSED},
+        f"{API}/images", tags=_PICTURES, security=KEY, responses={200: b.PicturesOut, **_REFUSED},
         openapi_extensions=MULTIPART, summary="Index a few pictures; they are searchable when this answers",
     )  # fmt: skip
     def put_images() -> Any:
@@ -83,7 +73,7 @@ def _picture_routes(app: OpenAPI, service: IngestService) -> None:
         return {"indexed": len(results) - failed, "failed": failed, "images": images}
 
     @app.delete(
-        f"{API}/images/<path:id>", tags=_PICTURES, security=_KEY, responses={200: b.DeletedOut, **_REFUSED},
+        f"{API}/images/<path:id>", tags=_PICTURES, security=KEY, responses={200: b.DeletedOut, **_REFUSED},
         summary="Remove a picture's record; a write asked for earlier does not bring it back",
     )  # fmt: skip
     def delete_image(path: b.PicturePath, query: b.IndexQuery) -> Any:
@@ -92,38 +82,38 @@ def _picture_routes(app: OpenAPI, service: IngestService) -> None:
 
 def _job_routes(app: OpenAPI, service: IngestService) -> None:
     @app.post(
-        f"{API}/jobs", tags=_JOBS, security=_KEY, responses={201: b.JobOut, **_REFUSED}, summary="Make a job"
+        f"{API}/jobs", tags=_JOBS, security=KEY, responses={201: b.JobOut, **_REFUSED}, summary="Make a job"
     )  # fmt: skip
     def create_job(body: b.JobIn) -> Any:
         job = service.create_job(body.index, body.source, body.options, prune=body.prune)
         return progress_fields(job), 201, {"Location": f"{API}/jobs/{job.id}"}
 
-    @app.get(f"{API}/jobs", tags=_JOBS, security=_KEY, responses={200: b.JobsOut, **_REFUSED}, summary="Jobs")
+    @app.get(f"{API}/jobs", tags=_JOBS, security=KEY, responses={200: b.JobsOut, **_REFUSED}, summary="Jobs")
     def list_jobs(query: b.JobsQuery) -> Any:
         return {"jobs": [progress_fields(job) for job in service.jobs(running=query.running, limit=query.limit)]}
 
     @app.get(
-        f"{API}/jobs/<job>", tags=_JOBS, security=_KEY, responses={200: b.JobOut, **_REFUSED},
+        f"{API}/jobs/<job>", tags=_JOBS, security=KEY, responses={200: b.JobOut, **_REFUSED},
         summary="A job's progress; with Accept: text/event-stream as events, until it ends",
     )  # fmt: skip
     def show_job(path: b.JobPath) -> Any:
-        if request.accept_mimetypes.best_match(["application/json", EVENTS]) == EVENTS:
+        if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
             return _streamed(service, path.job)
         return progress_fields(service.job(path.job))
 
     @app.get(
-        f"{API}/jobs/<job>/failures", tags=_JOBS, security=_KEY, responses={200: b.FailuresOut, **_REFUSED},
+        f"{API}/jobs/<job>/failures", tags=_JOBS, security=KEY, responses={200: b.FailuresOut, **_REFUSED},
         summary="What failed, and why, in pages",
     )  # fmt: skip
     def list_failures(path: b.JobPath, query: b.FailuresQuery) -> Any:
         found = service.failures(path.job, after=query.after, limit=query.limit)
         return {
-            "failures": [_failure(one) for one in found],
+            "failures": [failure_fields(one) for one in found],
             "after": found[-1].place if len(found) == query.limit else None,
         }
 
     @app.post(
-        f"{API}/jobs/<job>/retry", tags=_JOBS, security=_KEY, responses={200: b.RetriedOut, **_REFUSED},
+        f"{API}/jobs/<job>/retry", tags=_JOBS, security=KEY, responses={200: b.RetriedOut, **_REFUSED},
         summary="Do failures again",
     )  # fmt: skip
     def retry(path: b.JobPath, body: b.RetryIn) -> Any:
@@ -131,20 +121,20 @@ def _job_routes(app: OpenAPI, service: IngestService) -> None:
         return {"retried": number, "job": progress_fields(job)}
 
     @app.post(
-        f"{API}/jobs/<job>/pause", tags=_JOBS, security=_KEY, responses={200: b.JobOut, **_REFUSED},
+        f"{API}/jobs/<job>/pause", tags=_JOBS, security=KEY, responses={200: b.JobOut, **_REFUSED},
         summary="Pause: what is in hand is finished",
     )  # fmt: skip
     def pause(path: b.JobPath) -> Any:
         return progress_fields(service.pause(path.job))
 
     @app.post(
-        f"{API}/jobs/<job>/resume", tags=_JOBS, security=_KEY, responses={200: b.JobOut, **_REFUSED}, summary="Go on"
+        f"{API}/jobs/<job>/resume", tags=_JOBS, security=KEY, responses={200: b.JobOut, **_REFUSED}, summary="Go on"
     )  # fmt: skip
     def resume(path: b.JobPath) -> Any:
         return progress_fields(service.resume(path.job))
 
     @app.post(
-        f"{API}/jobs/<job>/cancel", tags=_JOBS, security=_KEY, responses={200: b.JobOut, **_REFUSED},
+        f"{API}/jobs/<job>/cancel", tags=_JOBS, security=KEY, responses={200: b.JobOut, **_REFUSED},
         summary="Cancel for good; what is in the index stays",
     )  # fmt: skip
     def cancel(path: b.JobPath) -> Any:
@@ -174,19 +164,15 @@ def _streamed(service: IngestService, job: str) -> Response:
     def parts() -> Iterator[bytes]:
         try:
             with service.metrics.stream_open():
-                yield _event("progress", first)
+                yield event("progress", first)
                 for step in steps:
-                    yield _event("progress", step)
+                    yield event("progress", step)
         except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
-            yield _event("error", problems.problem(problems.as_dar_error(error), request_id))
+            yield event("error", problems.problem(problems.as_dar_error(error), request_id))
         finally:
             steps.close()  # type: ignore[attr-defined]
 
-    return Response(parts(), mimetype=EVENTS, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-
-
-def _event(name: str, value: dict[str, Any]) -> bytes:
-    return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n"
+    return Response(parts(), mimetype=MEDIA_TYPE, headers=HEADERS)
 
 
 def _picture(result: ImageRecord | Failure) -> dict[str, Any]:
@@ -195,17 +181,11 @@ def _picture(result: ImageRecord | Failure) -> dict[str, Any]:
     return {"id": result.id, "source": result.source, "width": result.width, "height": result.height}
 
 
-def _failure(one: JobFailure) -> dict[str, Any]:
-    failure = one.failure
-    kept = {"source": failure.source, "code": failure.code, "message": failure.message}
-    return kept | {"place": one.place, "replayable": one.replayable}
-
-
 def _pictures() -> b.PicturesIn:
     try:
         return b.PicturesIn.model_validate(request.get_json(silent=True))
     except ValidationError as error:
-        raise _wrong(error) from None
+        raise request_error(error) from None
 
 
 def _before() -> None:
@@ -221,21 +201,14 @@ def _remember(error: DarError) -> None:
 
 
 def _invalid(error: ValidationError) -> Any:
-    raise _wrong(error)
-
-
-def _wrong(error: ValidationError) -> RequestError:
-    """The first thing wrong with a request, without what it holds."""
-    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part)[:40] for part in wrong["loc"]) or "the body"
-    return RequestError(f"{where}: {wrong['msg']}.", "See the route in /_dar/openapi/openapi.json.")
+    raise request_error(error)
 
 
 class _Json(JSONProvider):
     """orjson: strict: no NaN, no lone surrogates."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return orjson.dumps(obj, option=orjson.OPT_NON_STR_KEYS).decode()
+        return wsgi.json_bytes(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return orjson.loads(s)

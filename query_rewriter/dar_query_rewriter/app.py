@@ -25,7 +25,6 @@ from dar_query_rewriter.answering import (
     search_out,
 )
 from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, question_from
-from dar_query_rewriter.events import MEDIA_TYPE, event
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
 from dar_search import __version__
@@ -38,14 +37,12 @@ from dar_search.questions import describe_question
 from dar_search.retrieval import describe_legs
 from dar_search.search_log import LoggedSearch
 from dar_search.serving import problems, wsgi
-from dar_search.serving.keys import HEADER
+from dar_search.serving.events import HEADERS, MEDIA_TYPE, event
+from dar_search.serving.openapi import API, DOCUMENT, KEY, app_options, refusals, request_error
 from dar_search.serving.problems import register_problems
 from dar_search.serving.request_ids import current_request_id
 
-API = "/_dar/v1"
-_REFUSED: dict[str | int, Any] = dict.fromkeys(
-    (400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504), Problem
-)
+_REFUSED = refusals(Problem)
 _SEARCHING = [Tag(name="searching", description="A dialogue in, pictures out.")]
 _OPERATING = [Tag(name="operating", description="For machines that watch the service.")]
 
@@ -59,13 +56,7 @@ def create_app(service: QueryService) -> OpenAPI:
             version=__version__,
             description="Conversational image search: send the dialogue so far, get pictures by rank.",
         ),
-        security_schemes={"key": {"type": "apiKey", "in": "header", "name": HEADER}},
-        doc_prefix="/_dar/openapi",
-        doc_url="/openapi.json",
-        validation_error_status="400",
-        validation_error_model=Problem,
-        validation_error_callback=_invalid,
-        static_folder=None,
+        **app_options(Problem, _invalid),
     )
     app.json = _Json(app)
     app.url_map.strict_slashes = True
@@ -73,7 +64,7 @@ def create_app(service: QueryService) -> OpenAPI:
     app.before_request(_before)
 
     @app.post(
-        f"{API}/search", tags=_SEARCHING, security=[{"key": []}], responses={200: SearchOut, **_REFUSED},
+        f"{API}/search", tags=_SEARCHING, security=KEY, responses={200: SearchOut, **_REFUSED},
         summary="Hits for a dialogue, by a deadline; as JSON, or as events (Accept: text/event-stream)",
     )  # fmt: skip
     def search(body: SearchIn) -> Any:
@@ -90,7 +81,7 @@ def create_app(service: QueryService) -> OpenAPI:
         return _shown(answer, asked, index, body)
 
     @app.post(
-        f"{API}/rewrite", tags=_SEARCHING, security=[{"key": []}], responses={200: RewriteOut, **_REFUSED},
+        f"{API}/rewrite", tags=_SEARCHING, security=KEY, responses={200: RewriteOut, **_REFUSED},
         summary="What a dialogue becomes, and the search that it would send; nothing is searched",
     )  # fmt: skip
     def rewrite(body: SearchIn) -> Any:
@@ -111,7 +102,7 @@ def create_app(service: QueryService) -> OpenAPI:
         }
 
     @app.post(
-        f"{API}/question", tags=_SEARCHING, security=[{"key": []}], responses={200: QuestionOut, **_REFUSED},
+        f"{API}/question", tags=_SEARCHING, security=KEY, responses={200: QuestionOut, **_REFUSED},
         summary="What to ask next: the question whose answer narrows the candidates most",
     )  # fmt: skip
     def question(body: QuestionIn) -> Any:
@@ -124,7 +115,7 @@ def create_app(service: QueryService) -> OpenAPI:
         return {"request_id": current_request_id(), **describe_question(found), "deadline_ms": deadline_ms}
 
     @app.post(
-        f"{API}/choice", tags=_SEARCHING, security=[{"key": []}], responses={200: ChoiceOut, **_REFUSED},
+        f"{API}/choice", tags=_SEARCHING, security=KEY, responses={200: ChoiceOut, **_REFUSED},
         summary="Tell the search log which hit was chosen",
     )  # fmt: skip
     def choice(body: ChoiceIn) -> Any:
@@ -167,8 +158,7 @@ def _streamed(service: QueryService, asked: Asked, index: ImageIndex, body: Sear
         finally:
             stages.close()
 
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(parts(), mimetype=MEDIA_TYPE, headers=headers)
+    return Response(parts(), mimetype=MEDIA_TYPE, headers=HEADERS)
 
 
 def _shown(
@@ -209,12 +199,9 @@ def _remember(error: DarError) -> None:
 
 
 def _invalid(error: ValidationError) -> Any:
-    """The first thing wrong with a body, without what it holds."""
-    wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if request.get_json(silent=True) is None:
-        raise RequestError("The body is not valid JSON.", "Send an object, as in /_dar/openapi/openapi.json.")
-    where = ".".join(str(part)[:40] for part in wrong["loc"]) or "the body"
-    raise RequestError(f"{where}: {wrong['msg']}.", "See the route in /_dar/openapi/openapi.json.")
+        raise RequestError("The body is not valid JSON.", f"Send an object, as in {DOCUMENT}.")
+    raise request_error(error)
 
 
 def _log_dialogue(service: QueryService, asked: Asked) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from dar_search.serving.wsgi import json_bytes
 
 MEDIA_TYPE = "text/event-stream"
+#: Of a stream: nothing between keeps it, or holds it back until it ends (nginx).
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def event(name: str, value: Mapping[str, Any]) -> bytes:
