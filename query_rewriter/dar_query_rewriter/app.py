@@ -77,7 +77,7 @@ def create_app(service: QueryService) -> OpenAPI:
                 return _streamed(service, asked, index, body, authorization)
             answer = service.search(asked, index)
         _keep(service, asked, answer, index, body)
-        _log_legs(answer.result.legs)
+        _log_legs(request.environ, answer.result.legs)
         return _shown(answer, asked, index, body)
 
     @app.post(
@@ -91,6 +91,7 @@ def create_app(service: QueryService) -> OpenAPI:
             index = service.open(body.index)
             query = service.rewrite(asked, index)
             shown = request_shown(query, asked.options, service.settings, index)
+        _log_legs(request.environ, query.legs)
         return {
             "request_id": current_request_id(),
             **rewriting_out(query),
@@ -110,7 +111,7 @@ def create_app(service: QueryService) -> OpenAPI:
         _log_dialogue(service, asked)
         with service.caller(request.headers.get("Authorization", "")):
             found = service.question(asked, service.open(body.index), options)
-        _log_legs(found.legs)
+        _log_legs(request.environ, found.legs)
         deadline_ms = round(asked.seconds * 1000)
         return {"request_id": current_request_id(), **describe_question(found), "deadline_ms": deadline_ms}
 
@@ -141,7 +142,7 @@ def _streamed(service: QueryService, asked: Asked, index: ImageIndex, body: Sear
     """The text's event, then the imagined one with what moved. What fails before the first event is a plain problem."""
     stages = service.stream(asked, index)
     first = next(stages)
-    request_id = current_request_id()
+    request_id, environ = current_request_id(), request.environ
 
     def parts() -> Iterator[bytes]:
         last = first
@@ -153,6 +154,7 @@ def _streamed(service: QueryService, asked: Asked, index: ImageIndex, body: Sear
                     yield event("imagined", _shown(answer, asked, index, body, moves(first.result, answer.result)))
                     last = answer
             _keep(service, asked, last, index, body)
+            _log_legs(environ, last.result.legs)
         except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
             yield event("error", problems.problem(problems.as_dar_error(error), request_id))
         finally:
@@ -209,8 +211,8 @@ def _log_dialogue(service: QueryService, asked: Asked) -> None:
         request.environ.setdefault(wsgi.LOGGED, {})["dialogue"] = as_json(asked.dialogue)
 
 
-def _log_legs(legs: Mapping[str, Leg]) -> None:
-    request.environ.setdefault(wsgi.LOGGED, {})["legs"] = {name: leg.status for name, leg in legs.items()}
+def _log_legs(environ: wsgi.Environ, legs: Mapping[str, Leg]) -> None:
+    environ.setdefault(wsgi.LOGGED, {})["legs"] = {name: leg.status for name, leg in legs.items()}
 
 
 class _Json(JSONProvider):

@@ -568,6 +568,25 @@ class TestOperations:
             assert ("in confidence" in logged) is wanted
             made.service.close()
 
+    @pytest.mark.parametrize(
+        ("route", "accept"),
+        [
+            ("search", "application/json"),
+            ("search", "text/event-stream"),
+            ("rewrite", "application/json"),
+            ("question", "application/json"),
+        ],
+    )
+    def test_a_requests_log_line_has_each_legs_status(
+        self, client: Client, caplog: pytest.LogCaptureFixture, route: str, accept: str
+    ) -> None:
+        with caplog.at_level("INFO", "dar_search.requests"):
+            answered = client.post(f"{V1}/{route}", json=SEARCH, headers={"Accept": accept}).text
+        (record,) = [one for one in caplog.records if one.name == "dar_search.requests"]
+        answer = json.loads(answered) if accept == "application/json" else events(answered)[-1][1]
+        logged = vars(record)["fields"]["legs"]
+        assert logged == {name: leg["status"] for name, leg in answer["legs"].items()}
+
     def test_the_search_log_has_what_was_asked_answered_and_chosen(self, tmp_path: Path) -> None:
         path = tmp_path / "searches.jsonl"
         made = Service(query_settings(search_log=path))
