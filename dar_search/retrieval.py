@@ -13,6 +13,7 @@ from dar_search.data import (
     FloatArray,
     Hit,
     Leg,
+    Reformulation,
     RewrittenQuery,
     ScoreFusion,
     SearchResult,
@@ -82,7 +83,7 @@ def describe(query: RewrittenQuery) -> dict[str, Any]:
     return {
         "dialogue": as_json(query.dialogue),
         "round": query.dialogue.round,
-        "reformulation": {**asdict(query.reformulation), "prompts": list(query.reformulation.prompts)},
+        "reformulation": describe_reformulation(query.reformulation),
         "imaginations": [
             {"id": one.id, "prompt": one.prompt, "seed": one.seed, "picture": one.picture is not None}
             for one in query.imaginations
@@ -92,6 +93,11 @@ def describe(query: RewrittenQuery) -> dict[str, Any]:
         "vector": {"dimension": len(query.vector), "length": float(np.linalg.norm(query.vector))},
         "legs": describe_legs(query.legs),
     }
+
+
+def describe_reformulation(reformulation: Reformulation) -> dict[str, Any]:
+    """A reformulation as plain JSON values."""
+    return {**asdict(reformulation), "prompts": list(reformulation.prompts)}
 
 
 def describe_result(result: SearchResult) -> dict[str, Any]:

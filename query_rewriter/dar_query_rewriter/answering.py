@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dar_search.answers import Answer, Move
 from dar_search.data import Hit, RewrittenQuery
-from dar_search.retrieval import describe, describe_hit, describe_legs
+from dar_search.retrieval import describe, describe_hit, describe_legs, describe_reformulation
 
 
 class Problem(BaseModel):
@@ -263,18 +263,12 @@ def search_out(
     answer: Answer, index: str, fields: Collection[str], *, request_id: str, deadline_ms: int, moved: tuple[Move, ...]
 ) -> dict[str, Any]:
     """As SearchOut."""
-    written = answer.reformulation
     rewriting: dict[str, Any] = (
         rewriting_out(answer.query)
         if answer.query is not None
         else {
             "round": answer.dialogue.round,
-            "reformulation": {
-                "text": written.text,
-                "prompts": list(written.prompts),
-                "reformulator": written.reformulator,
-                "note": written.note,
-            },
+            "reformulation": describe_reformulation(answer.reformulation),
             "imaginations": [],
             "weights": None,
             "edits": [],
