@@ -82,7 +82,7 @@ class DarClient:
 
     def stream(self, dialogue: Any, *, index: str | None = None, **options: Any) -> Iterator[Answer]:
         """The text's answer first, then the imagined one; the last is `final`. Closing the iterator ends it early."""
-        response = self._send("POST", "/search", self._body(dialogue, index, options), accept=_EVENTS)
+        response = self._send("/search", self._body(dialogue, index, options), accept=_EVENTS)
         try:
             if not response.headers.get("Content-Type", "").startswith(_EVENTS):
                 raise self._not_understood("answers a stream with no events")
@@ -138,7 +138,7 @@ class DarClient:
         return {**given, "dialogue": as_json(read)} | ({"index": named} if named else {})
 
     def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        response = self._send("POST", route, body, accept="application/json")
+        response = self._send(route, body, accept="application/json")
         try:
             found = object_from(self._content(response))
         finally:
@@ -147,7 +147,7 @@ class DarClient:
             raise self._not_understood("answers with something that is no JSON object")
         return found
 
-    def _send(self, method: str, route: str, body: Mapping[str, Any], *, accept: str) -> urllib3.BaseHTTPResponse:
+    def _send(self, route: str, body: Mapping[str, Any], *, accept: str) -> urllib3.BaseHTTPResponse:
         """An answer with status 2xx, its body unread. Busy services are asked again."""
         try:
             content = orjson.dumps(body)
@@ -157,7 +157,7 @@ class DarClient:
         deadline = time.monotonic() + self._patience
         for left in range(self._tries - 1, -1, -1):
             try:
-                return self._send_once(method, route, content, accept)
+                return self._send_once(route, content, accept)
             except _Busy as busy:
                 # Only what the service itself asks for, and not beyond what the caller has patience for.
                 if not left or time.monotonic() + busy.after > deadline:
@@ -165,10 +165,10 @@ class DarClient:
                 time.sleep(busy.after)
         raise AssertionError  # the loop returns or raises
 
-    def _send_once(self, method: str, route: str, content: bytes, accept: str) -> urllib3.BaseHTTPResponse:
+    def _send_once(self, route: str, content: bytes, accept: str) -> urllib3.BaseHTTPResponse:
         try:
             response = self._pool.request(
-                method,
+                "POST",
                 f"{self._url}{API}{route}",
                 body=content,
                 headers={**self._headers, "Content-Type": "application/json", "Accept": accept},
