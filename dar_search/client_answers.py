@@ -38,6 +38,11 @@ class Answer:
     request_id: str
     raw: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """The legs that were late or failed, with the reason."""
+        return {name: leg.reason for name, leg in self.legs.items() if leg.status in ("late", "failed")}
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -43,7 +43,6 @@ class DarRetriever(BaseRetriever):
     def retrieve(self, dialogue: Dialogue | Sequence[str]) -> list[Document]:
         """Pictures for a dialogue that is no plain text."""
         answer = self.client.search(dialogue, **{"index": self.index, "size": self.size, **self.options})
-        missing = {name: leg.reason for name, leg in answer.legs.items() if leg.status in ("late", "failed")}
         return [
             Document(
                 page_content=hit.caption,
@@ -57,7 +56,7 @@ class DarRetriever(BaseRetriever):
                         name: list(value) if isinstance(value, tuple) else value for name, value in hit.metadata.items()
                     },
                     "imagined": answer.imagined,
-                    "missing_legs": missing,
+                    "missing_legs": answer.missing,
                     "request_id": answer.request_id,
                 },
             )

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 
 from dar_search import __version__
 from dar_search.client import DarClient
-from dar_search.data import Dialogue, Turn
 from dar_search.errors import DarError
 
 INSTRUCTIONS = """Finds pictures by a dialogue. Begin with a description; ask the person what next_question suggests;
@@ -97,7 +96,7 @@ def make_server(client: DarClient) -> MCPServer:
             ],
             searched_for=answer.text,
             imagined=answer.imagined,
-            missing={name: leg.reason for name, leg in answer.legs.items() if leg.status in ("late", "failed")},
+            missing=answer.missing,
         )
 
     @server.tool(title="Next question", annotations=_READS)
@@ -112,12 +111,8 @@ def make_server(client: DarClient) -> MCPServer:
     return server
 
 
-def _dialogue(description: str, turns: list[SaidTurn]) -> Any:
-    said = Dialogue(description, tuple(Turn(turn.question, turn.answer) for turn in turns))
-    return {
-        "caption": said.caption,
-        "turns": [{"question": turn.question, "answer": turn.answer} for turn in said.turns],
-    }
+def _dialogue(description: str, turns: list[SaidTurn]) -> dict[str, Any]:
+    return {"caption": description, "turns": [turn.model_dump() for turn in turns]}
 
 
 async def _asked(ask: Callable[[], Found]) -> Found:
