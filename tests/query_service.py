@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from dar_query_rewriter.answering import Problem, QuestionOut, RewriteOut, SearchOut
 from dar_query_rewriter.app import create_app
 from dar_query_rewriter.service import QueryService
+from werkzeug.test import Client
 
 from dar_search.answers import Models
 from dar_search.data import ImageRecord
@@ -14,6 +17,7 @@ from dar_search.serving.guard import guarded
 from dar_search.settings import Settings
 from tests.fakes import FakeEncoder, FakeImaginer, FakeReformulator, FakeStore
 
+V1 = "/_dar/v1"
 CAPTIONS = ("a red house near a lake", "a blue house", "a red car", "winter at the lake", "a dog", "a winter house")
 SAID = {"caption": "a red house", "turns": [{"question": "where is it?", "answer": "near a lake"}]}
 SEARCH = {"index": "photos", "dialogue": SAID}
@@ -78,3 +82,21 @@ def photos(encoder: FakeEncoder) -> FakeStore:
             )
             index.write([record])
     return store
+
+
+def asked(client: Client, route: str = "search", status: int = 200, **body: Any) -> Any:
+    """What a route answers for SEARCH with this changed, checked to be what it documents."""
+    response = client.post(f"{V1}/{route}", json=SEARCH | body)
+    assert response.status_code == status, response.text
+    models = {"search": SearchOut, "rewrite": RewriteOut, "question": QuestionOut}
+    (models[route] if status == 200 else Problem).model_validate(response.get_json())
+    return response.get_json()
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """The events of a stream: (name, value)."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
