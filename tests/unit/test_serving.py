@@ -4,61 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import generate_latest
 from pydantic import SecretStr
-from werkzeug.test import Client
 
-from dar_search.data import Leg
-from dar_search.errors import DarError, IndexNotFound, ModelBusy, RequestError, SettingsError
-from dar_search.masking import masked
+from dar_search.errors import RequestError, SettingsError
 from dar_search.service_settings import QuerySettings, ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import check_depth
-from dar_search.serving.guard import guarded
 from dar_search.serving.keys import KeyRing, hashed
-from dar_search.serving.logs import configure_logs
-from dar_search.serving.metrics import Metrics
-from dar_search.serving.problems import register_problems
 from dar_search.serving.rate_limits import TokenBuckets
 from dar_search.serving.request_ids import current_request_id, request_id_from
-
-KEY = "0123456789abcdef0123"
-
-
-def echo(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-    """Answers with what reached it."""
-    environ[wsgi.ROUTE] = "/_dar/v1/echo"
-    body = environ["wsgi.input"].read()
-    headers = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
-    value = {"body": body.decode("utf-8", "replace"), "headers": headers, "request_id": current_request_id()}
-    return wsgi.answer_json(start_response, 200, value)
-
-
-def client(
-    service: ServiceSettings | None = None,
-    app: wsgi.Application = echo,
-    metrics: Metrics | None = None,
-    **options: Any,
-) -> Client:
-    options = {"host": "127.0.0.1", "max_bytes": 2_000} | options
-    return Client(guarded(app, service or ServiceSettings(), metrics or Metrics(), **options))
-
-
-def problem(response: Any, status: int, code: str) -> dict[str, str]:
-    """The answer's problem, which must have this status and code."""
-    assert response.status_code == status, response.text
-    value = response.get_json()
-    assert set(value) == {"code", "message", "hint", "request_id"}
-    assert value["code"] == code
-    assert value["request_id"] == response.headers["X-Request-Id"] != ""
-    return value
+from tests.guarded_app import KEY, client, problem
 
 
 class TestRequestIds:
@@ -267,168 +227,6 @@ class TestBodies:
                 check_depth(body, depth(value) - 1)
 
 
-class TestProblems:
-    def test_an_error_of_ours_is_answered_with_its_status(self) -> None:
-        def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-            raise IndexNotFound("There is no index.", "Make it.")
-
-        assert problem(client(app=raising).get("/"), 404, "index_not_found")["hint"] == "Make it."
-
-    def test_any_other_tells_nothing_and_is_logged_with_its_trace(self, caplog: pytest.LogCaptureFixture) -> None:
-        def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-            raise KeyError("the inner secret")
-
-        response = client(app=raising).get("/")
-        problem(response, 500, "internal_error")
-        assert "inner secret" not in response.text
-        assert any(record.exc_info and "inner secret" in record.getMessage() for record in caplog.records)
-
-
-class TestFlask:
-    """`register_problems` on a real Flask app."""
-
-    @pytest.fixture
-    def asked(self) -> Client:
-        import flask
-
-        app = flask.Flask("tests")
-        seen: list[str] = []
-        register_problems(app, lambda error: seen.append(error.code))
-
-        @app.post("/ours")
-        def ours() -> Any:
-            raise ModelBusy("Full.")
-
-        @app.post("/defect")
-        def defect() -> Any:
-            raise KeyError("the inner secret")
-
-        @app.post("/json")
-        def reading() -> Any:
-            return {"given": flask.request.get_json()}
-
-        @app.get("/folder/")
-        def folder() -> Any:
-            return "here"
-
-        return client(app=app.wsgi_app)
-
-    def test_our_errors_their_own_and_defects_are_problems(self, asked: Client) -> None:
-        response = asked.post("/ours")
-        problem(response, 429, "model_busy")
-        assert response.headers["Retry-After"] == "1"
-        problem(asked.get("/nowhere"), 404, "route_not_found")
-        refused = asked.get("/ours")
-        assert "POST" in problem(refused, 405, "method_not_allowed")["hint"]
-        assert "POST" in refused.headers["Allow"]
-        problem(asked.post("/json", data="{}", content_type="text/plain"), 415, "unsupported_media_type")
-        problem(asked.post("/json", data="{", content_type="application/json"), 400, "bad_request")
-        assert "inner secret" not in str(problem(asked.post("/defect"), 500, "internal_error"))
-
-    def test_a_redirect_stays_one(self, asked: Client) -> None:
-        response = asked.get("/folder")
-        assert (response.status_code, response.headers["Location"].rpartition("/folder")[2]) == (308, "/")
-
-
-class TestMetrics:
-    def test_requests_are_counted_by_route_and_never_by_path(self) -> None:
-        metrics = Metrics()
-        asked = client(metrics=metrics)
-        for path in ("/a", "/b"):
-            asked.get(path)
-        asked.get("/", headers={"Host": "evil.example"})
-        asked.open("/", method="BREW")
-        text = generate_latest(metrics.registry).decode()
-        assert 'dar_requests_total{method="GET",route="/_dar/v1/echo",status="200"} 2.0' in text
-        assert 'dar_requests_total{method="GET",route="other",status="421"} 1.0' in text
-        assert 'dar_refused_total{code="host_refused"} 1.0' in text
-        assert "BREW" not in text
-        assert "dar_requests_running 0.0" in text
-
-    def test_legs_are_timed_and_what_is_missing_is_counted(self) -> None:
-        metrics = Metrics()
-        metrics.legs({"knn": Leg("ok", 4.0), "imagination": Leg("late", 300.0, "slow"), "keyword": Leg("off")})
-        text = generate_latest(metrics.registry).decode()
-        assert 'dar_degradations_total{leg="imagination",reason="late"} 1.0' in text
-        assert 'dar_leg_seconds_count{leg="knn",status="ok"} 1.0' in text
-        assert 'leg="keyword"' not in text
-
-    def test_a_stream_counts_until_its_end_or_until_the_caller_goes(self) -> None:
-        metrics = Metrics()
-        closed: list[bool] = []
-
-        def streaming(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterator[bytes]:
-            start_response("200 OK", [("Content-Type", "text/event-stream")])
-            try:
-                with metrics.stream_open():
-                    yield b"one"
-                    yield b"two"
-            finally:
-                closed.append(True)
-
-        response = client(app=streaming, metrics=metrics).get("/")
-        parts = response.iter_encoded()
-        assert next(parts) == b"one"
-        assert metrics.registry.get_sample_value("dar_streams_open") == 1
-        response.close()
-        assert closed == [True]
-        assert metrics.registry.get_sample_value("dar_streams_open") == 0
-        assert metrics.registry.get_sample_value("dar_requests_running") == 0
-
-
-@pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What a service's log says from here on, a JSON object a line."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    stream = io.StringIO()
-    configure_logs(ServiceSettings(), stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    logging.captureWarnings(False)
-    root.handlers[:] = before
-    root.setLevel(level)
-
-
-class TestLogs:
-    def test_a_request_is_one_json_line_without_path_query_body_or_key(
-        self, log_lines: Callable[[], list[dict[str, Any]]]
-    ) -> None:
-        service = ServiceSettings(keys={"team": SecretStr(KEY)})
-        client(service).post("/secret-path?q=words", data="said in confidence", headers={"X-DAR-Key": KEY})
-        (line,) = log_lines()
-        assert line["event"] == "request"
-        assert (line["route"], line["status"], line["key"], line["level"]) == ("/_dar/v1/echo", 200, "team", "info")
-        assert line["request_id"]
-        for hidden in ("secret-path", "words", "confidence", KEY):
-            assert hidden not in json.dumps(line)
-
-    def test_what_is_logged_for_a_request_has_its_id_and_no_secret(
-        self, log_lines: Callable[[], list[dict[str, Any]]]
-    ) -> None:
-        def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-            logging.getLogger("dar_search.somewhere").warning("asked https://me:pw@host with Authorization: Basic eDp5")
-            return echo(environ, start_response)
-
-        client(app=app).get("/", headers={"X-Request-Id": "r1"})
-        first = log_lines()[0]
-        assert first["request_id"] == "r1"
-        assert "pw" not in first["event"]
-        assert "eDp5" not in first["event"]
-
-    def test_a_defect_is_logged_with_its_trace_as_data(self, log_lines: Callable[[], list[dict[str, Any]]]) -> None:
-        def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-            raise ZeroDivisionError("no")
-
-        client(app=app).get("/")
-        defect, request = log_lines()
-        assert defect["exception"][0]["exc_type"] == "ZeroDivisionError"
-        assert (request["status"], request["code"], request["level"]) == (500, "internal_error", "error")
-
-    @pytest.mark.parametrize("text", ["api_key=abcdef", "X-DAR-Key: abcdef", "password: abcdef", "//u:abcdef@h"])
-    def test_secrets_are_masked(self, text: str) -> None:
-        assert "abcdef" not in masked(text)
-
-
 class TestSettings:
     def test_busy_threads_leave_one_for_health(self) -> None:
         QuerySettings().check()
@@ -438,9 +236,3 @@ class TestSettings:
     def test_every_setting_of_a_limit_is_within_one(self) -> None:
         with pytest.raises(SettingsError, match="most_deadline_ms"):
             QuerySettings(deadline_ms=500, most_deadline_ms=400).check()
-
-
-def test_an_error_without_a_request_is_a_problem_too() -> None:
-    from dar_search.serving.problems import problem as made
-
-    assert made(DarError("It broke.")) == {"code": "error", "message": "It broke.", "hint": "", "request_id": ""}
