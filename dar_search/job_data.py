@@ -93,6 +93,11 @@ class Job:
         """Items with a result."""
         return self.indexed + self.unchanged + self.failed
 
+    @property
+    def total(self) -> int | None:
+        """Items that there are, where that is known."""
+        return self.items if self.listed else self.expected
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:

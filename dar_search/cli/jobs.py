@@ -25,8 +25,8 @@ from dar_search.cli.output import (
 )
 from dar_search.cli.sources import shown_source
 from dar_search.errors import RequestError
-from dar_search.ingestion.ledger.job_rows import jobs_fields
-from dar_search.job_data import Job, JobFailure
+from dar_search.ingestion.ledger.job_rows import failure_fields, jobs_fields
+from dar_search.job_data import Job
 from dar_search.job_ledger import Ledger
 
 app = typer.Typer(
@@ -126,10 +126,9 @@ def watch(job: JobId, common: CommonOptions) -> int:
         task = bar.add_task("", total=None)
         while True:
             found = ledger.job(found.id)
-            total = found.items if found.listed else found.expected
             failed = f", {found.failed:,} failed" if found.failed else ""
             reason = f" ({plain(found.reason)[:80]})" if found.reason else ""
-            bar.update(task, completed=found.settled, total=total, description=f"{found.state}{reason}{failed}")
+            bar.update(task, completed=found.settled, total=found.total, description=f"{found.state}{reason}{failed}")
             if found.state in ("done", "cancelled"):
                 break
             time.sleep(LOOK_SECONDS)
@@ -218,18 +217,6 @@ def cancel(job: JobId, common: CommonOptions) -> None:
         _tell(ledger.cancel(_found(ledger, job).id, "Cancelled by a person."), common)
 
 
-def failure_fields(one: JobFailure) -> dict[str, str | bool]:
-    """A failure as JSON."""
-    failure = one.failure
-    return {
-        "source": failure.source,
-        "code": failure.code,
-        "message": failure.message,
-        "place": one.place,
-        "replayable": one.replayable,
-    }
-
-
 def _tell(job: Job, common: CommonOptions) -> None:
     if common.json:
         print_json(jobs_fields(job))
@@ -238,5 +225,4 @@ def _tell(job: Job, common: CommonOptions) -> None:
 
 
 def _total(job: Job) -> str:
-    total = job.items if job.listed else job.expected
-    return "?" if total is None else f"{total:,}"
+    return "?" if job.total is None else f"{job.total:,}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from dar_search.errors import StoreCorrupt, StoreTooNew
 from dar_search.ingestion.ledger.rows import Key, Row
-from dar_search.job_data import Job, JobSpec
+from dar_search.job_data import Job, JobFailure, JobSpec
 
 VERSION = 1
 _COUNTED = ("indexed", "unchanged", "failed", "codes")  # they are the shards'
@@ -51,7 +51,7 @@ def jobs_fields(job: Job) -> dict[str, Any]:
         "source": job.spec.source,
         "prune": job.spec.prune,
         "local": job.spec.local,
-        "total": job.items if job.listed else job.expected,
+        "total": job.total,
         "listed": job.items,
         "indexed": job.indexed,
         "unchanged": job.unchanged,
@@ -61,6 +61,18 @@ def jobs_fields(job: Job) -> dict[str, Any]:
         "notes": list(job.notes),
         "created": _when(job.created),
         "ended": _when(job.ended),
+    }
+
+
+def failure_fields(one: JobFailure) -> dict[str, str | bool]:
+    """A failure as people and programs see it, in the same places."""
+    failure = one.failure
+    return {
+        "source": failure.source,
+        "code": failure.code,
+        "message": failure.message,
+        "place": one.place,
+        "replayable": one.replayable,
     }
 
 
