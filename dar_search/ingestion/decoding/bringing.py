@@ -6,6 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from dar_search.errors import PictureError
 from dar_search.ingestion.decoding.jobs import Job, Undecodable
@@ -49,14 +50,14 @@ def brought(
                     yield job
                     continue
                 if in_order and job.item.at.startswith(in_order):
-                    yield _in_order(job, picture)
+                    yield _result(job, partial(picture, job.item))
                     continue
                 pool = pool or ThreadPoolExecutor(threads, "dar-bring")
                 under_way[pool.submit(picture, job.item)] = job
             if not ready and under_way:
                 wait(under_way, 0 if none_now else _WAIT_SECONDS, FIRST_COMPLETED)
             for future in [future for future in under_way if future.done()]:
-                ready.append(_result(under_way.pop(future), future))
+                ready.append(_result(under_way.pop(future), future.result))
             if ready:
                 yield ready.popleft()
             elif not ended or under_way:
@@ -70,15 +71,8 @@ def _waiting(ready: deque[Job | Undecodable]) -> int:
     return sum(len(one.data) for one in ready if isinstance(one, Job))
 
 
-def _in_order(job: Job, picture: Callable[[SourceItem], bytes]) -> Job | Undecodable:
+def _result(job: Job, picture: Callable[[], bytes]) -> Job | Undecodable:
     try:
-        return dataclasses.replace(job, data=picture(job.item))
-    except PictureError as error:
-        return Undecodable(job, error.code, str(error))
-
-
-def _result(job: Job, future: Future[bytes]) -> Job | Undecodable:
-    try:
-        return dataclasses.replace(job, data=future.result())
+        return dataclasses.replace(job, data=picture())
     except PictureError as error:
         return Undecodable(job, error.code, str(error))
