@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 
-from dar_search.data import Failure, FloatArray, ImageRecord
+from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, ModelFailed
 from dar_search.fault_points import reached
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
-from dar_search.ingestion.sources.annotations import annotation_digest
-from dar_search.ingestion.sources.source import SourceItem
+from dar_search.ingestion.records import record_digest, record_of
 from dar_search.ingestion.supply import Barrier
 from dar_search.ingestion.writing import Entry, Writer
 from dar_search.job_data import Settled
@@ -41,7 +40,7 @@ class Finishing:
                 self._writer.settle(outcome)
             case Undecodable(job=job, code=code, message=message):
                 self._add(_failed(job, code, message))
-            case Same(job=job) if job.stored_digest == _digest(job.known_sha256, job.item):
+            case Same(job=job) if job.stored_digest == record_digest(job.known_sha256, job.item):
                 self._add(Entry(_ticket(job), Settled(_ticket(job).position, "unchanged")))
             case Same(job=job):
                 self._reannotated.append(job)
@@ -84,26 +83,11 @@ class Finishing:
         entries = []
         for decoded, embedding in zip(batch, embeddings, strict=True):
             if np.isfinite(embedding).all():
-                entries.append(_indexed(decoded.job, self._record(decoded, embedding)))
+                entries.append(_indexed(decoded.job, record_of(decoded, embedding, self._origin)))
             else:
                 message = "The encoder gave no finite numbers for the picture."
                 entries.append(_failed(decoded.job, "encoding_failed", message))
         self._writer.put(entries)
-
-    def _record(self, decoded: Decoded, embedding: FloatArray) -> ImageRecord:
-        item = decoded.job.item
-        return ImageRecord(
-            id=item.id,
-            embedding=embedding,
-            source=item.key,
-            origin=self._origin,
-            digest=_digest(decoded.sha256, item),
-            caption=item.caption,
-            metadata=item.metadata,
-            width=decoded.width,
-            height=decoded.height,
-            thumbnail=decoded.thumbnail,
-        )
 
     def _annotate_again(self) -> None:
         """New captions and metadata on stored embeddings: the picture is the same, so it is not encoded again."""
@@ -120,7 +104,7 @@ class Finishing:
                 stored[item.id],
                 source=item.key,
                 origin=self._origin,
-                digest=_digest(job.known_sha256, item),
+                digest=record_digest(job.known_sha256, item),
                 caption=item.caption,
                 metadata=item.metadata,
             )
@@ -140,7 +124,3 @@ def _ticket(job: Job) -> Ticket:
     if job.ticket is None:
         raise DarError("A picture has no place in a ledger.", "This is a defect.")
     return job.ticket
-
-
-def _digest(sha256: str, item: SourceItem) -> str:
-    return f"{sha256}:{annotation_digest(item.caption, item.metadata)}"

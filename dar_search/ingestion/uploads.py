@@ -17,7 +17,8 @@ from dar_search.errors import DarError, ModelFailed, PictureError
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
-from dar_search.ingestion.sources.annotations import annotation_digest, parse_caption, parse_metadata
+from dar_search.ingestion.records import record_of
+from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.job_data import version_of
@@ -120,27 +121,11 @@ class Uploads:
     ) -> Iterator[tuple[int, ImageRecord | Failure]]:
         with self._places:
             embeddings = self._encoder.encode_prepared(np.stack([one.pixels for _, one in decoded]))
-        records = [_record(one, embedding) for (_, one), embedding in zip(decoded, embeddings, strict=True)]
+        records = [record_of(one, embedding, ORIGIN) for (_, one), embedding in zip(decoded, embeddings, strict=True)]
         refused = dict(index.write(records, versions=[version] * len(records)))
         index.refresh()
         for (place, _), record in zip(decoded, records, strict=True):
             yield place, refused.get(record.id, record)
-
-
-def _record(one: Decoded, embedding: Any) -> ImageRecord:
-    item = one.job.item
-    return ImageRecord(
-        id=item.id,
-        embedding=embedding,
-        source=item.key,
-        origin=ORIGIN,
-        digest=f"{one.sha256}:{annotation_digest(item.caption, item.metadata)}",
-        caption=item.caption,
-        metadata=item.metadata,
-        width=one.width,
-        height=one.height,
-        thumbnail=one.thumbnail,
-    )
 
 
 class _Decoding:
