@@ -7,17 +7,15 @@ all others on each index that the request names.
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.forwarding_proxy import ForwardingProxy, answer
 
 ON_CLUSTER = ("indices:data/write/bulk", "indices:data/read/mget", "indices:data/read/msearch")
 Role = Mapping[str, Any]
@@ -52,8 +50,8 @@ class UnknownRequest(Exception):
     """A request of which the gate does not know what it stands for."""
 
 
-class RoleGate:
-    """Forwards to `address` what the roles of the request's user permit; use it as a context manager.
+class RoleGate(ForwardingProxy):
+    """Forwards to `address` what the roles of the request's user permit.
 
     Args:
         users: name -> roles, as the security plugin's API takes them.
@@ -66,42 +64,12 @@ class RoleGate:
     """
 
     def __init__(self, address: str, users: Mapping[str, list[Role]], *, user: str = "") -> None:
-        parts = urlsplit(address)
-        self._upstream = (str(parts.hostname), int(parts.port or 80))
+        super().__init__(address)
         self._users, self._user = users, user
         self._points: dict[str, list[str]] = {}  # the indices of open points in time
-        self._lock = threading.Lock()
         self.granted: dict[str, set[Wanted]] = {}
         self.refused: list[tuple[str, str, str, str]] = []
         self.unknown: list[tuple[str, str]] = []
-        gate = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                gate._handle(self, self.rfile.read(int(self.headers.get("content-length") or 0)))
-
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> RoleGate:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _handle(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         self._pass(request, body, self._user, self._users.get(self._user, []))
@@ -152,24 +120,6 @@ class RoleGate:
                     yield from _each("indices:admin/aliases", about["alias"])
         else:
             yield from _by_table(method, path, body)
-
-    def _forwarded(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(*self._upstream, timeout=120)
-        try:
-            kind = request.headers.get("content-type") or "application/json"
-            connection.request(request.command, request.path, body or None, {"content-type": kind})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-
-class _Server(ThreadingHTTPServer):
-    """Callers that are killed close their connections in the middle: nothing to be told of."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
 
 
 def permits(role: Role, action: str, index: str) -> bool:
@@ -228,12 +178,3 @@ def _forbidden(action: str) -> bytes:
     reason = f"no permissions for [{action}] and User [name=gate]"
     cause = {"type": "security_exception", "reason": reason}
     return json.dumps({"error": {"root_cause": [cause], **cause}, "status": 403}).encode()
-
-
-def answer(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-    request.send_response(status)
-    request.send_header("content-type", "application/json")
-    request.send_header("content-length", str(len(body)))
-    request.end_headers()
-    if request.command != "HEAD":
-        request.wfile.write(body)

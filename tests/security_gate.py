@@ -7,7 +7,8 @@ import json
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.role_gate import Role, RoleGate, answer
+from tests.forwarding_proxy import answer
+from tests.role_gate import Role, RoleGate
 
 API = "/_plugins/_security/api/"
 ADMIN = "admin"
