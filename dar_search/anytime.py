@@ -29,8 +29,8 @@ from dar_search.questions import NextQuestion, QuestionOptions, stored_question,
 from dar_search.retrieval import SearchOptions, search
 from dar_search.rewriting import check_words, imagine, reformulate, unweighted
 
-#: Of the deadline: when a reformulation that is not there yet is given up, and when a text's embedding is.
-WORDS_SHARE, ENCODED_SHARE = 0.5, 1.0
+#: Of the deadline: when a reformulation that is not there yet is given up.
+WORDS_SHARE = 0.5
 #: The longest wait for an imagination before the text-only search begins, seconds: enough for a cached one.
 _AT_ONCE = 0.02
 #: How long an answer may be late where there is nothing else to answer with, seconds.
@@ -100,7 +100,7 @@ class AnytimeSearcher:
         try:
             surveyed = found.result(began.left() + _OVERTIME)
         except TimeoutError:
-            raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.") from None
+            raise _silent_index() from None
         surveyed = replace(surveyed, legs={**query.legs, **surveyed.legs})
         writer = self.models.writer
         if writer is None or not asked.outside_models:
@@ -198,9 +198,8 @@ class AnytimeSearcher:
         """The text's embedding. last: nothing else can answer, so it is waited for beyond the deadline."""
         encoder = self.models.encoder
         work = self._crews["encoding"].start(lambda: encoder.encode_texts([written[0].text])[0])
-        limit = turn.left() + _OVERTIME if last else turn.asked.seconds * ENCODED_SHARE - turn.took()
         try:
-            text: FloatArray = work.result(max(0.0, limit))
+            text: FloatArray = work.result(turn.left() + (_OVERTIME if last else 0.0))
         except TimeoutError:
             work.cancel()
             raise ModelFailed("The encoder did not answer in time.", "Ask again, or raise deadline_ms.") from None
@@ -262,7 +261,7 @@ class AnytimeSearcher:
                 legs = {**found.legs, "keyword": Leg("late", waited, "the search by words did not answer in time")}
                 return answer_of(turn, query.reformulation, changed, replace(found, legs=legs), final=final)
         if both not in done:
-            raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.")
+            raise _silent_index()
         changed, found = both.result()
         return answer_of(turn, query.reformulation, changed, found, final=final)
 
@@ -290,7 +289,7 @@ class AnytimeSearcher:
         try:
             found = work.result(turn.left() + _OVERTIME)
         except TimeoutError:
-            raise StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.") from None
+            raise _silent_index() from None
         legs = {
             "reformulation": written[1],
             "imagination": imagining if isinstance(imagining, Leg) else Leg("failed", reason="there is no k-NN leg"),
@@ -298,3 +297,7 @@ class AnytimeSearcher:
             "knn": Leg("failed", turn.took_ms(), error.message),
         }
         return answer_of(turn, written[0], None, replace(found, legs=legs), final=True)
+
+
+def _silent_index() -> StoreUnavailable:
+    return StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.")
