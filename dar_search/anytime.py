@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import replace
 
 from dar_search.answers import Answer, Asked, Imagined, Models, Running, answer_of, query_of, without_pictures
@@ -253,11 +254,13 @@ class AnytimeSearcher:
         done = wait([both], max(0.0, patience)).done
         if not done and hedge:
             waited = turn.took_ms()
-            alone = self._crews["search"].start(run(replace(options, keyword=False)))
-            asked = [alone] if both.cancel() else [both, alone]
+            asked = [both]
+            with suppress(ModelBusy):  # with no place for another search, this one is waited for
+                alone = self._crews["search"].start(run(replace(options, keyword=False)))
+                asked = [alone] if both.cancel() else [both, alone]
             done = wait(asked, max(0.0, limit), "FIRST_COMPLETED").done
-            if alone in done and both not in done:
-                changed, found = alone.result()
+            if done and both not in done:
+                changed, found = done.pop().result()
                 legs = {**found.legs, "keyword": Leg("late", waited, "the search by words did not answer in time")}
                 return answer_of(turn, query.reformulation, changed, replace(found, legs=legs), final=final)
         if both not in done:

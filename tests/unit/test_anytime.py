@@ -248,6 +248,24 @@ class TestIndex:
         assert statuses(answer)["knn"] == "ok"
         assert answer.result.hits
 
+    def test_where_there_is_no_place_for_a_second_search_the_first_is_waited_for(
+        self, make: Make, encoder: FakeEncoder, index: FakeIndex, released: threading.Event
+    ) -> None:
+        searcher = make(at_once=1)
+        crew = searcher._crews["search"]
+        crew.start(lambda: released.wait(60))
+
+        class SlowWithWords(FakeIndex):
+            def search(self, request: SearchRequest) -> SearchResult:
+                for _ in range(2):
+                    crew.start(lambda: None)  # waits for the one that hangs: the crew is full
+                released.wait(1)
+                return index.search(request)
+
+        answer = searcher.answer(replace(ASKED, seconds=0.6), SlowWithWords(encoder.provenance))
+        assert statuses(answer)["keyword"] == "ok"
+        assert answer.result.hits
+
     def test_an_index_that_cannot_answer_is_an_error(self, make: Make, encoder: FakeEncoder) -> None:
         class Gone(FakeIndex):
             def search(self, request: SearchRequest) -> SearchResult:
