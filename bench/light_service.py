@@ -25,9 +25,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dar_query_rewriter.app import create_app
 from dar_query_rewriter.counted_cache import CountedCache
 from dar_query_rewriter.service import QueryService
+from dar_query_rewriter.serving import served
 
 from dar_search.answers import Models
 from dar_search.bootstrap import open_store
@@ -35,7 +35,6 @@ from dar_search.data import FloatArray, Imagination, Provenance
 from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
 from dar_search.models.rules import RulesReformulator
 from dar_search.preparation import Preparation
-from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service
 from dar_search.settings import Settings, load_settings
@@ -90,13 +89,7 @@ def light_models(metrics: Metrics) -> Models:
 
 def made(settings: Settings) -> Served:
     metrics = Metrics()
-    service = QueryService(settings, light_models(metrics), open_store(settings.store, settings), metrics)
-    app = create_app(service)
-    service.warm_up()
-    wrapped = guarded(
-        app.wsgi_app, settings.service, metrics, host=settings.query.host, max_bytes=settings.query.body_bytes
-    )
-    return Served(wrapped, metrics, service.close)
+    return served(QueryService(settings, light_models(metrics), open_store(settings.store, settings), metrics))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def modules_of(reader: Any) -> dict[str, torch.nn.Module]:
 
 def train(work: Path, steps: int, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
-    reader = tokenizer.build(LENGTH)
+    reader = tokenizer.of_work(work, LENGTH)
     modules = modules_of(reader)
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.01, (0.9, 0.98))
@@ -103,7 +103,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
 
 def trained(work: Path) -> tuple[Any, CLIPTextModelWithProjection]:
     """The tokenizer and the finished text encoder, frozen."""
-    reader = tokenizer.build(LENGTH)
+    reader = tokenizer.of_work(work, LENGTH)
     encoder = text_encoder(reader)
     if not checkpoints.load(work / "imaginer_text.safetensors", {"encoder": encoder}):
         raise SystemExit("There is no trained text encoder: run training.imaginer_text first.")

@@ -108,7 +108,7 @@ class SlotHeads(torch.nn.Module):
 
 def train(work: Path, steps: int, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
-    reader = tokenizer.build(LENGTH)
+    reader = tokenizer.of_work(work, LENGTH)
     modules: dict[str, Any] = {"encoder": text_encoder(reader), "heads": SlotHeads()}
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.01, (0.9, 0.98))
@@ -138,7 +138,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
 
 def trained(work: Path) -> tuple[Any, CLIPTextModel]:
     """The tokenizer and the finished text encoder, frozen."""
-    reader = tokenizer.build(LENGTH)
+    reader = tokenizer.of_work(work, LENGTH)
     encoder = text_encoder(reader)
     if not checkpoints.load(work / "painter_text.safetensors", {"encoder": encoder}):
         raise SystemExit("There is no trained text encoder: run training.painter_text first.")

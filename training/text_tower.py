@@ -74,7 +74,7 @@ def folded(visual: torch.nn.Module, projection: Projection) -> dict[str, torch.T
 def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
     seen = cached_features(work, pictures)
-    reader = tokenizer.build(CONTEXT)
+    reader = tokenizer.of_work(work, CONTEXT)
     model = model_of(configuration(len(reader)))
     modules = {"model": model, "projection": Projection(seen)}
     path = work / "text_tower-alt_text.safetensors"
@@ -128,7 +128,7 @@ def contrastive(modules: dict[str, Any], seen: torch.Tensor, tokens: torch.Tenso
 
 def export(work: Path, seen: torch.Tensor) -> None:
     """Write the open_clip folder, and what its picture embeddings of the training pictures are (training's scale)."""
-    reader = tokenizer.build(CONTEXT)
+    reader = tokenizer.of_work(work, CONTEXT)
     configured = configuration(len(reader))
     modules = {"model": model_of(configured), "projection": Projection(seen)}
     checkpoints.load(work / "text_tower-alt_text.safetensors", modules)

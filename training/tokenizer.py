@@ -47,6 +47,15 @@ def build(length: int, count: int = TEXTS) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=learned, pad_token=PAD, unk_token=PAD, model_max_length=length)
 
 
+def of_work(work: Path, length: int) -> CLIPTokenizer:
+    """The work folder's own tokenizer, learned once: a later change of the world's phrasings does not break a training
+    that goes on."""
+    folder = work / "tokenizer"
+    if not folder.exists():
+        saved(build(length), folder)
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=length)
+
+
 def saved(tokenizer: CLIPTokenizer, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 

@@ -55,6 +55,12 @@ def made(settings: Settings) -> Served:
         from dar_search.serving.tracing import start_tracing
 
         service.at_end(start_tracing(settings.service.otlp_endpoint, SERVICE_NAME).shutdown)
+    return served(service)
+
+
+def served(service: QueryService) -> Served:
+    """The service's app behind its layers, its models loading from now on."""
+    settings, metrics = service.settings, service.metrics
     app = create_app(service)
     wrapped = guarded(
         app.wsgi_app, settings.service, metrics, host=settings.query.host, max_bytes=settings.query.body_bytes

@@ -1,6 +1,5 @@
 """Connections to a real node, straight and through a real nginx."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,21 +16,10 @@ from dar_search.errors import SettingsError, StoreError, StoreForbidden, StoreUn
 from dar_search.settings import load_settings
 from dar_search.stores.node.process import ReservedPort
 from dar_search.stores.opensearch_connection import connect, mapped
-from tests.cluster_connections import FORBIDDEN, connected, nginx_needed, refusal, settings
-from tests.nginx import PASSWORD, TOKEN, USER, Doors, nginx_before
+from tests.cluster_connections import connected, nginx_needed, refusal, settings
+from tests.nginx import PASSWORD, TOKEN, USER, Doors
 
-
-@pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("OPENSEARCH_URL", "OPENSEARCH_USERNAME", "OPENSEARCH_PASSWORD", "DAR_CONFIG", "DAR_STORE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def doors(opensearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with nginx_before(opensearch_url, tmp_path_factory.mktemp("nginx"), FORBIDDEN) as doors:
-        yield doors
+pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
 def test_a_plain_address_is_enough(opensearch_url: str) -> None:

@@ -1,8 +1,6 @@
 """The doctor before a real node and a real nginx, and the roles that it prints."""
 
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opensearchpy.exceptions import OpenSearchException
@@ -15,21 +13,10 @@ from dar_search.stores.node.home import prepared_home
 from dar_search.stores.opensearch_connection import mapped
 from dar_search.stores.opensearch_doctor import examine
 from dar_search.stores.opensearch_permissions import NEEDS, role
-from tests.cluster_connections import FORBIDDEN, connected, nginx_needed
-from tests.nginx import Doors, nginx_before
+from tests.cluster_connections import connected, nginx_needed
+from tests.nginx import Doors
 
-
-@pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("OPENSEARCH_URL", "OPENSEARCH_USERNAME", "OPENSEARCH_PASSWORD", "DAR_CONFIG", "DAR_STORE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def doors(opensearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with nginx_before(opensearch_url, tmp_path_factory.mktemp("nginx"), FORBIDDEN) as doors:
-        yield doors
+pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
 def test_the_doctor_finds_everything_on_a_full_node(opensearch_url: str) -> None:

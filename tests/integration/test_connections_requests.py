@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -19,21 +18,10 @@ from opensearchpy.exceptions import OpenSearchException
 
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch_connection import connect, mapped
-from tests.cluster_connections import FORBIDDEN, connected, nginx_needed, settings
-from tests.nginx import Doors, nginx_before
+from tests.cluster_connections import connected, nginx_needed, settings
+from tests.nginx import Doors
 
-
-@pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("OPENSEARCH_URL", "OPENSEARCH_USERNAME", "OPENSEARCH_PASSWORD", "DAR_CONFIG", "DAR_STORE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def doors(opensearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
-    with nginx_before(opensearch_url, tmp_path_factory.mktemp("nginx"), FORBIDDEN) as doors:
-        yield doors
+pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
 class _Recorder(BaseHTTPRequestHandler):
