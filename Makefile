@@ -6,8 +6,6 @@ INSTALLED := $(VENV)/.installed
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
-BENCHMARKS := models.py stores.py ingest.py evaluate.py query.py load.py
-
 .DEFAULT_GOAL := help
 .PHONY: help install demo bundle test lint unit bench torture clean
 
@@ -47,8 +45,8 @@ torture: install ## workers killed 200 times over 5,000 pictures, and more; goes
 	@$(BIN)/python -m tests.torture
 	@DAR_TORTURE=1 $(BIN)/python -m pytest $$(grep -rl --include='test_*.py' DAR_TORTURE tests)
 
-bench: install ## every benchmark, as ratios measured side by side
-	@for file in $(BENCHMARKS); do echo "== bench/$$file"; $(BIN)/python bench/$$file || exit 1; done
+bench: install ## every benchmark, and one table of all ratios (about an hour)
+	@$(BIN)/python bench/table.py
 
 clean: ## remove what can be made again
 	@rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from figures import figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -107,10 +108,11 @@ def main() -> None:
         queries += len(flat)
         print(f"{name:28s} {len(flat):8d} {took:9.1f} s {bare:11.1f} s {bare / took:6.2f}", flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
-    print(
-        f"{queries} queries in {total_s:.1f} s, {queries / total_s:.0f} a second, peak memory {peak:.2f} GiB (bound: 4)"
-    )
-    print(f"ratio to the bare matrix product: {statistics.median(ratios):.2f} (bound: at least 0.5)")
+    print(f"{queries} queries in {total_s:.1f} s, {queries / total_s:.0f} a second")
+    size = f"{queries:,} queries on {len(names):,} x {DIMENSION}"
+    shown = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    figure(f"evaluation, {size}, against the bare matrix product", statistics.median(ratios), shown, at_least=0.5)
+    figure("evaluation, peak memory", peak, f"{peak:.2f} GiB", at_most=4)
 
 
 if __name__ == "__main__":

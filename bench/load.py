@@ -5,7 +5,7 @@
 weigh nothing (see light_service.py). Clients and service share the machine's cores.
 
 Printed: answers by status, the share of errors, p50 and p99 of what was answered with 200, the service's memory (what
-is its own alone, of all its processes) before, during and after. Nothing is held to a bound, but the exit status is 1
+is its own alone, of all its processes) before, during and after. The exit status is 1
 where an answer was neither right nor a 429 as documented (Retry-After, a problem with a code), or the service's process
 was not the same at the end.
 
@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 import urllib3
+from figures import figure
 from light_service import DIMENSION, Running, running
 from stores_opensearch import new_index, records, unit_rows
 
@@ -89,7 +90,7 @@ def load(service: Running, index: str, clients: int, seconds: float, memory: Mem
         return json.loads(said.read().strip().splitlines()[-1]), samples
 
 
-def report(said: Any, seconds: float) -> None:
+def report(said: Any, clients: int, seconds: float) -> None:
     print(f"  {'':10} {'answers':>8}   {'p50':>7} {'p99':>7} ms of 200s   by status")
     whole: Counter[str] = Counter()
     for kind, found in sorted(said["outcomes"].items()):
@@ -103,7 +104,10 @@ def report(said: Any, seconds: float) -> None:
         raise SystemExit("Nothing was answered.")
     pace, busy = whole["200"] / seconds, 100 * whole["429"] / total
     print(f"  {'together':10} {total:8,}   {pace:.0f} answered with 200 a second; {busy:.1f}% 429")
-    print(f"errors that are not documented: {wrong} of {total:,} ({100 * wrong / total:.3f}%)")
+    shown = f"{wrong} of {total:,} answers; {busy:.1f}% were 429, {pace:.0f} a second 200"
+    figure(
+        f"query service, {clients} clients for {seconds:g} s: errors that are not documented", wrong, shown, at_most=0
+    )
     for name, count in list(said["undocumented"].items())[:20]:
         print(f"  {count:6} x {name}")
     legs = ", ".join(f"{name}: {count:,}" for name, count in sorted(said["degraded"].items()))
@@ -130,12 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             time.sleep(_REST_SECONDS)
             after, same = memory.mebibytes(), memory.pids == workers
             alive = urllib3.request("GET", f"{service.address}/_dar/health", timeout=10, retries=False).status == 200
-    report(said, options.seconds)
+    report(said, options.clients, options.seconds)
     quarter = samples[len(samples) // 4]
     print(
         f"memory, MiB: {before:.1f} before, {quarter:.1f} after a quarter, {max(samples):.1f} at most, "
-        f"{after:.1f} after ({after - before:+.1f}; since the first quarter {100 * (after / quarter - 1):+.1f}%)"
+        f"{after:.1f} after ({after - before:+.1f})"
     )
+    what = f"query service, {options.clients} clients for {options.seconds:g} s: memory after, against after a quarter"
+    figure(what, after / quarter, at_most=1.1)
     if not same:
         print("The service's process ended and was started again.")
     if said["clients"] != options.clients:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import figure
 
 from dar_search.bootstrap import hosted_models, load_encoder
 from dar_search.models.hosting import Models
@@ -86,11 +87,11 @@ def measure_process(rounds: int, calls: int) -> bool:
             )
             ratios = [after / before for before, after in zip(one, many, strict=True)]
             ratio = statistics.median(ratios)
-            kept = kept and ratio >= BOUND
+            name = f"model process, demo encoder, {what}: {CALLERS} callers against one"
+            kept = figure(name, ratio, spread(ratios), at_least=BOUND) and kept
             print(
-                f"{what}: {CALLERS} callers / one caller {spread(ratios)}, bound {BOUND}: "
-                f"{'kept' if ratio >= BOUND else 'MISSED'}; a second: {statistics.median(many):.0f} / "
-                f"{statistics.median(one):.0f}; one caller in its own process: {statistics.median(alone):.0f}"
+                f"  a second: {statistics.median(many):.0f} / {statistics.median(one):.0f}; one caller in its own "
+                f"process: {statistics.median(alone):.0f}"
             )
         print_batches(models, calls)
     return kept
@@ -169,9 +170,10 @@ def measure_encoder(folder: Path, architecture: str, batch: int, rounds: int) ->
         )
     for what, values in (("adapter", adapter_rate), ("model process, 4 callers", process_rate)):
         ratios = [value / base for value, base in zip(values, library_rate, strict=True)]
-        print(
-            f"{architecture}, {what}: {statistics.median(values):.0f} pictures a second, the plain library "
-            f"{statistics.median(library_rate):.0f}, ratio {spread(ratios)}"
+        figure(
+            f"{architecture}, {what}, pictures a second against the plain library's",
+            statistics.median(ratios),
+            f"{spread(ratios)} ({statistics.median(values):.0f} : {statistics.median(library_rate):.0f})",
         )
 
 
@@ -200,9 +202,10 @@ def measure_painter(folder: Path, name: str, model: str, rounds: int) -> None:
         lambda: 4 * rate(4, lambda number: ours.imagine(f"a red car {number}", count=4, seed=number)),
     )
     ratios = [value / base for value, base in zip(adapter_rate, library_rate, strict=True)]
-    print(
-        f"{name}, 512 x 512, 1 step: {statistics.median(adapter_rate):.1f} imaginations a second (drawn, encoded and "
-        f"kept as WebP), the plain pipeline {statistics.median(library_rate):.1f} pictures, ratio {spread(ratios)}"
+    figure(
+        f"{name}, 512 x 512, 1 step, imaginations a second (drawn, encoded, kept as WebP) against the plain pipeline's",
+        statistics.median(ratios),
+        f"{spread(ratios)} ({statistics.median(adapter_rate):.1f} : {statistics.median(library_rate):.1f})",
     )
 
 

@@ -30,6 +30,7 @@ import numpy as np
 import orjson
 import urllib3
 from dar_query_rewriter.asking import SearchIn, asked_from
+from figures import figure
 from light_service import DIMENSION, PROVENANCE, light_models, running
 from stores_opensearch import WORDS, ask, new_index, recorded, records, straight, unit_rows
 
@@ -179,7 +180,7 @@ def milliseconds(way: Callable[[], None]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
-def report(times: dict[Kind, Times]) -> None:
+def report(times: dict[Kind, Times], size: str) -> None:
     print(f"  {'':38} {'service':>15}   {'raw requests':>15}   {'added':>15}   ms: p50, p99")
     for kind, some in times.items():
         parts = (some.service, some.raw, some.added)
@@ -188,19 +189,17 @@ def report(times: dict[Kind, Times]) -> None:
         )
     p50, p99 = np.percentile(times[BASE].added, (50, 99))
     whole = np.percentile(times[BASE].service, 99) - np.percentile(times[BASE].raw, 99)
-    print(f"\nadded ({BASE}): p50 {p50:.2f} ms {kept(p50, P50_BOUND)}, p99 {p99:.2f} ms {kept(p99, P99_BOUND)}")
+    print()
+    figure(f"query service, added to the raw requests at {size}, p50", p50, f"{p50:.2f} ms", at_most=P50_BOUND)
+    figure(f"query service, added to the raw requests at {size}, p99", p99, f"{p99:.2f} ms", at_most=P99_BOUND)
     print(f"  the service's p99 less the raw requests': {whole:.2f} ms")
     every = list(itertools.chain.from_iterable(some.added for some in times.values()))
     print("  over all kinds of search: p50 {:.2f} ms, p99 {:.2f} ms".format(*np.percentile(every, (50, 99))))
-    print("flat, ratios of medians:")
     for name, (one, other) in FLAT.items():
         ratio = statistics.median(times[one].service) / statistics.median(times[other].service)
         raw = statistics.median(times[one].raw) / statistics.median(times[other].raw)
-        print(f"  {name:38} {ratio:.3f} {kept(ratio, FLAT_BOUND)}; the raw requests' {raw:.3f}")
-
-
-def kept(figure: float, bound: float) -> str:
-    return f"(bound {bound:g}: {'kept' if figure <= bound else 'NOT kept'})"
+        shown = f"{ratio:.3f} (the raw requests': {raw:.3f})"
+        figure(f"query service, whole searches, {name}", ratio, shown, at_most=FLAT_BOUND)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -231,7 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 asker, recorder = Asker(service.address), Recorder(store, index)
                 queries = options.queries
                 measured(asker, recorder, url, index.name, range(queries, queries + WARM_UP), 2)
-                report(measured(asker, recorder, url, index.name, range(queries), options.repeat))
+                size = f"{options.pictures:,} x {DIMENSION}"
+                report(measured(asker, recorder, url, index.name, range(queries), options.repeat), size)
         store.close()
 
 

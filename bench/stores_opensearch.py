@@ -31,6 +31,7 @@ from urllib.parse import urlencode
 import numpy as np
 import orjson
 import urllib3
+from figures import figure
 from opensearchpy import OpenSearch, helpers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -49,6 +50,7 @@ from dar_search.stores.opensearch_bulk import Action, _bodies
 from dar_search.stores.opensearch_documents import index_action
 
 DIMENSION = 512
+WRITE_BOUND, SEARCH_BOUND_MS, RECALL_BOUND = 0.9, 3.0, 0.99
 WORDS = ["red", "green", "blue", "black", "dog", "cat", "bird", "horse", "house", "tree", "river", "stone", "boat"]
 
 
@@ -135,7 +137,12 @@ def bench_write(store: OpenSearchStore, url: str, count: int, repeat: int) -> No
                 assert index.count() == count
     for name, some in rates.items():
         ratio = statistics.median(a / b for a, b in zip(some, rates["prepared bodies"], strict=True))
-        print(f"  {name:16} {statistics.median(some):8.0f} pictures/s   {100 * ratio:5.1f}% of prepared bodies")
+        if name == "prepared bodies":
+            print(f"  {name}: {statistics.median(some):.0f} pictures a second")
+            continue
+        what = f"OpenSearch, writing {count:,} x {DIMENSION} by {name}, against prepared bulk bodies"
+        shown = f"{100 * ratio:.1f}% ({statistics.median(some):.0f} pictures a second)"
+        figure(what, ratio, shown, at_least=WRITE_BOUND if name == "index.write" else None)
 
 
 # Searching
@@ -172,9 +179,9 @@ def bench_search(store: OpenSearchStore, url: str, count: int, queries: int) -> 
                         times[way].append(1000 * (time.perf_counter() - began))
                 added.append(statistics.median(times["ours"]) - statistics.median(times["raw"]))
                 whole.append(statistics.median(times["ours"]))
-            print(
-                f"  {kind:24} {statistics.median(whole):7.1f} ms, {statistics.median(added):+5.2f} ms to its raw bodies"
-            )
+            ms = statistics.median(added)
+            what = f"OpenSearch, search at {count:,} x {DIMENSION}, added to the raw bodies: {kind}"
+            figure(what, ms, f"{ms:+.2f} ms (to {statistics.median(whole) - ms:.1f} ms)", at_most=SEARCH_BOUND_MS)
 
 
 def recorded(store: OpenSearchStore, index: ImageIndex, request: SearchRequest) -> list[tuple[str, str, bytes | None]]:
@@ -216,8 +223,13 @@ def bench_recall(store: OpenSearchStore, name: str, rows: FloatArray, queries: F
                 hits = store._cluster.read("POST", f"/{index.name}/_search", bodies.encode(body))["hits"]["hits"]
                 # A tie with the tenth is as good as the tenth.
                 found += sum(row[int(hit["_id"][1:])] >= lowest - 1e-6 for hit in hits)
-            label = "default settings" if ef == default else ""
-            print(f"  depth {depth:4}, ef_search {ef:4}: {found / 10 / len(queries):.4f}  {label}")
+            recall = found / 10 / len(queries)
+            if (depth, ef) != (200, default):
+                print(f"  depth {depth:4}, ef_search {ef:4}: {recall:.4f}")
+                continue
+            bound = None if name.startswith("random") else RECALL_BOUND  # no graph likes random directions
+            what = f"HNSW recall@10 against exact, default settings, {len(rows):,} x {rows.shape[1]}, {name}"
+            figure(what, recall, f"{recall:.4f}", at_least=bound)
 
 
 def shifted(rows: FloatArray, start: int) -> list[ImageRecord]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from figures import figure
 
 from dar_search.data import FloatArray, ImageRecord, Provenance
 from dar_search.filters import parse_filter
@@ -129,7 +130,9 @@ def embedded(count: int, dimension: int, rounds: int) -> bool:
         bare_ms, store_ms, ratio = interleaved(lambda q: bare_scan(vectors, q), search, queries)
         row("bare NumPy scan", bare_ms, "ms")
         row("search by vector", store_ms, "ms")
-        row("search by vector / bare scan", ratio, "times", f"bound {BOUND}")
+        shown = f"{ratio:.2f} ({store_ms:.1f} ms : {bare_ms:.1f} ms)"
+        what = f"embedded store, search by vector, {count:,} x {dimension}, against a bare NumPy scan"
+        kept = figure(what, ratio, shown, at_most=BOUND)
         informative = {
             "  with a filter (1 in 75)": {"filter": parse_filter({"year": 1999})},
             "  with a filter (1 in 2)": {"filter": parse_filter({"open": True})},
@@ -147,7 +150,7 @@ def embedded(count: int, dimension: int, rounds: int) -> bool:
             refreshed.append(milliseconds(lambda: search(queries[0])))
             assert search(np.eye(1, dimension, axis, dtype=np.float32)[0])[0] == "from another process"
         row("search after one write by another process", statistics.median(refreshed), "ms", "median of 5")
-    return ratio <= BOUND
+    return kept
 
 
 def main() -> None:
@@ -156,9 +159,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
-    kept = embedded(options.pictures, options.dimension, options.rounds)
-    print(f"bound {'kept' if kept else 'NOT kept'}")
-    sys.exit(0 if kept else 1)
+    sys.exit(0 if embedded(options.pictures, options.dimension, options.rounds) else 1)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import pytest
 
 from dar_search.errors import DarError
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.decoding.decoder_handle import COMMAND
-from dar_search.ingestion.decoding.decoders import JOBS_EACH, Decoders
+from dar_search.ingestion.decoding.decoder_handle import COMMAND, MOST_JOBS
+from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
 from dar_search.ingestion.sources.locations import file_uri, record_id
 from dar_search.ingestion.sources.source import SourceItem
@@ -168,7 +168,7 @@ def test_jobs_are_taken_only_as_they_are_needed(tmp_path: Path) -> None:
             yield work
 
     for done, _ in enumerate(Decoders(PREPARATION, processes=2).decode(supply()), start=1):
-        assert taken - done < 2 * 2 * JOBS_EACH
+        assert taken - done < 2 * MOST_JOBS
 
 
 def test_processes_start_only_as_they_are_needed_and_end_with_the_iterator(tmp_path: Path) -> None:

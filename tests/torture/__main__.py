@@ -1,4 +1,5 @@
-"""`make torture`: workers killed 200 times over 5,000 pictures, the planted faults, and a job of 20,000 interrupted.
+"""`make torture`: workers killed 200 times over 5,000 pictures, and more with all on a real OpenSearch; the planted
+faults; a job of 20,000 interrupted.
 
 Each step is logged to .torture/log.jsonl as it ends; run again, it goes on after the last one. At the end it sums up,
 and its exit status is 1 if anything did not hold. Remove .torture to start anew.
@@ -17,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from dar_search import fault_points
+from tests.clusters import local_cluster
 from tests.torture.arena import ROOT, Arena, late_writer
 from tests.torture.plants import CARELESS, EARLY, PATIENT, PLANTS
 
 LOG = ROOT / ".torture" / "log.jsonl"
 ROUNDS, PICTURES, RANDOM_KILLS = 12, 500, 12
+CLUSTER_ROUNDS = 3
 WANTED_KILLS = 200  # a worker may end the job before it is to be killed, so there are more rounds than need be
 LARGE = 20_000
 
 
-def killing(folder: Path, seed: int, plant: str | None = None) -> tuple[Arena, int]:
+def killing(folder: Path, seed: int, plant: str | None = None, cluster: str = "") -> tuple[Arena, int]:
     """One round: each named point, and random moments, in a random order."""
     chance = random.Random(seed)
-    arena = Arena(folder, PICTURES, plant=plant)
+    arena = Arena(folder, PICTURES, plant=plant, cluster=cluster)
     tried = 0
     kills: list[str | None] = [*(point for point in fault_points.NAMES if point != "ending"), *[None] * RANDOM_KILLS]
     chance.shuffle(kills)
@@ -43,10 +46,10 @@ def killing(folder: Path, seed: int, plant: str | None = None) -> tuple[Arena, i
     return arena, tried
 
 
-def round_of_kills(folder: Path, seed: int) -> dict[str, Any]:
-    arena, tried = killing(folder, seed)
+def round_of_kills(folder: Path, seed: int, cluster: str = "") -> dict[str, Any]:
+    arena, tried = killing(folder, seed, cluster=cluster)
     job = arena.found()
-    return {
+    found = {
         "pictures": PICTURES,
         "kills": arena.killed,
         "tried": tried,
@@ -54,6 +57,13 @@ def round_of_kills(folder: Path, seed: int) -> dict[str, Any]:
         "failed": job.failed,
         "problems": arena.problems(),
     }
+    arena.close()
+    return found
+
+
+def round_on_a_cluster(folder: Path, seed: int) -> dict[str, Any]:
+    with local_cluster() as cluster:
+        return round_of_kills(folder, seed, cluster.url)
 
 
 def late(folder: Path, seed: int) -> dict[str, Any]:
@@ -93,6 +103,7 @@ def interrupted(folder: Path, seed: int) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     **{f"kills {number + 1} of {ROUNDS}": round_of_kills for number in range(ROUNDS)},
+    **{f"kills on OpenSearch {number + 1} of {CLUSTER_ROUNDS}": round_on_a_cluster for number in range(CLUSTER_ROUNDS)},
     "a late writer": late,
     **{f"planted: {plant}": planted(plant) for plant in PLANTS},
     f"{LARGE} interrupted": interrupted,

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,9 @@ import numpy as np
 
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.job_data import Job, JobSpec
-from dar_search.stores.sqlite_index import SQLiteIndex
-from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
-from tests.ingest_child import open_index
 from tests.pictures import encoded, scene
+from tests.torture.places import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_SECONDS = 1.5
@@ -41,10 +40,14 @@ class Arena:
     Args:
         folder: a new one.
         pictures: how many good ones.
-        lease_seconds: see `worker`.
+        plant: the fault that workers have, one of plants.PLANTS.
+        cluster: addresses of the cluster that has the index and the ledger; "" is SQLite.
+        replicas: see `places.Place`.
     """
 
-    def __init__(self, folder: Path, pictures: int, *, plant: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, pictures: int, *, plant: str | None = None, cluster: str = "", replicas: int = 0
+    ) -> None:
         self.folder = folder
         self.pictures = pictures
         self.plant = plant
@@ -53,9 +56,10 @@ class Arena:
         self.paint(0)
         for number in range(BAD):
             (self.source / f"{number * 7:05}-bad.jpg").write_bytes(b"no picture")
-        self.index: SQLiteIndex = open_index(folder / "store.db")
-        self.ledger = SQLiteLedger(folder / "ledger.db")
-        self.job = self.ledger.create(JobSpec("photos", str(self.source))).id
+        name = f"torture-{uuid.uuid4().hex[:10]}" if cluster else "photos"
+        self.place = Place(folder, cluster, name, replicas)
+        self.index, self.ledger = self.place.index(), self.place.ledger()
+        self.job = self.ledger.create(JobSpec(name, str(self.source))).id
         self.killed = 0
 
     def paint(self, edition: int) -> None:
@@ -70,6 +74,7 @@ class Arena:
     def worker(self, **options: Any) -> Iterator[subprocess.Popen[str]]:
         """A worker; killed at the end if it still runs."""
         given = {"lease_seconds": LEASE_SECONDS, "plant": self.plant} | options
+        given |= {"cluster": self.place.cluster, "name": self.place.name, "replicas": self.place.replicas}
         command = [sys.executable, "-m", "tests.torture.worker", str(self.folder), json.dumps(given)]
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
@@ -127,7 +132,11 @@ class Arena:
             problems.append(f"{job.items} items listed and {job.settled} settled, of {total}")
         if dict(job.codes) != {"not_a_picture": BAD}:
             problems.append(f"failures: {dict(job.codes)}")
-        records = self.index.get(list(self.index.ids()))
+        self.index.refresh()
+        ids = list(self.index.ids())
+        if not len(ids) == len(set(ids)) == self.index.count():
+            problems.append(f"{len(ids)} ids, {len(set(ids))} of them different, {self.index.count()} counted")
+        records = self.index.get(ids)
         expected = {record_id(self.path(number).as_uri()): number for number in range(self.pictures)}
         if lost := expected.keys() - records.keys():
             problems.append(f"{len(lost)} lost")
@@ -153,6 +162,7 @@ class Arena:
 
     def close(self) -> None:
         self.ledger.close()
+        self.place.remove()
 
 
 def same(one: Any, other: Any) -> bool:

@@ -1,12 +1,13 @@
 """`python -m tests.torture.worker FOLDER OPTIONS`: an ingest worker with its sweeper, for tests that kill it.
 
-FOLDER holds ledger.db and store.db. It works until there is no job left to work on, and says what it does on standard
-output: "claimed", "decoded", ... OPTIONS is a JSON object:
+FOLDER holds the index and the ledger, where no cluster does. It works until there is no job left to work on, and says
+what it does on standard output: "claimed", "decoded", ... OPTIONS is a JSON object:
 
     at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time
     plant               one of plants.PLANTS
     lease_seconds       after which the sweeper takes a worker for dead
     clock               seconds by which this process's clock is wrong
+    cluster, name, replicas   see places.Place
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from dar_search.fault_points import set_hook
 from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.working import Worker
 from dar_search.ingestion.writing import Writer
-from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
-from tests.ingest_child import open_index
 from tests.torture import plants
+from tests.torture.places import Place
 
 BATCH, SHARD = 8, 24
 
@@ -54,9 +54,9 @@ def main() -> None:
     true_time, wrong = time.time, options.get("clock", 0)
     time.time = lambda: true_time() + wrong  # type: ignore[assignment]
     arm(options)
-    ledger = (plants.CarelessLedger if plant == plants.CARELESS else SQLiteLedger)(folder / "ledger.db")
+    place = Place(folder, options["cluster"], options["name"], options["replicas"])
+    ledger, index = place.ledger(plant), place.index()
     writers = {plants.EARLY: plants.EarlyWriter, plants.CARELESS: plants.CarelessWriter}
-    index = open_index(folder / "store.db")
     encoder = GridEncoder()
     worker = Worker(
         ledger,

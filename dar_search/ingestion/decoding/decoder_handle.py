@@ -28,6 +28,10 @@ from dar_search.preparation import Preparation
 COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoding.decoder_process")
 START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
+_READ_BYTES = 1 << 18
+#: See `DecoderHandle.wanted`: between these, as many as are done in this time.
+LEAST_JOBS, MOST_JOBS = 2, 8
+_STRETCH_SECONDS = 0.05
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
 
 
@@ -42,15 +46,20 @@ class DecoderHandle:
 
     Attributes:
         jobs: given and not yet answered, oldest first: the process works on the first one.
+        wanted: how many jobs it should have, so that it need not wait for ours: some, but none that another process,
+            which has nothing to do, could do meanwhile.
         ready: whether it has started and confined itself.
     """
 
     def __init__(self, preparation: Preparation, limits: DecodeLimits, command: Sequence[str] = COMMAND) -> None:
         self.jobs: deque[Job] = deque()
         self.ready = False
+        self.wanted = LEAST_JOBS
+        self._received = time.monotonic()
         self._preparation = preparation
         self._limits = limits
         self._unpacker = Unpacker()
+        self._piece = memoryview(bytearray(_READ_BYTES))
         self._held: deque[tuple[Job, HeldBytes]] = deque()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
         self._process = subprocess.Popen(
@@ -67,11 +76,14 @@ class DecoderHandle:
         self.answers = self._process.stdout.fileno()
         """The file descriptor to wait on before `receive`."""
         os.set_blocking(self.answers, False)
+        os.set_blocking(self._requests, False)
         _enlarge(self.answers)
         self._deadline = time.monotonic() + START_SECONDS
-        self._send({"parent": os.getpid(), "preparation": asdict(preparation), "limits": asdict(limits)})
+        setup = {"parent": os.getpid(), "preparation": asdict(preparation), "limits": asdict(limits)}
+        self._unsent = bytearray(Message(setup).pack())
 
     def give(self, job: Job) -> None:
+        """One more job; it goes to the process with the next `send`."""
         if self.ready and not self.jobs:
             self._deadline = time.monotonic() + self._limits.seconds
         self.jobs.append(job)
@@ -80,7 +92,14 @@ class DecoderHandle:
             self._held.append((job, HeldBytes(job.data)))
             path, start, length = self._held[-1][1].path, 0, 0
         request = {"path": path.decode("latin-1"), "start": start, "length": length, "known": job.known_sha256}
-        self._send(request)
+        self._unsent += Message(request).pack()
+
+    def send(self) -> None:
+        """What was given goes to the process, as far as it fits into the pipe; the rest goes with the next `send`."""
+        # A broken pipe shows itself at the next receive().
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            if self._unsent:
+                del self._unsent[: os.write(self._requests, self._unsent)]
 
     def seconds_left(self) -> float:
         """Until it counts as hanging; infinite where it has nothing to do."""
@@ -90,13 +109,23 @@ class DecoderHandle:
 
     def receive(self) -> list[Outcome]:
         """The answers that have arrived; does not wait. Raises Died."""
+        outcomes = self._read()
+        if outcomes:
+            each = (time.monotonic() - self._received) / len(outcomes)
+            self.wanted = min(MOST_JOBS, max(LEAST_JOBS, int(_STRETCH_SECONDS / each)))
+            self._received = time.monotonic()
+        return outcomes
+
+    def _read(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
         try:
-            while piece := os.read(self.answers, _PIPE_BYTES):
+            while length := os.readv(self.answers, [self._piece]):
                 self._deadline = time.monotonic() + self._limits.seconds
-                self._unpacker.feed(piece)
+                self._unpacker.feed(self._piece[:length])
                 while (message := self._unpacker.next()) is not None:
                     self._take(message, outcomes)
+                if length < len(self._piece):
+                    return outcomes  # the pipe is empty; if it is closed too, the next call sees it
         except BlockingIOError:
             return outcomes
         except (BadMessage, KeyError, TypeError, ValueError, OSError):
@@ -122,11 +151,6 @@ class DecoderHandle:
         self._complaints.close()
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f"{_ending(status)}{f', saying: {last[:300]}' if last else ''}"
-
-    def _send(self, fields: dict[str, object]) -> None:
-        # Small and few: they fit into the pipe. A broken pipe shows itself at the next receive().
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._requests, Message(fields).pack())
 
     def _take(self, message: Message, outcomes: list[Outcome]) -> None:
         if not self.ready:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import select
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,16 +15,16 @@ from dar_search.errors import DarError
 from dar_search.ingestion.decoding.bringing import brought
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
+from dar_search.ingestion.decoding.decoder_handle import COMMAND, LEAST_JOBS, START_SECONDS, DecoderHandle, Died
 from dar_search.ingestion.decoding.jobs import Job, Outcome, Undecodable
 from dar_search.ingestion.sources.outside import IN_ORDER, Outside
 from dar_search.preparation import Preparation
 
-# A second job waits in the process's pipe, so that it need not wait for ours.
-JOBS_EACH = 2
 MAX_FAILED_STARTS = 3
 _STOP_CHECK_SECONDS = 0.2
 _NO_JOB_SECONDS = 0.02
+# Answers that come one by one are waited for a little, while every process has work: each awakening has its price.
+_GATHER_SECONDS = 0.01
 
 
 class Decoders:
@@ -74,12 +75,13 @@ class Decoders:
         try:
             while not self._stopping:
                 more = self._hand_out(source)
+                for handle in self._handles:
+                    handle.send()
                 while self._not_brought:
                     yield self._not_brought.popleft()
                 if not more and not any(handle.jobs for handle in self._handles):
                     return
-                self._wait()
-                for handle in tuple(self._handles):
+                for handle in self._worth_a_look():
                     yield from self._collect(handle)
         finally:
             for handle in self._handles:
@@ -95,7 +97,7 @@ class Decoders:
 
     def _hand_out(self, source: Iterator[Job | Undecodable | None]) -> bool:
         """Keeps every process supplied -> whether there may be more jobs."""
-        while len(self._handles) < self._most or any(len(handle.jobs) < JOBS_EACH for handle in self._handles):
+        while len(self._handles) < self._most or any(len(handle.jobs) < handle.wanted for handle in self._handles):
             try:
                 job = self._again.popleft() if self._again else next(source)
             except StopIteration:
@@ -109,21 +111,28 @@ class Decoders:
         return True
 
     def _supplied_worst(self) -> DecoderHandle:
-        """An idle process, else a new one, else the one with the fewest jobs."""
-        handle = min(self._handles, key=lambda handle: len(handle.jobs), default=None)
+        """An idle process, else a new one, else the one that lacks the most."""
+        handle = min(self._handles, key=lambda handle: len(handle.jobs) - handle.wanted, default=None)
         if handle is None or (handle.jobs and len(self._handles) < self._most):
             handle = DecoderHandle(self._preparation, self._limits, self._command)
             self._handles.append(handle)
         return handle
 
-    def _wait(self) -> None:
-        """Until a process has answered, ended, or hangs; in any case not for long, so that `stop` is seen."""
+    def _worth_a_look(self) -> list[DecoderHandle]:
+        """The processes that have answered, ended or hang; waits for one, but never long, so that `stop` is seen."""
         poll = select.poll()
         for handle in self._handles:
             poll.register(handle.answers, select.POLLIN)
-        longest = _STOP_CHECK_SECONDS if any(handle.jobs for handle in self._handles) else _NO_JOB_SECONDS
-        left = min((handle.seconds_left() for handle in self._handles), default=math.inf)
-        poll.poll(max(0, math.ceil(1000 * min(left, longest))))
+        ready = poll.poll(0)
+        if not ready:
+            longest = _STOP_CHECK_SECONDS if any(handle.jobs for handle in self._handles) else _NO_JOB_SECONDS
+            left = min((handle.seconds_left() for handle in self._handles), default=math.inf)
+            ready = poll.poll(max(0, math.ceil(1000 * min(left, longest))))
+            if ready and all(len(handle.jobs) > LEAST_JOBS for handle in self._handles):
+                time.sleep(_GATHER_SECONDS)
+                ready = poll.poll(0)
+        found = {descriptor for descriptor, _ in ready}
+        return [handle for handle in self._handles if handle.answers in found or handle.seconds_left() <= 0]
 
     def _collect(self, handle: DecoderHandle) -> Iterator[Outcome]:
         try:
