@@ -37,9 +37,9 @@ def figure(
     """
     bound, kept = "", None
     if at_least is not None:
-        bound, kept = f"at least {at_least:g}", value >= at_least
+        bound, kept = f"at least {at_least:g}", bool(value >= at_least)
     if at_most is not None:
-        bound, kept = f"at most {at_most:g}", value <= at_most
+        bound, kept = f"at most {at_most:g}", bool(value <= at_most)
     made = Figure(what, shown or f"{value:.2f}", bound, kept)
     verdict = "" if kept is None else f" (bound: {bound}: {'kept' if kept else 'NOT kept'})"
     print(f"{made.what}: {made.shown}{verdict}", flush=True)

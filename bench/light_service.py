@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, shake_128
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +75,7 @@ class LightImaginer:
 
 
 def _direction(text: str) -> FloatArray:
-    seed = int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-    row = np.random.Generator(np.random.SFC64(seed)).standard_normal(DIMENSION, np.float32)
+    row = np.frombuffer(shake_128(text.encode()).digest(DIMENSION), np.uint8).astype(np.float32) - 127.5
     return row / np.linalg.norm(row)
 
 

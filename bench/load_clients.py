@@ -21,8 +21,9 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import gevent  # type: ignore[import-untyped]
+import numpy as np
+from vocabulary import words
 
-WORDS = ["red", "green", "blue", "black", "dog", "cat", "bird", "horse", "house", "tree", "river", "stone", "boat"]
 ROUNDS = 10
 CONVERSATIONS = 50  # so few that all imaginations are in the cache soon, and memory is comparable after that
 SHARES = {"search": 70, "stream": 10, "question": 10, "rewrite": 5, "health": 5}
@@ -35,9 +36,9 @@ degraded: Counter[str] = Counter()
 
 
 def conversation(number: int) -> tuple[str, list[dict[str, str]]]:
-    chance = random.Random(number)
-    caption = " ".join(chance.sample(WORDS, 3))
-    turns = [{"question": "what else is there?", "answer": f"a {chance.choice(WORDS)}"} for _ in range(ROUNDS)]
+    chance = np.random.default_rng(number)
+    caption = " ".join(words(chance, 3))
+    turns = [{"question": "what else is there?", "answer": f"a {word}"} for word in words(chance, ROUNDS)]
     return caption, turns
 
 

@@ -33,6 +33,7 @@ import orjson
 import urllib3
 from figures import figure
 from opensearchpy import OpenSearch, helpers
+from vocabulary import words
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,7 +52,6 @@ from dar_search.stores.opensearch_documents import index_action
 
 DIMENSION = 512
 WRITE_BOUND, SEARCH_BOUND_MS, RECALL_BOUND = 0.9, 3.0, 0.99
-WORDS = ["red", "green", "blue", "black", "dog", "cat", "bird", "horse", "house", "tree", "river", "stone", "boat"]
 
 
 def unit_rows(count: int, dimension: int, seed: int = 0) -> FloatArray:
@@ -62,8 +62,8 @@ def unit_rows(count: int, dimension: int, seed: int = 0) -> FloatArray:
 
 
 def records(rows: FloatArray) -> list[ImageRecord]:
-    """One record a row, with a caption of six words."""
-    chosen = np.random.default_rng(1).choice(WORDS, (len(rows), 6))
+    """One record a row, with a caption of six words (see `words`)."""
+    chosen = words(np.random.default_rng(1), (len(rows), 6))
     return [
         ImageRecord(f"p{number:07d}", row, f"file:///pictures/{number}.jpg", caption=" ".join(chosen[number]))
         for number, row in enumerate(rows)
@@ -156,7 +156,7 @@ def bench_search(store: OpenSearchStore, url: str, count: int, queries: int) -> 
             assert index.write(records(rows[start : start + 10_000])) == []
         index.refresh()
         pool = straight(url)
-        texts = [" ".join(np.random.default_rng(n).choice(WORDS, 3)) for n in range(queries)]
+        texts = [" ".join(words(np.random.default_rng(n), 3)) for n in range(queries)]
         vectors = unit_rows(queries, DIMENSION, seed=9)
         kinds: dict[str, dict[str, Any]] = {
             "k-NN": {"text": None}, "k-NN + keyword, server": {},

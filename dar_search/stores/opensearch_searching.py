@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 
 from dar_search.data import Hit, Leg, LegHit, SearchResult
 from dar_search.errors import FeatureMissing
-from dar_search.fusion import Fused, in_order, ranked, score_range
+from dar_search.fusion import Fused, in_order, score_range
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.bodies import Body
@@ -98,9 +99,9 @@ class Searcher:
         body = bodies.hybrid_search([legs["knn"], legs["keyword"]], request.depth, pipeline)
         if self.pipeline.reorders:
             return self._reordered(body, request)
-        scores = {hit["fields"]["id"][0]: hit["_score"] for hit in self._found(body, _CANDIDATE, request)}
-        page = list(ranked(scores).items())[_page_of(request)]
-        return self._page([Fused(id, hit.score, {}) for id, hit in page], request)
+        found = ((-hit["_score"], hit["fields"]["id"][0]) for hit in self._found(body, _CANDIDATE, request))
+        page = heapq.nsmallest(request.offset + request.size, found)[request.offset :]
+        return self._page([Fused(id, -below, {}) for below, id in page], request)
 
     def _reordered(self, body: Body, request: SearchRequest) -> tuple[Hit, ...]:
         """The page in the order, and with the scores, that the index's own response processors give it."""

@@ -33,6 +33,7 @@ def celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_heartbeat=0,  # nobody answers one while a shard is worked on: RabbitMQ would take the worker for dead
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=_SOCKET_SECONDS,

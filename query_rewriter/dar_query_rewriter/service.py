@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -186,6 +187,9 @@ class QueryService:
                 self._models_state = f"{type(error).__name__} while loading"
                 _LOG.exception("The models could not be loaded.")
             else:
+                # What is loaded by now stays: looking through it again and again would hold up answers.
+                gc.collect()
+                gc.freeze()
                 self._models_state = "ok"
                 self._warm.set()
                 return

@@ -1,9 +1,8 @@
-"""Workers behind a real Redis: killed, flushed, restarted and told to stop. The ledger is the truth."""
+"""Workers behind a real Redis and a real RabbitMQ: killed, emptied, restarted. The ledger is the truth."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,15 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import redis
 from dar_ingest.tasks import LOOK_AT_SHARD, celery_app, sender
 
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.job_data import HEAD, JobSpec
 from dar_search.settings import load_settings
 from dar_search.stores.sqlite_ledger import SQLiteLedger
+from tests.brokers import Broker, RabbitServer, RedisServer
 from tests.ingest_child import open_index
-from tests.integration.test_models_redis_cache import RedisServer
 from tests.pictures import COLOURS, encoded, scene
 
 pytestmark = pytest.mark.timeout(120)
@@ -38,22 +36,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
-            pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed")
-    running = RedisServer(program, tmp_path)
+@pytest.fixture(params=[RedisServer, RabbitServer])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    running: Broker = request.param(tmp_path)
     yield running
-    running.stop()
+    running.close()
 
 
 class Place:
     """A store with its ledger, and workers at it."""
 
-    def __init__(self, folder: Path, server: RedisServer) -> None:
+    def __init__(self, folder: Path, server: Broker) -> None:
         self.path = folder / "store.db"
         self.index = open_index(self.path)
         self.ledger = SQLiteLedger(self.path)
@@ -92,7 +85,7 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, server: RedisServer) -> Iterator[Place]:
+def place(tmp_path: Path, server: Broker) -> Iterator[Place]:
     made = Place(tmp_path, server)
     yield made
     made.ledger.close()
@@ -113,15 +106,13 @@ def read_to_end_of_job(process: subprocess.Popen[str], place: Place, job: str) -
         assert process.stdout.readline(), "the worker ended"
 
 
-def test_a_killed_worker_and_a_flushed_redis_lose_nothing(place: Place, server: RedisServer, photos: Path) -> None:
+def test_a_killed_worker_and_an_emptied_broker_lose_nothing(place: Place, server: Broker, photos: Path) -> None:
     job = place.create(photos)
     with place.worker() as first:
         wait_for(first, "recorded", 2)
         first.kill()
         first.communicate()
-    client = redis.Redis(port=server.port, protocol=2)
-    client.flushall()
-    client.close()
+    server.lose_everything()
     with place.worker() as second:
         wait_for(second, "ending")
         second.send_signal(signal.SIGTERM)
@@ -131,7 +122,7 @@ def test_a_killed_worker_and_a_flushed_redis_lose_nothing(place: Place, server: 
     assert int(out.split()[-1]) <= PICTURES - 32, "what was recorded was encoded again"
 
 
-def test_redis_is_restarted_under_a_worker_and_the_job_ends(place: Place, server: RedisServer, photos: Path) -> None:
+def test_the_broker_is_restarted_under_a_worker_and_the_job_ends(place: Place, server: Broker, photos: Path) -> None:
     job = place.create(photos)
     with place.worker() as process:
         wait_for(process, "recorded")
@@ -155,13 +146,14 @@ def test_a_worker_told_to_stop_gives_its_shards_back(place: Place, photos: Path)
     assert all(place.ledger.claim(job, shard, "other").losses == 0 for shard in place.ledger.open_shards(job))  # type: ignore[union-attr]
 
 
-def test_a_message_carries_a_job_and_a_shard_and_goes_to_the_one_queue(server: RedisServer) -> None:
+def test_a_message_carries_a_job_and_a_shard_and_goes_to_the_one_queue(server: Broker) -> None:
     settings = load_settings(ingest={"broker": server.url, "queue": "mine"})
     app = celery_app(settings)
     sender(app)("a job", HEAD)
-    client = redis.Redis(port=server.port, protocol=2, decode_responses=True)
-    (message,) = client.lrange("mine", 0, -1)
-    assert LOOK_AT_SHARD in message
-    assert {key for key in client.scan_iter() if "binding" not in key} == {"mine"}
-    client.close()
+    with app.connection() as connection, connection.SimpleQueue("mine") as queue:
+        message = queue.get(timeout=10)
+        message.ack()
+        assert message.headers["task"] == LOOK_AT_SHARD
+        assert message.payload[0] == ["a job", HEAD]
+        assert queue.qsize() == 0
     app.close()

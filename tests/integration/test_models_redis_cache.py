@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,56 +13,15 @@ from dar_search.data import Imagination
 from dar_search.errors import SettingsError
 from dar_search.models.imagination_cache import CachedImaginer
 from dar_search.models.redis_cache import RedisImaginationCache
+from tests.brokers import RedisServer
 from tests.unit.test_models_cache import Drawing
-
-
-class RedisServer:
-    """A redis-server on a loopback port of its own, without files."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._program = program
-        self._folder = folder
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen(
-            [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        client = redis.Redis(port=self.port, socket_timeout=5, protocol=2)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                client.ping()
-            except redis.RedisError:
-                assert self.process.poll() is None, "redis-server ended"
-                assert time.monotonic() < deadline, "redis-server does not answer"
-                time.sleep(0.02)
-            else:
-                client.close()
-                return
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
-            pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed")
-    running = RedisServer(program, tmp_path_factory.mktemp("redis"))
+    running = RedisServer(tmp_path_factory.mktemp("redis"))
     yield running
-    running.stop()
+    running.close()
 
 
 @pytest.fixture

@@ -1,0 +1,150 @@
+"""Real message brokers on loopback ports of their own, which tests stop, start and empty."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kombu
+import pytest
+import redis
+
+_START_SECONDS = 60.0
+
+
+def needed(program: str) -> str:
+    """Its path; the test is skipped where it is not installed, and fails where nothing may be missing."""
+    found = shutil.which(program)
+    if found is None:
+        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
+            pytest.fail(f"{program} is not installed")
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_until(answers: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not answers():
+        assert process.poll() is None, f"{process.args!r} ended"
+        assert time.monotonic() < deadline, f"{process.args!r} does not answer"
+        time.sleep(0.02)
+
+
+class RedisServer:
+    """A redis-server without files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = needed("redis-server")
+        self._folder = folder
+        self.port = free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(
+            [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        client = redis.Redis(port=self.port, socket_timeout=5, protocol=2)
+
+        def answers() -> bool:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+        wait_until(answers, self.process)
+        client.close()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def lose_everything(self) -> None:
+        client = redis.Redis(port=self.port, protocol=2)
+        client.flushall()
+        client.close()
+
+    def close(self) -> None:
+        self.stop()
+
+
+class RabbitServer:
+    """A RabbitMQ with all its files in a folder, and an Erlang port mapper of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        needed("rabbitmq-server")  # its wrapper, which changes the user; the program itself is started
+        (program,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")
+        self._program = program
+        self._folder = folder
+        self.port = free_port()
+        mapper = str(free_port())
+        self._environment = os.environ | {
+            "HOME": str(folder),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": mapper,
+            "RABBITMQ_NODENAME": f"dar-{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "environment"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "configuration"),
+        }
+        (folder / "plugins").write_text("[].")
+        (folder / "environment").touch()
+        self._mapper = subprocess.Popen([needed("epmd"), "-address", "127.0.0.1", "-port", mapper])
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        with (self._folder / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                [self._program], env=self._environment, stdout=output, stderr=output, process_group=0
+            )
+
+        def answers() -> bool:
+            try:
+                with kombu.Connection(self.url, connect_timeout=5) as connection:
+                    connection.connect()
+            except (OSError, kombu.exceptions.KombuError):
+                return False
+            return True
+
+        wait_until(answers, self.process)
+
+    def stop(self) -> None:
+        """As a crash would."""
+        os.killpg(self.process.pid, 9)  # the script that starts it, and it
+        self.process.wait()
+
+    def lose_everything(self) -> None:
+        with kombu.Connection(self.url) as connection:
+            connection.default_channel.queue_purge("dar-ingest")
+
+    def close(self) -> None:
+        self.stop()
+        self._mapper.kill()
+        self._mapper.wait()
+
+
+Broker = RedisServer | RabbitServer
