@@ -135,13 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             after, same = memory.mebibytes(), memory.pids == workers
             alive = urllib3.request("GET", f"{service.address}/_dar/health", timeout=10, retries=False).status == 200
     report(said, options.clients, options.seconds)
-    quarter = samples[len(samples) // 4]
-    print(
-        f"memory, MiB: {before:.1f} before, {quarter:.1f} after a quarter, {max(samples):.1f} at most, "
-        f"{after:.1f} after ({after - before:+.1f})"
-    )
-    what = f"query service, {options.clients} clients for {options.seconds:g} s: memory after, against after a quarter"
-    figure(what, after / quarter, at_most=1.1)
+    tenths = [max(samples[n * len(samples) // 10 : (n + 1) * len(samples) // 10]) for n in range(10)]
+    print(f"memory, MiB: {before:.1f} before; by tenths of the time {' '.join(f'{most:.0f}' for most in tenths)}")
+    what = f"query service, {options.clients} clients for {options.seconds:g} s: memory at the end, against half-way"
+    figure(what, after / tenths[4], f"{after / tenths[4]:.2f} ({tenths[4]:.0f} to {after:.0f} MiB)", at_most=1.1)
     if not same:
         print("The service's process ended and was started again.")
     if said["clients"] != options.clients:

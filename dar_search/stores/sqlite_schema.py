@@ -18,6 +18,8 @@ APPLICATION_ID = 0x44415253  # "DARS"
 KEY_BITS = 40
 # 16 KiB pages: the vectors of usual encoders (2 to 4 KB) fill them to three quarters at least; 4 KiB would hold one.
 PAGE_BYTES = 16_384
+# Of each connection, of which a service keeps up to sixteen; what is read often is in the system's own cache too.
+CACHE_KIB = 4_096
 CHECKPOINT_BYTES = 32 << 20
 
 Step = Callable[[sqlite3.Connection], None]
@@ -155,7 +157,7 @@ def prepare(
     _use_log(connection, path, patience_s)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA cache_size = -16384")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA secure_delete = FAST")
     page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
     connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // page_bytes}")
