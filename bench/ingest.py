@@ -59,6 +59,7 @@ from dar_search.settings import load_settings
 from dar_search.stores.node import LocalCluster
 from dar_search.stores.opensearch import OpenSearchStore
 from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.checkpoints import open_clip_folder
 from tests.pictures import encoded, photograph
 
@@ -227,14 +228,17 @@ def costs_apart(files: list[Path], encoder: Encoder, index: ImageIndex) -> Costs
     return Costs(decode_cpu / count, encode_cpu / count, write_cpu / count)
 
 
-def run_ingest(folder: Path, count: int, encoder: Encoder, index: ImageIndex) -> Run:
+def run_ingest(folder: Path, count: int, encoder: Encoder, index: ImageIndex, ledger: Path) -> Run:
+    """The job is kept in a new SQLite file, as `dar ingest` keeps it."""
+    jobs = SQLiteLedger(ledger)
     before, machine = cpu_seconds(), psutil.cpu_times()
     start = time.perf_counter()
-    report = ingest(open_source(folder), index, encoder)
+    report = ingest(open_source(folder), index, encoder, ledger=jobs)
     wall = time.perf_counter() - start
     cpu = cpu_seconds() - before
     after = psutil.cpu_times()
     assert (report.indexed, report.failed) == (count, 0), report
+    jobs.close()
     whole = sum(after[:8]) - sum(machine[:8])
     idle = (after.idle + after.iowait - machine.idle - machine.iowait) / whole
     return Run(wall / count, cpu / count, idle, max(0.0, 1 - idle - cpu / whole))
@@ -271,10 +275,12 @@ def main() -> None:
         print(f"encoder: {encoder.provenance.encoder}, {encoder.preparation.describe()}")
         create = stack.enter_context(opened(arguments.store, root))
         if arguments.store != "sqlite":  # a node's compiler warms up
-            run_ingest(folder, len(files), encoder, create("warm-up", encoder.provenance))
+            run_ingest(folder, len(files), encoder, create("warm-up", encoder.provenance), root / "jobs")
         before = costs_apart(files, encoder, create("apart", encoder.provenance))
         for number in range(arguments.repeat):
-            run = run_ingest(folder, len(files), encoder, create(f"run{number}", encoder.provenance))
+            run = run_ingest(
+                folder, len(files), encoder, create(f"run{number}", encoder.provenance), root / f"jobs{number}"
+            )
             after = costs_apart(files, encoder, create(f"apart{number}", encoder.provenance))
             costs, before = before.mean(after), after
             bound = cores / costs.total

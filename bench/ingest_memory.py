@@ -68,7 +68,7 @@ def main() -> None:
             index = create("memory", encoder.provenance)
             sampler = Sampler()
             try:
-                run = run_ingest(many, arguments.pictures, encoder, index)
+                run = run_ingest(many, arguments.pictures, encoder, index, root / "jobs")
             finally:
                 sampler.stop()
     tenths = [sampler.samples[n * len(sampler.samples) // 10 : (n + 1) * len(sampler.samples) // 10] for n in range(10)]

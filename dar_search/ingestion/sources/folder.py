@@ -110,8 +110,10 @@ class FolderSource:
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
         sidecars = Sidecars(folder, (entry.name for entry in listed))
-        for entry in listed:
-            found = self._found(entry, sidecars)
+        listed.reverse()
+        while listed:
+            # An entry keeps what was asked about its file; it goes as soon as it has been looked at.
+            found = self._found(listed.pop(), sidecars)
             if found is not None:
                 yield found
 
