@@ -88,7 +88,7 @@ class EncoderOptions:
         typer.Option(
             metavar="MODEL",
             help="demo (comes with dar), open_clip:ARCH/PRETRAINED such as open_clip:ViT-B-32/laion2b_s34b_b79k, "
-            "or open_clip:FOLDER.",
+            "transformers:ORG/NAME (CLIP, SigLIP, BLIP), or either with a FOLDER.",
             rich_help_panel=MODELS,
             show_default=False,
         ),
@@ -112,7 +112,8 @@ class RewritingOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="What writes text out of the dialogue: rules (no model).",
+            help="What writes text out of the dialogue: rules (no model), endpoint:MODEL (its address is a setting), "
+            "chat:ORG/NAME or chat:FOLDER.",
             rich_help_panel=REWRITING,
             show_default=False,
         ),
@@ -121,7 +122,8 @@ class RewritingOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="What imagines the picture: none, demo, or prior:FOLDER.",
+            help="What imagines the picture: none, demo, diffusers:ORG/NAME (text to image), prior:ORG/NAME, either "
+            "with a FOLDER too, or pregenerated:FOLDER.",
             rich_help_panel=REWRITING,
             show_default=False,
         ),
