@@ -80,7 +80,8 @@ class Leases:
         try:
             self._ledger.beat(lease)
         except LeaseLost:
-            _LOG.warning("Lost the lease of shard %d of job %s.", lease.shard, lease.job)
-            self.over(lease)
+            if self.holds(lease):  # else the shard was done meanwhile, and the lease over in good order
+                _LOG.warning("Lost the lease of shard %d of job %s.", lease.shard, lease.job)
+                self.over(lease)
         except StoreError as error:
             _LOG.warning("A lease was not renewed: %s", error.message)
