@@ -10,12 +10,14 @@ python=$(command -v "${DAR_BARE_PYTHON:-python3}")
 folder=${DAR_BARE_FOLDER:-$(mktemp -d)}
 mkdir -p "$folder/bin" "$folder/home"
 
-# What Debian's coreutils, and the other packages that every system has, put into /usr/bin.
+# What coreutils, util-linux, and the other packages that every Debian has, put on the PATH. A shell's own `false` or
+# `kill` is no program, so folders are looked into.
 for name in sh bash env cat cp mv rm ln ls mkdir rmdir mktemp chmod chown touch test true false echo printf date sleep \
     head tail sort uniq tr cut wc tee dirname basename readlink realpath pwd id uname nproc stat install expr seq \
-    awk sed grep find xargs tar gzip diff kill which make git; do
-  path=$(command -v "$name" 2>/dev/null) || continue
-  case $path in /*) ln -sf "$path" "$folder/bin/$name" ;; esac
+    awk sed grep find xargs tar gzip diff kill which mount umount setpriv make git; do
+  for place in /usr/local/bin /usr/bin /bin /usr/sbin /sbin; do
+    [ ! -x "$place/$name" ] || ln -sf "$place/$name" "$folder/bin/$name"
+  done
 done
 # By its own path, not by a version manager's shim, which would look for others.
 ln -sf "$("$python" -c 'import sys; print(sys.executable)')" "$folder/bin/python3"

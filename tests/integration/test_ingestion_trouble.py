@@ -12,6 +12,7 @@ import pytest
 
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DimensionMismatch, ModelFailed, StoreUnavailable
+from dar_search.ingestion.decoding.decoder_handle import MOST_JOBS
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.report import Progress
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
@@ -205,7 +206,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, folder: Path, inde
     ingest(Counting(), index, encoder, batch_size=4)
     assert encoder.pictures == 600
     # One part of the listing in hand (256), the jobs in the decoders, the outcomes that wait, and the batch.
-    assert max(ahead) <= 256 + 2 * (os.cpu_count() or 1) + 2 * 4 + 4 + 1
+    assert max(ahead) <= 256 + MOST_JOBS * (os.cpu_count() or 1) + 2 * 4 + 4 + 1
 
 
 def test_progress_rises_to_the_whole(folder: Path, index: SQLiteIndex) -> None:

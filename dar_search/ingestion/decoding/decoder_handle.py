@@ -62,15 +62,19 @@ class DecoderHandle:
         self._piece = memoryview(bytearray(_READ_BYTES))
         self._held: deque[tuple[Job, HeldBytes]] = deque()
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end()
-        self._process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            bufsize=0,
-            env=_environment(),
-            process_group=0,  # Ctrl-C is for the process that the user started
-        )
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                bufsize=0,
+                env=_environment(),
+                process_group=0,  # Ctrl-C is for the process that the user started
+            )
+        except OSError:
+            self._complaints.close()
+            raise
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018  # for mypy
         self._requests = self._process.stdin.fileno()
         self.answers = self._process.stdout.fileno()
