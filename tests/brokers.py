@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import kombu
-import pytest
 import redis
 
+from tests.programs import free_port, needed
+
 _START_SECONDS = 60.0
-
-
-def needed(program: str) -> str:
-    """Its path; the test is skipped where it is not installed, and fails where nothing may be missing."""
-    found = shutil.which(program)
-    if found is None:
-        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
-            pytest.fail(f"{program} is not installed")
-        pytest.skip(f"{program} is not installed")
-    return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def wait_until(answers: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

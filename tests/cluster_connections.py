@@ -12,10 +12,10 @@ from opensearchpy.exceptions import OpenSearchException
 from dar_search.errors import DarError
 from dar_search.settings import Settings, load_settings
 from dar_search.stores.opensearch_connection import connect, mapped
-from tests.nginx import find_nginx
+from tests.programs import found
 
 nginx_needed = pytest.mark.skipif(
-    find_nginx() is None and "DAR_TEST_REQUIRE_ALL" not in os.environ, reason="nginx is not installed"
+    found("nginx") is None and "DAR_TEST_REQUIRE_ALL" not in os.environ, reason="nginx is not installed"
 )
 FORBIDDEN = {
     "no_writing": ("~ ^/(_bulk|_aliases|[^_/][^/]*)$", "indices:admin/create"),

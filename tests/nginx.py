@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,17 +16,13 @@ from pathlib import Path
 import trustme
 
 from dar_search.stores.node.process import ReservedPort
+from tests.programs import found
 
 USER, PASSWORD, TOKEN = "dar-reader", "s3cret:with/odd@signs", "t0ken-of-the-test"
 FORBIDDEN = (
     '{"error":{"root_cause":[{"type":"security_exception","reason":"no permissions for [%s] and User [name=dar-reader]"'
     '}],"type":"security_exception","reason":"no permissions for [%s] and User [name=dar-reader]"},"status":403}'
 )
-
-
-def find_nginx() -> str | None:
-    """Debian keeps it in /usr/sbin, which is not in everybody's PATH."""
-    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def nginx_before(url: str, folder: Path, forbidden: Mapping[str, tuple[str, str]
     Args:
         forbidden: name of a door -> (an nginx location, the action that is answered as not permitted there).
     """
-    program = find_nginx()
+    program = found("nginx")
     assert program
     ca = trustme.CA()
     files = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.http_serving import serving
 from tests.query_service import Service
 
 
@@ -21,12 +21,8 @@ class _Quiet(WSGIRequestHandler):
 def served(service: Service) -> Iterator[str]:
     """The address. Ends the service too."""
     server = make_server("127.0.0.1", 0, service.app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        with serving(server):
+            yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         service.service.close()

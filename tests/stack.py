@@ -10,9 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.compose_file import ROOT
-from tests.nginx import find_nginx
+from tests.programs import found, free_port
 
 #: Short, so that what a killed process held is taken over in seconds; one encoder for a service's models, one decoder.
 HASTE = {
@@ -41,11 +39,6 @@ HASTE = {
 _PORTS = {"ingest": ("DAR_INGEST__PORT", 8960), "query": ("DAR_QUERY__PORT", 8950)}
 _ADMIN_PORTS = {"ingest": "DAR_INGEST__ADMIN_PORT", "query": "DAR_QUERY__ADMIN_PORT"}
 _PATIENCE = 120.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class Stack:
@@ -111,7 +104,7 @@ class Stack:
     def start_nginx(self) -> None:
         """TLS with the certificate of the first step; who may do what is the gate's matter."""
         folder, node = self._folder / "nginx", self._folder / "certificates/node"
-        program = find_nginx()
+        program = found("nginx")
         assert program
         temporary = " ".join(
             f"{kind}_temp_path {folder / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -226,8 +219,3 @@ def _status(url: str, authority: Path, user: str, password: str) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
-
-
-def missing_programs() -> list[str]:
-    found = {"nginx": find_nginx(), **{name: shutil.which(name) for name in ("redis-server", "redis-cli", "openssl")}}
-    return [name for name, path in found.items() if path is None]

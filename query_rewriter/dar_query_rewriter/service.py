@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -71,9 +70,12 @@ class QueryService:
         self.metrics.searching.set_function(lambda: self._gate.inside + self._text_gate.inside)
         self.metrics.waiting.set_function(lambda: self._gate.at_the_door)
 
-    def warm_up(self) -> threading.Thread:
-        """Load the models in the background, again and again until they are there."""
-        thread = threading.Thread(target=self._load, name="dar-warm-up", daemon=True)
+    def warm_up(self, then: Callable[[], object] = lambda: None) -> threading.Thread:
+        """Load the models in the background, again and again until they are there.
+
+        then: called with the models there, before the first search.
+        """
+        thread = threading.Thread(target=self._load, args=(then,), name="dar-warm-up", daemon=True)
         thread.start()
         return thread
 
@@ -175,7 +177,7 @@ class QueryService:
 
             leg_spans(legs)
 
-    def _load(self) -> None:
+    def _load(self, then: Callable[[], object]) -> None:
         pauses = list(_PAUSES)
         while not self._closed.is_set():
             try:
@@ -187,9 +189,7 @@ class QueryService:
                 self._models_state = f"{type(error).__name__} while loading"
                 _LOG.exception("The models could not be loaded.")
             else:
-                # What is loaded by now stays: looking through it again and again would hold up answers.
-                gc.collect()
-                gc.freeze()
+                then()
                 self._models_state = "ok"
                 self._warm.set()
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from dar_query_rewriter.app import create_app
@@ -65,5 +66,11 @@ def served(service: QueryService) -> Served:
     wrapped = guarded(
         app.wsgi_app, settings.service, metrics, host=settings.query.host, max_bytes=settings.query.body_bytes
     )
-    service.warm_up()
+    service.warm_up(then=_keep_what_is_loaded)
     return Served(wrapped, metrics, service.close)
+
+
+def _keep_what_is_loaded() -> None:
+    """The garbage collector need not look through it again and again, which would hold up answers."""
+    gc.collect()
+    gc.freeze()

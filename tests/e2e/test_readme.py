@@ -1,12 +1,11 @@
 """README.md's snippets run, one after the other, as a reader would run them."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from dar_search.demo.picture_files import draw_gallery
-from tests.brokers import needed
+from tests.programs import found, needed
 from tests.snippets import reader_environment, run_snippet, snippets
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -25,7 +24,7 @@ def test_every_snippet_runs_or_says_why_it_is_not_run(folder: Path) -> None:
     assert len(running) >= 8
     env = reader_environment(folder)
     without_curl = [snippet for snippet in running if "curl" not in snippet.text]
-    for snippet in running if shutil.which("curl") else without_curl:
+    for snippet in running if found("curl") else without_curl:
         if snippet.language == "toml":
             (folder / "run.toml").write_text(snippet.text, "utf-8")
         else:

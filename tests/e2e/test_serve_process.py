@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from dar_search.demo.language import alt_text
 from dar_search.demo.rendering import render
 from dar_search.demo.splits import gallery
 from dar_search.settings import load_settings
+from tests.http_serving import serving
 
 pytestmark = pytest.mark.timeout(180)
 DAR = Path(sys.executable).with_name("dar")
@@ -48,12 +48,8 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             """Nothing: the tests ask for what they want to know."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", sent
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", sent
 
 
 def filled(path: Path) -> None:

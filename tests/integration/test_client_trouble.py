@@ -21,6 +21,7 @@ from dar_search.errors import (
     ServiceError,
     ServiceUnreachable,
 )
+from tests.http_serving import serving
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,15 +62,11 @@ class Misbehaving(ThreadingHTTPServer):
 @contextmanager
 def answering(how: Callable[[Handler], None]) -> Iterator[Misbehaving]:
     server = Misbehaving(how)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.ending.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield server
+        finally:
+            server.ending.set()
 
 
 def problem(code: str, message: str = "No.") -> bytes:

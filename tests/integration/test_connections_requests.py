@@ -7,7 +7,6 @@ import json
 import logging
 import select
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,6 +18,7 @@ from opensearchpy.exceptions import OpenSearchException
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch_connection import connect, mapped
 from tests.cluster_connections import connected, nginx_needed, settings
+from tests.http_serving import serving
 from tests.nginx import Doors
 
 pytestmark = pytest.mark.usefixtures("nothing_from_outside")
@@ -50,15 +50,10 @@ class _Recorder(BaseHTTPRequestHandler):
 def recorder() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     seen: list[dict[str, Any]] = []
     handler = type("Handler", (_Recorder,), {"seen": seen})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", seen
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", seen
 
 
 def test_bodies_are_compressed_only_when_asked(recorder: tuple[str, list[dict[str, Any]]]) -> None:

@@ -19,6 +19,7 @@ from dar_search.errors import ModelFailed, ModelTimeout, SettingsError
 from dar_search.models import catalogue
 from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
 from dar_search.models.question_writer import question_writer
+from tests.http_serving import serving
 
 DIALOGUE = Dialogue("a car", (Turn("what colour is it?", "red"),))
 ANSWER = json.dumps({"text": "a red car", "prompts": ["photo of a red car"]})
@@ -67,15 +68,11 @@ class Server(ThreadingHTTPServer):
 @contextmanager
 def _serving(answering: Answering) -> Iterator[Server]:
     server = Server(answering)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.ending.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield server
+        finally:
+            server.ending.set()
 
 
 def _reformulator(server: Server, **options: Any) -> EndpointReformulator:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import uuid
@@ -17,6 +15,7 @@ from dar_search.demo.picture_files import draw_gallery
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch_connection import connect
 from tests.compose_file import ROOT
+from tests.programs import needed
 from tests.snippets import reader_environment, run_snippet, snippets
 
 README = ROOT / "opensearch" / "README.md"
@@ -50,10 +49,7 @@ def test_the_ports_to_watch_are_the_services_own() -> None:
 @pytest.fixture
 def place(tmp_path: Path, opensearch_url: str) -> tuple[Path, str, dict[str, str]]:
     """A folder as the page's reader has it, an index's name of one's own, an environment."""
-    if shutil.which("curl") is None:
-        if os.environ.get("DAR_TEST_REQUIRE_ALL"):
-            pytest.fail("curl is not installed")
-        pytest.skip("curl is not installed")
+    needed("curl")
     draw_gallery(tmp_path / "photos", 12)
     (tmp_path / "opensearch").symlink_to(README.parent)
     env = reader_environment(tmp_path) | {"OPENSEARCH_URL": opensearch_url}

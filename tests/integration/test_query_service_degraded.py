@@ -28,6 +28,7 @@ from dar_search.bootstrap import open_store
 from dar_search.data import ImageRecord
 from dar_search.settings import Settings
 from tests.fakes import FakeEncoder
+from tests.http_serving import serving
 
 TORTURE = os.environ.get("DAR_TORTURE") == "1"
 CLIENTS = 8
@@ -75,13 +76,9 @@ class Outcome:
 def endpoint() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), LanguageModel)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    LanguageModel.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        LanguageModel.released.set()
 
 
 @pytest.fixture(scope="module")

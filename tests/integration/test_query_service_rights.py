@@ -20,6 +20,7 @@ from dar_search.service_settings import QuerySettings
 from dar_search.settings import Settings
 from dar_search.stores.opensearch import OpenSearchStore
 from tests.fakes import FakeEncoder
+from tests.http_serving import serving
 from tests.query_service import SAID, SEARCH, V1, KeyedFakeImaginer, Service, asked, events, photos, query_settings
 
 
@@ -99,10 +100,8 @@ def seen(opensearch_url: str) -> Iterator[tuple[str, list[str | None]]]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", headers
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", headers
     upstream.clear()
 
 

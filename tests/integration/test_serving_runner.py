@@ -14,11 +14,7 @@ from typing import Any
 import pytest
 import urllib3
 
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+from tests.programs import free_port
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

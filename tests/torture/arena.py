@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dar_search import fault_points
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.job_data import Job, JobSpec
 from tests.grid_encoder import GridEncoder
@@ -87,6 +88,11 @@ class Arena:
                         os.kill(process.pid, signal.SIGKILL)
                     process.communicate()
 
+    @staticmethod
+    def wait_until_said(process: subprocess.Popen[str], what: str) -> None:
+        assert process.stdout is not None
+        assert any(line == f"{what}\n" for line in process.stdout), f"it ended and never said {what}"
+
     def killed_at(self, point: str, count: int) -> bool:
         """A worker that is killed when it comes to a point -> whether it was; else it ended the job."""
         with self.worker(at=point, count=count, signal=int(signal.SIGKILL)) as process:
@@ -94,6 +100,18 @@ class Arena:
         assert process.returncode in (0, -signal.SIGKILL), out
         self.killed += process.returncode != 0
         return process.returncode != 0
+
+    def killed_at_each_point(self, chance: random.Random) -> None:
+        """One worker after another, each at another point, early in its life."""
+        for point in fault_points.NAMES:
+            if point != "ending":
+                self.killed_at(point, 1 if point in ("listed", "claimed") else chance.randint(1, 2))
+        self.killed_at("ending", 1)
+
+    @property
+    def was_killed_at_each_point(self) -> bool:
+        """Where not, a worker ended the job before it came to its point, and this tested less."""
+        return self.killed == len(fault_points.NAMES)
 
     def killed_after(self, steps: int) -> bool:
         """A worker that is killed once it has said so many things."""

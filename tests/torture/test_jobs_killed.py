@@ -7,29 +7,22 @@ import json
 import os
 from pathlib import Path
 
-from dar_search import fault_points
+import pytest
+
 from tests.torture.arena import BAD, Arena, late_writer, seeded
 from tests.torture.plants import CARELESS, EARLY, PATIENT
+from tests.torture.worker import STAY
 
 PICTURES = 90
 RANDOM_KILLS = 30 if os.environ.get("DAR_TORTURE") == "1" else 6
 
 
-def killed_at_each_point(arena: Arena) -> None:
-    """One worker after another is killed, each at another point, early in its life."""
-    chance = seeded()
-    for point in fault_points.NAMES:
-        if point != "ending":
-            arena.killed_at(point, 1 if point in ("listed", "claimed") else chance.randint(1, 2))
-    arena.killed_at("ending", 1)
-
-
 def test_killed_at_each_named_point_the_job_ends_with_everything_in_it(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", PICTURES)
-    killed_at_each_point(arena)
+    arena.killed_at_each_point(seeded())
     arena.finish()
     assert arena.problems() == []
-    assert arena.killed == len(fault_points.NAMES), "a worker was not killed at its point, so this tested less"
+    assert arena.was_killed_at_each_point
     arena.close()
 
 
@@ -53,7 +46,7 @@ def test_a_worker_that_wakes_up_late_changes_nothing(tmp_path: Path) -> None:
 
 def test_completion_recorded_before_the_write_is_found_out(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", PICTURES, plant=EARLY)
-    killed_at_each_point(arena)
+    arena.killed_at_each_point(seeded())
     arena.finish()
     assert any("lost" in problem for problem in arena.problems())
     arena.close()
@@ -85,15 +78,16 @@ def test_an_interrupted_job_goes_on_without_encoding_again_what_is_in_the_index(
     arena.close()
 
 
+@pytest.mark.timeout(180)
 def test_workers_whose_clocks_are_an_hour_apart_share_a_job_and_one_is_killed(tmp_path: Path) -> None:
-    arena = Arena(tmp_path / "arena", PICTURES)
-    with (
-        arena.worker(at="written", count=2, signal=9, clock=3600) as first,
-        arena.worker(clock=-3600) as second,
-        arena.worker() as third,
-    ):
-        outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
+    arena = Arena(tmp_path / "arena", 2 * PICTURES)
+    with arena.worker(at="written", count=1, signal=STAY, clock=3600) as first:
+        arena.wait_until_said(first, "written")  # it has shards in hand, whichever of the three is quick to start
+        with arena.worker(clock=-3600) as second, arena.worker() as third:
+            arena.wait_until_said(second, "claimed")
+            first.kill()
+            outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
     assert arena.problems() == []
-    assert first.returncode == -9, outs[0]
-    assert arena.found().settled == PICTURES + BAD
+    assert [process.returncode for process in (first, second, third)] == [-9, 0, 0], outs
+    assert arena.found().settled == 2 * PICTURES + BAD
     arena.close()

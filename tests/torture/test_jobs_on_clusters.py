@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from dar_search import fault_points
 from dar_search.stores.node import LocalCluster
 from tests.torture.arena import BAD, Arena, seeded
 
@@ -16,14 +15,10 @@ PICTURES = 90
 
 def test_workers_killed_at_each_point_lose_nothing_on_a_cluster(tmp_path: Path, opensearch_url: str) -> None:
     arena = Arena(tmp_path / "arena", PICTURES, cluster=opensearch_url)
-    chance = seeded()
-    for point in fault_points.NAMES:
-        if point != "ending":
-            arena.killed_at(point, 1 if point in ("listed", "claimed") else chance.randint(1, 2))
-    arena.killed_at("ending", 1)
+    arena.killed_at_each_point(seeded())
     arena.finish()
     assert arena.problems() == []
-    assert arena.killed == len(fault_points.NAMES), "a worker was not killed at its point, so this tested less"
+    assert arena.was_killed_at_each_point
     arena.close()
 
 
@@ -35,13 +30,9 @@ def test_one_node_of_three_is_killed_during_a_job(tmp_path: Path, three_nodes: L
     three_nodes.wait("green")  # a replica that is not in sync yet cannot take over
     victim = chance.randrange(3)
     with arena.worker(lease_seconds=30) as worker:
-        assert worker.stdout is not None
-        left = chance.randint(2, 8)
-        for line in worker.stdout:
-            left -= line == "written\n"
-            if not left:
-                three_nodes.kill(victim)
-                break
+        for _ in range(chance.randint(2, 8)):
+            arena.wait_until_said(worker, "written")
+        three_nodes.kill(victim)
         out, _ = worker.communicate(timeout=400)
         assert worker.returncode == 0, out
     assert arena.problems() == [], "with a node less, the job does not end by itself"

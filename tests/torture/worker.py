@@ -3,7 +3,8 @@
 FOLDER holds the index and the ledger, where no cluster does. It works until there is no job left to work on, and says
 what it does on standard output: "claimed", "decoded", ... OPTIONS is a JSON object:
 
-    at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time
+    at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time; STAY: this thread
+                        stays there, the others go on (one that a signal stops may hold SQLite's lock)
     plant               one of plants.PLANTS
     lease_seconds       after which the sweeper takes a worker for dead
     clock               seconds by which this process's clock is wrong
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.torture import plants
 from tests.torture.places import Place
 
 BATCH, SHARD = 8, 24
+STAY = 0
 
 
 def say(what: str) -> None:
@@ -43,6 +46,8 @@ def arm(options: dict[str, Any]) -> None:
         say(name)
         reached[name] += 1
         if name == options.get("at") and reached[name] == options["count"]:
+            if options["signal"] == STAY:
+                threading.Event().wait()
             os.kill(os.getpid(), options["signal"])
 
     set_hook(hook)
