@@ -1,14 +1,19 @@
-"""`python -m tests.ingest_service_child MARKER`: the ingest service with the tests' encoder, set by the environment.
+"""`python -m tests.ingest_service_child OPTIONS`: the ingest service with the tests' encoder, set by the environment.
 
-Its first process that has written for the third time makes the file MARKER and kills itself, as an out-of-memory killer
-would. It says its address on standard output.
+It says its address on standard output. OPTIONS is a JSON object:
+
+    at, count   it is killed, as by an out-of-memory killer, when it reaches the point `at` for the `count`-th time
+    whole       true: all its processes, as where a machine stops; false: only the one that works
+    marker      a file that is made right before; where it is there, nobody is killed
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 from dar_ingest.serving import made
@@ -20,14 +25,16 @@ from tests.grid_encoder import GridEncoder
 
 
 def make() -> Served:
-    marker = Path(sys.argv[1])
-    written = 0
+    options = json.loads(sys.argv[1])
+    marker = Path(options["marker"])
+    reached: Counter[str] = Counter()
 
     def hook(name: str) -> None:
-        nonlocal written
-        written += name == "written"
-        if written == 3 and not marker.exists():
+        reached[name] += 1
+        if name == options.get("at") and reached[name] == options["count"] and not marker.exists():
             marker.touch()
+            if options["whole"]:
+                os.killpg(0, signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 
     set_hook(hook)

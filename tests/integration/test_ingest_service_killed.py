@@ -50,7 +50,8 @@ def test_a_service_that_is_killed_at_its_work_comes_back_and_ends_the_job(tmp_pa
         "DAR_INGEST__SWEEP_SECONDS": "0.2",
         "DAR_INGEST__DECODERS": "1",
     }
-    command = [sys.executable, "-m", "tests.ingest_service_child", str(marker)]
+    options = {"at": "written", "count": 3, "whole": False, "marker": str(marker)}
+    command = [sys.executable, "-m", "tests.ingest_service_child", json.dumps(options)]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | variables
     ) as process:

@@ -1,5 +1,5 @@
-"""`make torture`: workers killed 200 times over 5,000 pictures, and more with all on a real OpenSearch; the planted
-faults; a job of 20,000 interrupted.
+"""`make torture`: workers killed 200 times over 5,000 pictures, and more with all on a real OpenSearch; the service
+killed 100 times; the planted faults; a job of 20,000 interrupted.
 
 Each step is logged to .torture/log.jsonl as it ends; run again, it goes on after the last one. At the end it sums up,
 and its exit status is 1 if anything did not hold. Remove .torture to start anew.
@@ -21,10 +21,12 @@ from dar_search import fault_points
 from tests.clusters import local_cluster
 from tests.torture.arena import ROOT, Arena, late_writer
 from tests.torture.plants import CARELESS, EARLY, PATIENT, PLANTS
+from tests.torture.service_arena import ServiceArena
 
 LOG = ROOT / ".torture" / "log.jsonl"
 ROUNDS, PICTURES, RANDOM_KILLS = 12, 500, 12
 CLUSTER_ROUNDS = 3
+SERVICE_ROUNDS, ALBUM, SERVICE_RANDOM_KILLS = 5, 25, 12
 WANTED_KILLS = 200  # a worker may end the job before it is to be killed, so there are more rounds than need be
 LARGE = 20_000
 
@@ -66,6 +68,23 @@ def round_on_a_cluster(folder: Path, seed: int) -> dict[str, Any]:
         return round_of_kills(folder, seed, cluster.url)
 
 
+def round_of_service_kills(folder: Path, seed: int) -> dict[str, Any]:
+    """The service, whole, at each named point and at random moments, in a random order."""
+    chance = random.Random(seed)
+    arena = ServiceArena(folder, ALBUM)
+    lives: list[str | None] = [*fault_points.NAMES, *[None] * SERVICE_RANDOM_KILLS]
+    chance.shuffle(lives)
+    for point in lives:
+        arena.life(chance, point)
+    arena.finish(600)
+    return {
+        "pictures": ALBUM * len(arena.albums),
+        "kills": arena.killed,
+        "acknowledged": arena.answered,
+        "problems": arena.problems(),
+    }
+
+
 def late(folder: Path, seed: int) -> dict[str, Any]:
     arena = Arena(folder, 60)
     late_writer(arena)
@@ -104,6 +123,7 @@ def interrupted(folder: Path, seed: int) -> dict[str, Any]:
 STEPS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     **{f"kills {number + 1} of {ROUNDS}": round_of_kills for number in range(ROUNDS)},
     **{f"kills on OpenSearch {number + 1} of {CLUSTER_ROUNDS}": round_on_a_cluster for number in range(CLUSTER_ROUNDS)},
+    **{f"kills of the service {n + 1} of {SERVICE_ROUNDS}": round_of_service_kills for n in range(SERVICE_ROUNDS)},
     "a late writer": late,
     **{f"planted: {plant}": planted(plant) for plant in PLANTS},
     f"{LARGE} interrupted": interrupted,

@@ -82,11 +82,12 @@ def test_an_interrupted_job_goes_on_without_encoding_again_what_is_in_the_index(
 def test_workers_whose_clocks_are_an_hour_apart_share_a_job_and_one_is_killed(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", 2 * PICTURES)
     with arena.worker(at="written", count=1, signal=STAY, clock=3600) as first:
-        arena.wait_until_said(first, "written")  # it has shards in hand, whichever of the three is quick to start
-        with arena.worker(clock=-3600) as second, arena.worker() as third:
-            arena.wait_until_said(second, "claimed")
-            first.kill()
-            outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
+        arena.wait_until_said(first, "written")
+        with arena.worker(clock=-3600) as second:
+            arena.wait_until_said(second, "claimed")  # alone: a third, if quick, would leave it nothing
+            with arena.worker() as third:
+                first.kill()
+                outs = [process.communicate(timeout=120)[0] for process in (first, second, third)]
     assert arena.problems() == []
     assert [process.returncode for process in (first, second, third)] == [-9, 0, 0], outs
     assert arena.found().settled == 2 * PICTURES + BAD
