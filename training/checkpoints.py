@@ -69,7 +69,7 @@ def adamw(
         {"params": [parameter for parameter in listed if parameter.ndim >= 2], "weight_decay": decay},
         {"params": [parameter for parameter in listed if parameter.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate, betas=betas)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 
 
 def batch_numbers(step: int, batch: int, count: int, seed: int) -> np.ndarray:

