@@ -14,12 +14,13 @@ from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
 
 reformulator = pytest.importorskip("training.reformulator", exc_type=ImportError)
 from training import checkpoints, facts  # noqa: E402
+from training import reformulator_examples as made  # noqa: E402
 from training import reformulator_words as words  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def listed():
-    return reformulator.tokens()
+    return made.tokens()
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def talk():
 
 def test_what_it_learns_to_write_states_what_was_told(talk):
     for known in talk.known:
-        assert facts.read_facts(reformulator.text_of(known)) == set(known.items())
+        assert facts.read_facts(made.text_of(known)) == set(known.items())
 
 
 @pytest.mark.parametrize("number", [0, 1, 10])
@@ -43,12 +44,24 @@ def test_its_tokenizer_reads_what_the_adapter_sends_as_training_had_it(talk, lis
     sent = reader.apply_chat_template(
         instructions.messages(talk.dialogue.at_round(number)), add_generation_prompt=True, return_dict=True
     )["input_ids"]
-    packed = reformulator.example(talk, [number], numbers)
+    packed = made.example(talk, [number], numbers)
     answer_at = packed.targets.index(numbers[words.TEXT])
     assert sent == packed.numbers[: answer_at + 1]
     written = [target for target in packed.targets if target >= 0]
     read = instructions.read(reader.decode(written, skip_special_tokens=True), reformulator="it")
-    assert read.text == reformulator.text_of(talk.known[number])
+    assert read.text == made.text_of(talk.known[number])
+
+
+def test_it_is_told_after_each_turn_what_the_turn_told(talk, numbers):
+    packed = made.example(talk, [3, 10], numbers)
+    names = {number: statement for statement, number in made.statements().items()}
+    places = [(packed.positions[at], pair) for at, pair in enumerate(packed.told) if pair[0] != made.IGNORED]
+    pairs = [pair for _, pair in sorted(set(places))]
+    assert len(pairs) == 11
+    known = {}
+    for pair, after in zip(pairs, talk.known, strict=True):
+        known |= dict(names[number] for number in pair if number)
+        assert known == after
 
 
 def test_strange_words_and_marks_are_read_as_unknown(listed, numbers):
@@ -63,12 +76,12 @@ def test_strange_words_and_marks_are_read_as_unknown(listed, numbers):
 def test_rounds_that_are_packed_are_predicted_as_rounds_alone(talk, listed, numbers):
     torch.manual_seed(1)
     network = reformulator.network(len(listed)).eval()
-    together = reformulator.example(talk, [0, 4, 10], numbers)
-    tokens, positions, _, mask = reformulator.batch_of([together, reformulator.example(talk, [2], numbers)])
+    together = made.example(talk, [0, 4, 10], numbers)
+    tokens, positions, _, _, mask = made.batch_of([together, made.example(talk, [2], numbers)])
     with torch.inference_mode():
         packed = network(input_ids=tokens, position_ids=positions, attention_mask=mask).logits[0]
         for branch, number in enumerate((0, 4, 10), 1):
-            alone = reformulator.example(talk, [number], numbers)
+            alone = made.example(talk, [number], numbers)
             expected = network(input_ids=torch.tensor([alone.numbers])).logits[0]
             torch.testing.assert_close(
                 packed[: len(together.parts)][torch.tensor(together.parts) == branch],
@@ -79,7 +92,7 @@ def test_rounds_that_are_packed_are_predicted_as_rounds_alone(talk, listed, numb
 
 
 def test_training_resumes_and_leaves_a_folder_that_the_chat_adapter_loads(tmp_path, monkeypatch):
-    monkeypatch.setattr(reformulator, "BATCH", 2)
+    monkeypatch.setattr(made, "BATCH", 2)
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     reformulator.train(whole, 2, report_every=1)
     stopped = checkpoints.save
@@ -93,9 +106,9 @@ def test_training_resumes_and_leaves_a_folder_that_the_chat_adapter_loads(tmp_pa
         reformulator.train(halves, 2, report_every=1)
     monkeypatch.setattr(checkpoints, "save", stopped)
     reformulator.train(halves, 2, report_every=1)
-    expected, resumed = (torch.nn.ModuleDict({"m": reformulator.network(len(reformulator.tokens()))}) for _ in "ab")
+    expected, resumed = (torch.nn.ModuleDict({"m": reformulator.ReadingWriter(len(made.tokens()))}) for _ in "ab")
     for folder, module in ((whole, expected), (halves, resumed)):
-        assert checkpoints.load(folder / "reformulator.safetensors", {"network": module["m"]}) == 2
+        assert checkpoints.load(folder / "reformulator.safetensors", {"model": module["m"]}) == 2
     for key, value in expected.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], value, rtol=1e-4, atol=1e-5)
     # After two steps it writes no JSON yet; that it says so means that it was loaded and asked.
