@@ -40,11 +40,15 @@ def load(path: Path, modules: Mapping[str, torch.nn.Module], optimizer: torch.op
         prefix = f"module.{name}."
         module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     if optimizer is not None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         states: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimizer."):
                 _, number, field = key.split(".")
-                states.setdefault(int(number), {})[field] = value
+                of = parameters[int(number)].detach()
+                # The fused step goes through memory as it lies: state in another order than its parameter's is wrong.
+                laid_out = torch.empty_like(of).copy_(value) if value.shape == of.shape else value
+                states.setdefault(int(number), {})[field] = laid_out
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return step
 
