@@ -50,7 +50,7 @@ class IngestSettings(BaseModel):
         'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
     )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
-    batch_size: int = Field(32, ge=1, le=4_096, description="Pictures encoded at once.")
+    batch_size: int = Field(64, ge=1, le=4_096, description="Pictures encoded at once.")
     decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes of a worker; unset: one a core.")
     load_replicas: int | None = Field(
         None,

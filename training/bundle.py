@@ -2,8 +2,7 @@
 
 Every stage writes checkpoints into DIR and is skipped once finished; DIR/times.json keeps how long each took. `--into
 FOLDER` copies the result there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as
-long, for a trial. `--control` also trains the encoder that has read dense captions: it is only measured. The small
-reformulator (`training.reformulator`) and the painter (`training.painter`) are not part of the bundle yet.
+long, for a trial. `--control` also trains the encoder that has read dense captions: it is only measured.
 """
 
 from __future__ import annotations
@@ -18,15 +17,35 @@ from pathlib import Path
 import torch
 
 from training import control as dense_control
-from training import image_tower, imaginer_text, prior, text_tower
+from training import (
+    image_tower,
+    imaginer_text,
+    painter,
+    painter_decoder,
+    painter_text,
+    prior,
+    reformulator,
+    text_tower,
+)
 
 # What the committed bundle was trained for.
-STEPS = {"image_tower": 800, "text_tower": 700, "imaginer_text": 1_700, "prior": 800, "control": 400}
-PARTS = ("encoder", "prior")
+STEPS = {
+    "image_tower": 800,
+    "text_tower": 700,
+    "imaginer_text": 1_700,
+    "prior": 800,
+    "painter_text": 2_000,
+    "painter_decoder": 2_000,
+    "painter": 4_500,
+    "reformulator": 4_000,
+    "control": 400,
+}
+PARTS = ("encoder", "prior", "painter", "reformulator")
 
 
 def train(work: Path, scale: float, control: bool) -> None:
     work.mkdir(parents=True, exist_ok=True)
+    threads = torch.get_num_threads()
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
     stages: dict[str, Callable[[], object]] = {
         "image_tower": lambda: image_tower.train(work, steps["image_tower"]),
@@ -34,6 +53,10 @@ def train(work: Path, scale: float, control: bool) -> None:
         "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
         "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
         "prior": lambda: prior.train(work, steps["prior"]),
+        "painter_text": lambda: painter_text.train(work, steps["painter_text"]),
+        "painter_decoder": lambda: painter_decoder.train(work, steps["painter_decoder"]),
+        "painter": lambda: painter.train(work, steps["painter"], threads=threads),
+        "reformulator": lambda: reformulator.train(work, steps["reformulator"], threads=threads),
     }
     if control:
         stages["control"] = lambda: dense_control.train(work, steps["control"])

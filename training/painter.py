@@ -87,27 +87,27 @@ def train(
         weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
         return (((guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
 
-    twins = Twins(model, threads)
     began, losses = time.perf_counter(), []
-    for step in range(first, steps):
-        checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
-        numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
-        rng, generator = random.Random(f"painter:{step}"), torch.Generator().manual_seed(1_000_003 * SEED + step)
-        texts = [painter_text.painted_caption(scenes[number], rng)[0] for number in numbers]
-        texts = ["" if rng.random() < _DROPPED else text for text in texts]
-        clean = torch.from_numpy(painted[numbers].astype(np.float32))
-        drawn = torch.randn(clean.shape, generator=generator)
-        times = (1000 * torch.rand(BATCH, generator=generator) ** 0.85).long().clamp(0, 999)
-        losses.append(twins.backward(loss_of, painter_text.tokens_of(reader, texts), clean, drawn, times))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update(step)
-        if (step + 1) % report_every == 0 or step + 1 == steps:
-            rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
-            print(f"painter {step + 1}/{steps} loss {np.mean(losses[-100:]):.4f} {rate:.0f} pictures/s", flush=True)
-            checkpoints.save(path, modules, optimizer, step + 1)
-        if (step + 1) % export_every == 0 or step + 1 == steps:
-            export(work, reader, encoder, averaged)
+    with Twins(model, threads) as twins:
+        for step in range(first, steps):
+            checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
+            numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
+            rng, generator = random.Random(f"painter:{step}"), torch.Generator().manual_seed(1_000_003 * SEED + step)
+            texts = [painter_text.painted_caption(scenes[number], rng)[0] for number in numbers]
+            texts = ["" if rng.random() < _DROPPED else text for text in texts]
+            clean = torch.from_numpy(painted[numbers].astype(np.float32))
+            drawn = torch.randn(clean.shape, generator=generator)
+            times = (1000 * torch.rand(BATCH, generator=generator) ** 0.85).long().clamp(0, 999)
+            losses.append(twins.backward(loss_of, painter_text.tokens_of(reader, texts), clean, drawn, times))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            average.update(step)
+            if (step + 1) % report_every == 0 or step + 1 == steps:
+                rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
+                print(f"painter {step + 1}/{steps} loss {np.mean(losses[-100:]):.4f} {rate:.0f} pictures/s", flush=True)
+                checkpoints.save(path, modules, optimizer, step + 1)
+            if (step + 1) % export_every == 0 or step + 1 == steps:
+                export(work, reader, encoder, averaged)
 
 
 def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DConditionModel) -> None:

@@ -84,24 +84,24 @@ def train(work: Path, steps: int, report_every: int = 100, threads: int = 2) -> 
         told.append((writing.item(), reading.item(), right))
         return writing + READING_WEIGHT * reading
 
-    twins = Twins(modules["model"], threads)
-    for step in range(first, steps):
-        checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
-        examples = examples_of(step, steps, numbers)
-        twins.backward(loss_of, *batch_of(examples))
-        torch.nn.utils.clip_grad_norm_(modules["model"].parameters(), 1.0)
-        optimizer.step()
-        samples += sum(len(one.ends) - 1 for one in examples)
-        if (step + 1) % report_every == 0 or step + 1 == steps:
-            rate = samples / (time.perf_counter() - began)
-            writing, reading, right = np.mean(told, 0)
-            told.clear()
-            print(
-                f"reformulator {step + 1}/{steps} writing {writing:.4f} reading {reading:.4f} right {100 * right:.1f} "
-                f"{rate:.0f} samples/s",
-                flush=True,
-            )
-            checkpoints.save(path, modules, optimizer, step + 1)
+    with Twins(modules["model"], threads) as twins:
+        for step in range(first, steps):
+            checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
+            examples = examples_of(step, steps, numbers)
+            twins.backward(loss_of, *batch_of(examples))
+            torch.nn.utils.clip_grad_norm_(modules["model"].parameters(), 1.0)
+            optimizer.step()
+            samples += sum(len(one.ends) - 1 for one in examples)
+            if (step + 1) % report_every == 0 or step + 1 == steps:
+                rate = samples / (time.perf_counter() - began)
+                writing, reading, right = np.mean(told, 0)
+                told.clear()
+                print(
+                    f"reformulator {step + 1}/{steps} writing {writing:.4f} reading {reading:.4f} "
+                    f"right {100 * right:.1f} {rate:.0f} samples/s",
+                    flush=True,
+                )
+                checkpoints.save(path, modules, optimizer, step + 1)
     export(work / "reformulator", modules["model"].network, listed)
 
 

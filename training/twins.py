@@ -14,14 +14,13 @@ import torch
 
 
 class Twins:
-    """`model` and copies of it with the same weights; torch is told to use one thread in each.
+    """`model` and copies of it with the same weights; between `with` and its end torch uses one thread in each.
 
     Attributes:
         models: the model itself first.
     """
 
     def __init__(self, model: torch.nn.Module, count: int) -> None:
-        torch.set_num_threads(1)
         self.models = [model]
         for _ in range(count - 1):
             twin = copy.deepcopy(model)
@@ -29,6 +28,15 @@ class Twins:
                 own.data = shared.data
             self.models.append(twin)
         self._threads = ThreadPoolExecutor(count)
+        self._used_before = torch.get_num_threads()
+
+    def __enter__(self) -> Twins:
+        torch.set_num_threads(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown()
+        torch.set_num_threads(self._used_before)
 
     def backward(self, loss_of: Callable[..., torch.Tensor], *batch: torch.Tensor) -> float:
         """The mean of `loss_of(model, *part)` over equal parts of the batch; its gradient is left in the model.

@@ -31,7 +31,7 @@ from dar_search.job_data import JobSpec
 from dar_search.job_ledger import Ledger
 from dar_search.ports import Encoder, ImageIndex
 
-BATCH_SIZE = 32
+BATCH_SIZE = 64
 
 
 def ingest(

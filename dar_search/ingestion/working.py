@@ -50,7 +50,7 @@ class Worker:
         encoder: Encoder,
         *,
         open_pictures: Callable[[Job], Source] | None = None,
-        batch_size: int = 32,
+        batch_size: int = 64,
         limits: DecodeLimits = DEFAULT_LIMITS,
         processes: int | None = None,
         outside: Outside | None = None,
