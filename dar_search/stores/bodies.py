@@ -20,8 +20,8 @@ import orjson
 
 from dar_search.data import FloatArray, Provenance, ScoreFusion
 from dar_search.filters import Condition, Filter, Scalar
+from dar_search.opensearch_settings import OpenSearchIndexSettings
 from dar_search.ports import SearchRequest
-from dar_search.settings import OpenSearchIndexSettings
 from dar_search.stores.assets import assets
 from dar_search.stores.fields import FieldType
 
