@@ -101,6 +101,18 @@ def reformulators(work: Path) -> str:
     return table(head, rows) if rows else card_text.NO_FIGURES
 
 
+def painter(work: Path) -> str:
+    path = work / "judge.json"
+    if not path.exists():
+        return card_text.NO_FIGURES
+    kept = json.loads(path.read_text())
+    parts = list(kept["real"])
+    rows = [[f"{name} pictures", *(f"{kept[name][part]:.1f}" for part in parts)] for name in ("real", "painted")]
+    found = [[name, percent(recall)] for name, recall in kept["recall_at_10"].items()]
+    told = card_text.PICTURES.format(**{name: kept[name] for name in ("captions", "steps", "guidance")})
+    return "\n\n".join((told, table(["percent right", *parts], rows), table(["searched with", "Recall@10"], found)))
+
+
 def costs(work: Path) -> str:
     path = work / "costs.json"
     if not path.exists():
@@ -144,6 +156,7 @@ def card(work: Path, results: Path, bundle: Path) -> str:
         best=json.loads(validation.read_text())["best"] if validation.exists() else "?",
         control=control(work),
         reformulators=reformulators(work),
+        painter=painter(work),
         costs=costs(work),
         times=times(work),
     )

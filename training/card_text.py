@@ -8,6 +8,13 @@ NO_FIGURES = "Not measured."
 NO_CONTROL = "The control was not trained with this bundle: `python -m training.bundle --control` trains it."
 NO_TIMES = "`make bundle` keeps the time of each stage in `times.json` of its work folder."
 
+PICTURES = """{captions} captions of the validation split that tell all there is, a picture each ({steps} steps,
+guidance {guidance}), read by the heads that the encoder's picture side was trained with (`training.judge`); the real
+pictures are the ceiling. "strict": things with type, colour and place all right. Recall@10 is over the validation
+split's gallery.
+
+![Captions' own pictures above, and below each what was painted](painter.png)"""
+
 _PARTS = {
     "encoder": (
         "an open_clip model (ModifiedResNet 64x64, 2-layer text tower, 128 dimensions)",
@@ -77,6 +84,9 @@ imaginer knows, it knows too, and imagination helps it no more. Validation split
 rules' text and prompts.
 
 {control}
+
+## The picture imaginer
+{painter}
 
 ## Reformulators
 Facts in the text against what had been told (`training.reformulators`), percent.

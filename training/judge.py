@@ -1,14 +1,17 @@
 """What the picture imaginer paints, judged: `python -m training.judge --work DIR [--captions 500] [--grid FILE.png]`.
 
 The image tower's own heads read the painted pictures (and, beside them, the real ones: the ceiling), and the encoder's
-embedding of the first picture, and of the mean of several, is searched in the validation gallery.
+embedding of the first picture, and of the mean of several, is searched in the validation gallery. The figures are kept
+in DIR/judge.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -58,9 +61,12 @@ def main(work: Path, captions: int, each: int, steps: int, guidance: float, grid
     scenes = [picture.scene for picture in gallery(len(pixels), split="validation")]
     texts = [reference_reformulation(truth(scenes[number])) for number in chosen]
     labels = torch.from_numpy(np.stack([attributes.scene_labels(scenes[number]) for number in chosen]))
-    print("real pictures   ", judged(work, pixels[chosen], labels))
+    kept: dict[str, Any] = {"captions": captions, "steps": steps, "guidance": guidance}
+    kept["real"] = judged(work, pixels[chosen], labels)
+    print("real pictures   ", kept["real"])
     drawn = painted(work / "painter", texts, each, steps, guidance)
-    print("painted pictures", judged(work, drawn[:, 0], labels))
+    kept["painted"] = judged(work, drawn[:, 0], labels)
+    print("painted pictures", kept["painted"])
     encoder = open_clip_encoder(str(work / "encoder"))
     known = np.concatenate([encoder.encode_prepared(pixels[at : at + 250]) for at in range(0, len(pixels), 250)])
     imagined = encoder.encode_prepared(drawn.reshape(-1, *drawn.shape[2:])).reshape(captions, each, -1)
@@ -72,8 +78,10 @@ def main(work: Path, captions: int, each: int, steps: int, guidance: float, grid
         f"text + mean of {each}": told + unit(mean),
     }
     targets = np.array(chosen)
-    for name, queries in rows.items():
-        print(f"{name:20s} Recall@10 {100 * hits(queries, known, targets).mean():.1f}")
+    kept["recall_at_10"] = {name: float(hits(queries, known, targets).mean()) for name, queries in rows.items()}
+    for name, recall in kept["recall_at_10"].items():
+        print(f"{name:20s} Recall@10 {100 * recall:.1f}")
+    (work / "judge.json").write_text(json.dumps(kept, indent=1) + "\n")
     if grid:
         shown = [np.concatenate([pixels[number], *drawn[row]], 0) for row, number in enumerate(chosen[:16])]
         picture = Image.fromarray(np.concatenate(shown, 1))
@@ -85,7 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--captions", type=int, default=500)
     parser.add_argument("--each", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
