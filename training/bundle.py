@@ -36,7 +36,7 @@ STEPS = {
     "prior": 800,
     "painter_text": 2_000,
     "painter_decoder": 2_000,
-    "painter": 4_500,
+    "painter": 12_000,
     "reformulator": 4_000,
     "control": 400,
 }

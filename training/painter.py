@@ -3,7 +3,8 @@
 `python -m training.painter --work DIR` needs the painter's finished text encoder and decoder; it goes on from its
 checkpoint and writes DIR/painter, which `DiffusionPipeline.from_pretrained` loads, at every `--export-every` steps.
 Settings follow what was found to work: v-prediction, the loss capped by signal-to-noise ratio (Hang et al., 2023),
-a tenth of the captions dropped for guidance (Ho and Salimans, 2022), an average of the weights.
+a tenth of the captions dropped for guidance (Ho and Salimans, 2022), an average of the weights. Where things stand the
+loss counts more: backgrounds are learned soon, and things are small.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
+from dar_search.demo.world import PLACES, Scene
 from training import checkpoints, painter_decoder, painter_text
 from training.image_tower import PICTURES
 from training.painter_latents import CHANNELS, latents
@@ -27,6 +29,8 @@ from training.twins import Twins
 
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
+_SIDE, _EMPHASIS = 8, 4.0
+_ROWS, _COLUMNS = (slice(0, 4), slice(4, 8)), (slice(0, 3), slice(3, 5), slice(5, 8))
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
 
@@ -54,6 +58,15 @@ def sampling_scheduler() -> diffusers.DPMSolverMultistepScheduler:
     )
 
 
+def emphasis(shown: Scene) -> np.ndarray:
+    """(1, 8, 8) float32 of mean 1: how much each part of the latent picture counts."""
+    grid = np.ones((_SIDE, _SIDE), np.float32)
+    for thing in shown.things:
+        row, column = divmod(PLACES.index(thing.place), len(_COLUMNS))
+        grid[_ROWS[row], _COLUMNS[column]] = _EMPHASIS
+    return (grid / grid.mean())[None]
+
+
 def train(
     work: Path,
     steps: int,
@@ -76,7 +89,12 @@ def train(
     kept = diffusers.DDPMScheduler(**_SCHEDULE).alphas_cumprod
 
     def loss_of(
-        used: torch.nn.Module, read: torch.Tensor, clean: torch.Tensor, drawn: torch.Tensor, times: torch.Tensor
+        used: torch.nn.Module,
+        read: torch.Tensor,
+        counts: torch.Tensor,
+        clean: torch.Tensor,
+        drawn: torch.Tensor,
+        times: torch.Tensor,
     ) -> torch.Tensor:
         with torch.no_grad():
             told = encoder(input_ids=read).last_hidden_state
@@ -85,7 +103,7 @@ def train(
         velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
         guess = used(noisy, times, encoder_hidden_states=told).sample
         weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
-        return (((guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
+        return ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
 
     began, losses = time.perf_counter(), []
     with Twins(model, threads) as twins:
@@ -98,7 +116,9 @@ def train(
             clean = torch.from_numpy(painted[numbers].astype(np.float32))
             drawn = torch.randn(clean.shape, generator=generator)
             times = (1000 * torch.rand(BATCH, generator=generator) ** 0.85).long().clamp(0, 999)
-            losses.append(twins.backward(loss_of, painter_text.tokens_of(reader, texts), clean, drawn, times))
+            read = painter_text.tokens_of(reader, texts)
+            counts = torch.from_numpy(np.stack([emphasis(scenes[number]) for number in numbers]))
+            losses.append(twins.backward(loss_of, read, counts, clean, drawn, times))
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             average.update(step)
@@ -131,7 +151,7 @@ def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DCond
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--export-every", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
