@@ -10,8 +10,9 @@ Each core has work meanwhile, as it has in ingest: cores share caches and memory
 where the other is idle, which is not what all of them can give.
 
     bound = cores / (decode + encode + write)     pictures a second, were every core busy with nothing else
-    pace  = pictures / wall-clock seconds of `ingest()`: listing, look-ups, starting the decoders, passing pictures
-            between processes, waiting for the disk and all else included; the encoder is loaded before
+    pace  = pictures / wall-clock seconds of the whole job, as `dar ingest` does it (into SQLite) or a worker of the
+            ingest service (into OpenSearch): listing, look-ups, starting the decoders, passing pictures between
+            processes, waiting for the disk, making all searchable; the encoder is loaded before
 
 The printed ratio is pace / bound, the median over the repetitions; the bound of each is the mean of what was measured
 right before and after it, as the same work's cost moves by a tenth from minute to minute. Two shares explain it:
@@ -52,6 +53,8 @@ from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodedPicture,
 from dar_search.ingestion.ingest import BATCH_SIZE, ingest
 from dar_search.ingestion.sources.files import read_file
 from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.working import Worker
+from dar_search.job_data import JobSpec
 from dar_search.models import catalogue
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.preparation import Preparation
@@ -230,16 +233,21 @@ def costs_apart(files: list[Path], encoder: Encoder, index: ImageIndex) -> Costs
     return Costs(decode_cpu / count, encode_cpu / count, write_cpu / count)
 
 
-def run_ingest(folder: Path, count: int, encoder: Encoder, index: ImageIndex, ledger: Path) -> Run:
-    """The job is kept in a new SQLite file, as `dar ingest` keeps it."""
+def run_ingest(folder: Path, count: int, encoder: Encoder, index: ImageIndex, ledger: Path, *, service: bool) -> Run:
+    """The job is kept in a new SQLite file. service: a worker of the ingest service does it; else as `dar ingest`."""
     jobs = SQLiteLedger(ledger)
     before, machine = cpu_seconds(), psutil.cpu_times()
     start = time.perf_counter()
-    report = ingest(open_source(folder), index, encoder, ledger=jobs)
+    if service:
+        Worker(jobs, lambda job: index, encoder).work(jobs.create(JobSpec(index.name, str(folder))).id)
+    else:
+        ingest(open_source(folder), index, encoder, ledger=jobs)
     wall = time.perf_counter() - start
     cpu = cpu_seconds() - before
     after = psutil.cpu_times()
-    assert (report.indexed, report.failed) == (count, 0), report
+    (made,) = jobs.jobs()
+    found = jobs.job(made.id)
+    assert (found.state, found.indexed, found.failed) == ("done", count, 0), found
     jobs.close()
     whole = sum(after[:8]) - sum(machine[:8])
     idle = (after.idle + after.iowait - machine.idle - machine.iowait) / whole
@@ -276,15 +284,17 @@ def main() -> None:
         print(f"{len(files):,} JPEG files of 640 x 480, {size / 1e3:.0f} kB each; {cores} cores")
         print(f"encoder: {encoder.provenance.encoder}, {encoder.preparation.describe()}")
         create = stack.enter_context(opened(arguments.store, root))
-        for number in range(0 if arguments.store == "sqlite" else WARM_UPS):
-            run_ingest(
-                folder, len(files), encoder, create(f"warm-up{number}", encoder.provenance), root / f"warm-up{number}"
-            )
+        service = arguments.store != "sqlite"
+
+        def ingested(name: str) -> Run:
+            index = create(name, encoder.provenance)
+            return run_ingest(folder, len(files), encoder, index, root / f"{name}-jobs", service=service)
+
+        for number in range(WARM_UPS if service else 0):
+            ingested(f"warm-up{number}")
         before = costs_apart(files, encoder, create("apart", encoder.provenance))
         for number in range(arguments.repeat):
-            run = run_ingest(
-                folder, len(files), encoder, create(f"run{number}", encoder.provenance), root / f"jobs{number}"
-            )
+            run = ingested(f"run{number}")
             after = costs_apart(files, encoder, create(f"apart{number}", encoder.provenance))
             costs, before = before.mean(after), after
             bound = cores / costs.total
