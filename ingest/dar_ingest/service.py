@@ -176,9 +176,9 @@ class IngestService:
             return
         try:
             path = path_of(source) if source.startswith("file:") else os.fsencode(source)
-        except ValueError:
+            real = Path(os.fsdecode(os.path.realpath(path)))
+        except ValueError:  # a NUL character is in no path
             raise RequestError("The source is no path and no address.", hint) from None
-        real = Path(os.fsdecode(os.path.realpath(path)))
         if not any(real.is_relative_to(os.path.realpath(one)) for one in allowed if not _SCHEME.match(one)):
             raise RequestError("The service may not read that source.", hint)
 

@@ -113,6 +113,13 @@ def test_failures_are_listed_and_done_again_after_the_mend(client: Client, photo
     assert (last["state"], last["indexed"], last["failed"], last["failures"]) == ("done", 6, 0, {})
 
 
+@pytest.mark.parametrize("name", ["/srv/\0", "file:///srv/%00", "a\0b", "https://x/\0"])
+@pytest.mark.parametrize("options", [{}, {"follow_links": True}])
+def test_a_source_that_can_be_no_name_is_refused(client: Client, name: str, options: dict[str, Any]) -> None:
+    answer = call(client, "POST", "/jobs", json={"index": "photos", "source": name, "options": options})
+    assert answer.status_code == 400, answer.text
+
+
 def test_a_job_is_paused_resumed_and_cancelled(client: Client, photos: Path) -> None:
     job = made_job(client, photos)
     last = events(call(client, "GET", f"/jobs/{job['id']}", headers={"Accept": "text/event-stream"}))[-1][1]

@@ -150,3 +150,9 @@ def test_a_source_that_vanishes_raises_rather_than_listing_nothing(tmp_path: Pat
     (tmp_path / "photos").rmdir()
     with pytest.raises(SourceError, match="cannot be listed"):
         list(source.items())
+
+
+@pytest.mark.parametrize("target", ["a\0b", b"a\0", "a\ud800"])
+def test_what_can_be_no_name_is_refused(target: str | bytes) -> None:
+    with pytest.raises(SourceError, match="no path and no address"):
+        open_source(target)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dar_search.data import Failure, Metadata
+from dar_search.errors import SourceError
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.outside import Outside
@@ -120,8 +121,17 @@ def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | No
     """
     from dar_search.ingestion.sources.kinds import opened
 
+    if not _can_be_a_name(target):
+        raise SourceError("The source has characters that no path and no address has.", "Correct its name.")
     options["metadata_fields"] = tuple(options.get("metadata_fields", ()))
     return opened(target, SourceOptions(**options), outside)
+
+
+def _can_be_a_name(target: str | os.PathLike[str] | bytes) -> bool:
+    try:
+        return b"\0" not in os.fsencode(target)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def counted(listed: Iterator[object], step: int = 1_000) -> Iterator[int]:
