@@ -94,7 +94,9 @@ class Settings(BaseSettings):
     )
     encoder_options: ModelOptions = Field({}, description="The encoder's own options, such as compile and dtype.")
     reformulator: str = Field(
-        "rules", min_length=1, description="What writes text out of a dialogue: rules, endpoint:MODEL or chat:MODEL."
+        "rules",
+        min_length=1,
+        description="What writes text out of a dialogue: rules, demo, endpoint:MODEL or chat:MODEL.",
     )
     reformulator_options: ModelOptions = Field(
         {}, description="The reformulator's own options, such as an endpoint's url and key."

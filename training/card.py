@@ -101,16 +101,20 @@ def reformulators(work: Path) -> str:
     return table(head, rows) if rows else card_text.NO_FIGURES
 
 
-def painter(work: Path) -> str:
+def painter(work: Path, bundle: Path) -> str:
+    """A section of its own; empty where the bundle has no painter."""
     path = work / "judge.json"
+    if not (bundle / "painter").is_dir():
+        return ""
     if not path.exists():
-        return card_text.NO_FIGURES
+        return f"{card_text.PAINTER}{card_text.NO_FIGURES}\n\n"
     kept = json.loads(path.read_text())
     parts = list(kept["real"])
     rows = [[f"{name} pictures", *(f"{kept[name][part]:.1f}" for part in parts)] for name in ("real", "painted")]
     found = [[name, percent(recall)] for name, recall in kept["recall_at_10"].items()]
     told = card_text.PICTURES.format(**{name: kept[name] for name in ("captions", "steps", "guidance")})
-    return "\n\n".join((told, table(["percent right", *parts], rows), table(["searched with", "Recall@10"], found)))
+    tables = table(["percent right", *parts], rows), table(["searched with", "Recall@10"], found)
+    return card_text.PAINTER + "\n\n".join((told, *tables, ""))
 
 
 def costs(work: Path) -> str:
@@ -156,7 +160,7 @@ def card(work: Path, results: Path, bundle: Path) -> str:
         best=json.loads(validation.read_text())["best"] if validation.exists() else "?",
         control=control(work),
         reformulators=reformulators(work),
-        painter=painter(work),
+        painter=painter(work, bundle),
         costs=costs(work),
         times=times(work),
     )

@@ -112,8 +112,8 @@ class RewritingOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="What writes text out of the dialogue: rules (no model), endpoint:MODEL (its address is a setting), "
-            "chat:ORG/NAME or chat:FOLDER.",
+            help="What writes text out of the dialogue: rules (no model), demo (a small one), endpoint:MODEL (its "
+            "address is a setting), chat:ORG/NAME or chat:FOLDER.",
             rich_help_panel=REWRITING,
             show_default=False,
         ),

@@ -19,7 +19,7 @@ ENCODERS = (
     "transformers:FOLDER",
     "transformers:ORG/NAME",
 )
-REFORMULATORS = ("rules", "endpoint:MODEL", "chat:FOLDER", "chat:ORG/NAME")
+REFORMULATORS = ("rules", "demo", "endpoint:MODEL", "chat:FOLDER", "chat:ORG/NAME")
 IMAGINERS = (
     "none",
     "demo",
@@ -79,12 +79,13 @@ def reformulator(
 
         asked = read_options(EndpointOptions, {**own, "model": source}, model=name)
         return FallbackReformulator(EndpointReformulator(asked), RulesReformulator())
-    if kind == "chat" and source:
+    if name == "demo" or (kind == "chat" and source):
         from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
 
+        where, label = (str(BUNDLE / "reformulator"), "demo") if name == "demo" else (source, "")
         chat = read_options(ChatOptions, own, model=name)
         return FallbackReformulator(
-            ChatReformulator(source, device=device, dtype=dtype, options=chat), RulesReformulator()
+            ChatReformulator(where, name=label, device=device, dtype=dtype, options=chat), RulesReformulator()
         )
     raise _unknown("reformulator", name, REFORMULATORS)
 

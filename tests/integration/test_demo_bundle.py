@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.language import reference_reformulation
 from dar_search.demo.rendering import render
 from dar_search.demo.splits import gallery
 from dar_search.demo.world import truth
 from dar_search.models import catalogue
+from training import facts
 
-PICTURES = 90
+PICTURES, DIALOGUES = 90, 12
 LARGEST = 40_000_000  # bytes, all parts together
 
 
@@ -34,7 +36,7 @@ def found_first(queries, embeddings):
 def test_the_bundle_is_small_and_holds_safetensors_only():
     files = [file for file in catalogue.BUNDLE.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= LARGEST
-    assert {file.suffix for file in files} == {".safetensors", ".json", ".md"}
+    assert {file.suffix for file in files} == {".safetensors", ".json", ".jinja", ".md"}
 
 
 def test_a_full_description_finds_its_picture_among_near_duplicates(encoder, pictures):
@@ -49,6 +51,18 @@ def test_what_is_imagined_from_a_full_description_finds_its_picture(encoder, pic
     prompts = [reference_reformulation(truth(one.scene)) for one in shown]
     imagined = np.stack([imaginer.imagine(prompt, count=1, seed=1)[0].embedding for prompt in prompts])
     assert found_first(imagined, embeddings) > 0.6
+
+
+@pytest.mark.parametrize("number", [0, 5, 10])
+def test_the_small_chat_model_writes_what_was_told_as_well_as_its_card_says(number):
+    writer = catalogue.reformulator("demo", device="cpu", dtype="float32")
+    pairs = []
+    for _, talk in gallery_conversations(DIALOGUES, 6_000, split="validation"):
+        written = writer.reformulate(talk.dialogue.at_round(number))
+        assert not written.note, "the rules answered in its place"
+        pairs.append((written.text, talk.known[number]))
+    score = facts.score(pairs)
+    assert min(score.precision, score.recall) > 0.9
 
 
 def test_open_clip_itself_loads_the_encoder_as_a_local_folder(encoder):
