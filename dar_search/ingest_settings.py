@@ -69,4 +69,7 @@ class IngestSettings(BaseModel):
     resume_seconds: float = Field(
         30, gt=0, le=86_400, description="After which a job that trouble paused is tried again."
     )
+    keep_jobs_days: float = Field(
+        90, ge=0, description="After which an ended job and its failures are removed from the ledger; 0: never."
+    )
     sweep_seconds: float = Field(2, gt=0, le=600, description="How often work is looked for that nobody does.")

@@ -100,6 +100,10 @@ class Ledger(Protocol):
         """For good; what is in the index stays. Raises JobEnded for one that is done."""
         ...
 
+    def forget(self, job: str) -> None:
+        """Removes all that is kept of a job; what is in the index stays. Raises JobEnded for one that is not ended."""
+        ...
+
     def failures(self, job: str, *, after: str = "", limit: int = 100) -> list[JobFailure]: ...
 
     def retry(self, job: str, codes: Sequence[str] | None = None) -> int:

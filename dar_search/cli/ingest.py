@@ -98,6 +98,7 @@ def ingest(
     """
     from dar_search.bootstrap import load_encoder, open_ledger, outside
     from dar_search.ingestion.ingest import ingest as bring_in
+    from dar_search.ingestion.ledger.retention import forget_old
     from dar_search.ingestion.sources.source import SourceOptions, open_source
 
     settings = settings_from(common, encoder)
@@ -125,6 +126,7 @@ def ingest(
                         store=store.address,
                         outside=reach,
                     )
+                    forget_old(ledger, settings.ingest.keep_jobs_days)
             except KeyboardInterrupt:
                 note("Interrupted. What was done is kept; run the same command again to go on.")
                 raise

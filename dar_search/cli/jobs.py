@@ -30,7 +30,7 @@ from dar_search.job_data import Job
 from dar_search.job_ledger import Ledger
 
 app = typer.Typer(
-    help="List and watch ingest jobs, see and retry their failures, pause, resume and cancel them.",
+    help="List and watch ingest jobs, see and retry their failures, pause, resume, cancel and remove them.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings=CONTEXT,
@@ -215,6 +215,19 @@ def cancel(job: JobId, common: CommonOptions) -> None:
     """Cancel a job for good. What is in the index stays."""
     with _opened(common) as ledger:
         _tell(ledger.cancel(_found(ledger, job).id, "Cancelled by a person."), common)
+
+
+@app.command()
+@grouped
+def remove(job: JobId, common: CommonOptions) -> None:
+    """Remove an ended job and its failures from the list. What is in the index stays."""
+    with _opened(common) as ledger:
+        found = _found(ledger, job)
+        ledger.forget(found.id)
+    if common.json:
+        print_json({"removed": found.id})
+    else:
+        answer_console().print(plain_text(f"Job {found.id} is removed."))
 
 
 def _tell(job: Job, common: CommonOptions) -> None:

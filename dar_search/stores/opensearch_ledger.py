@@ -15,10 +15,10 @@ import orjson
 
 from dar_search.errors import IndexExists, IndexNotFound, StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable
 from dar_search.ingestion.ledger.row_ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger.rows import Change, Key, Row, Wanted
+from dar_search.ingestion.ledger.rows import OF_A_JOB, Change, Key, Row, Wanted
 from dar_search.settings import Settings, mask
 from dar_search.stores.assets import assets
-from dar_search.stores.opensearch_calls import READ_PATIENCE, WRITE_TIMEOUT, Cluster, patiently, quoted
+from dar_search.stores.opensearch_calls import READ_PATIENCE, WRITE_TIMEOUT, Cluster, mapped_part, patiently, quoted
 from dar_search.stores.opensearch_connection import connect
 
 META = "dar_search_ledger"
@@ -103,11 +103,16 @@ class OpenSearchRows:
         indexed, unchanged, failed = (int(found.get(name, {}).get("value", 0)) for name in names)
         return indexed, unchanged, failed
 
+    def remove(self, job: str) -> None:
+        for kind in OF_A_JOB:
+            while rows := self.find(Wanted(kind, job=job, limit=_PAGE)):
+                self._delete([row.key for row in rows])
+
     def close(self) -> None:
         self._cluster.close()
 
     def _document(self, key: Key) -> str:
-        return f"/{quoted(self._name)}/_doc/{quoted(f'{key.kind}:{key.job}:{key.number}')}"
+        return f"/{quoted(self._name)}/_doc/{quoted(_id(key))}"
 
     def _put(self, change: Change) -> bool:
         expected: dict[str, Any] = {"op_type": "create"}
@@ -124,6 +129,16 @@ class OpenSearchRows:
                 return False
             raise
         return True
+
+    def _delete(self, keys: Sequence[Key]) -> None:
+        body = b"".join(orjson.dumps({"delete": {"_id": _id(key)}}) + b"\n" for key in keys)
+        for attempt in patiently(READ_PATIENCE):
+            with attempt:
+                path = f"/{quoted(self._name)}/_bulk"
+                answer = self._cluster.send("POST", path, body, seconds=WRITE_TIMEOUT, require_alias="true")
+                for item in answer["items"]:
+                    if "error" in item["delete"]:
+                        raise mapped_part(item["delete"]["status"], item["delete"]["error"])
 
     def _search(self, body: Mapping[str, Any]) -> Any:
         empty: dict[str, Any] = {"hits": {"hits": []}}
@@ -168,6 +183,10 @@ def _definition() -> bytes:
 
 def _version() -> int:
     return int(orjson.loads(_definition())["mappings"]["_meta"][META]["version"])
+
+
+def _id(key: Key) -> str:
+    return f"{key.kind}:{key.job}:{key.number}"
 
 
 def _source(row: Row) -> bytes:

@@ -122,6 +122,12 @@ LEDGER_NEEDS = (
         index=("indices:data/write/index", "indices:data/write/bulk*"),
         writing=True,
     ),
+    Need(
+        *("remove an old job's rows", "POST", "/{probe}/_bulk?require_alias=true", _BULK),
+        cluster=("indices:data/write/bulk",),
+        index=("indices:data/write/delete",),
+        writing=True,
+    ),
     Need("see every change", "POST", "/{probe}/_refresh", index=("indices:admin/refresh*",)),
     Need("look for jobs and shards", "POST", "/{probe}/_search", index=("indices:data/read/search",)),
 )

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from dar_search.ingestion.ledger.row_ledger import MAX_ATTEMPTS, RowLedger
-from dar_search.ingestion.ledger.rows import Change, Key, Row, Wanted
+from dar_search.ingestion.ledger.rows import OF_A_JOB, Change, Key, Row, Wanted
 from dar_search.stores.sqlite_connections import Connections
 
 _COLUMNS = "kind, job, number, state, indexed, unchanged, failed, body, change"
@@ -86,6 +86,11 @@ class SQLiteRows:
             sql = "SELECT total(indexed), total(unchanged), total(failed) FROM ledger WHERE kind = 'shard' AND job = ?"
             indexed, unchanged, failed = connection.execute(sql, (job,)).fetchone()
         return int(indexed), int(unchanged), int(failed)
+
+    def remove(self, job: str) -> None:
+        kinds = ", ".join("?" * len(OF_A_JOB))
+        with self._connections.writing(create=True) as connection:
+            connection.execute(f"DELETE FROM ledger WHERE job = ? AND kind IN ({kinds})", (job, *OF_A_JOB))  # noqa: S608
 
     def close(self) -> None:
         self._connections.close()

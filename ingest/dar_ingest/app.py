@@ -140,6 +140,14 @@ def _job_routes(app: OpenAPI, service: IngestService) -> None:
     def cancel(path: b.JobPath) -> Any:
         return progress_fields(service.cancel(path.job))
 
+    @app.delete(
+        f"{API}/jobs/<job>", tags=_JOBS, security=KEY, responses={200: b.DeletedOut, **_REFUSED},
+        summary="Forget a job that is ended, with its failures; what is in the index stays",
+    )  # fmt: skip
+    def forget(path: b.JobPath) -> Any:
+        service.forget(path.job)
+        return {"deleted": 1}
+
 
 def _operating_routes(app: OpenAPI, service: IngestService) -> None:
     @app.get("/_dar/health", tags=_OPERATING, responses={200: b.HealthOut}, summary="The process is alive")

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside
 from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.ingestion.ledger.retention import Retention
 from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.tuning import put_back_if_possible
 from dar_search.ingestion.working import Worker
@@ -79,6 +80,12 @@ class Runtime:
 
     def sweeper(self, send: Send) -> Sweeper:
         ingest = self.settings.ingest
+        retention = Retention(self.ledger, ingest.keep_jobs_days)
+
+        def upkeep() -> None:
+            put_back_if_possible(self.ledger, self.store.address, self.store.open)
+            retention.look()
+
         return Sweeper(
             self.ledger,
             send,
@@ -87,7 +94,7 @@ class Runtime:
             resend_seconds=ingest.resend_seconds,
             resume_seconds=ingest.resume_seconds,
             interval=ingest.sweep_seconds,
-            upkeep=lambda: put_back_if_possible(self.ledger, self.store.address, self.store.open),
+            upkeep=upkeep,
         )
 
     def close(self) -> None:

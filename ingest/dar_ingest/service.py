@@ -112,6 +112,10 @@ class IngestService:
         self.runtime.ledger.cancel(job, "Cancelled by a person.")
         return self.job(job)
 
+    def forget(self, job: str) -> None:
+        """Raises JobEnded for a job that is not ended."""
+        self.runtime.ledger.forget(job)
+
     def watch(self, job: str) -> Iterator[dict[str, Any]]:
         """A job's progress, about once a second, until it ends or the service does; the last one is how it ended."""
         before: tuple[float, int] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dar_search.errors import JobEnded, JobNotFound
+from dar_search.errors import JobEnded, JobNotFound, LeaseLost
 from dar_search.job_data import HEAD, Job, Settled
 from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import SPEC, claim, fill, listed
@@ -87,6 +87,27 @@ def test_a_cancelled_job_stays_cancelled_and_a_done_one_done(ledger: Ledger, job
     for use in (ledger.resume, ledger.pause, ledger.cancel):
         with pytest.raises(JobEnded, match="done"):
             use(done.id)
+
+
+def test_an_ended_job_is_forgotten_with_all_that_was_kept_of_it_and_no_other(ledger: Ledger, job: Job) -> None:
+    other = ledger.create(SPEC)
+    for one in (job, other):
+        fill(ledger, one, listed("a"), listed("b"))
+    lease = claim(ledger, job, 1)
+    with pytest.raises(JobEnded, match="running"):
+        ledger.forget(job.id)
+    ledger.cancel(job.id)
+    ledger.forget(job.id)
+    for use in (ledger.job, ledger.retry, ledger.forget):
+        with pytest.raises(JobNotFound):
+            use(job.id)
+    with pytest.raises(LeaseLost):  # who still holds some of it learns that it is gone
+        ledger.record(lease, [Settled(0, "indexed")])
+    ledger.release(lease)
+    assert job.id not in [one.id for one in ledger.jobs()]
+    assert ledger.held(job.id) == []
+    assert len(ledger.pending(claim(ledger, other, 1))) == 1
+    assert ledger.create(SPEC).sequence > other.sequence
 
 
 def test_the_settings_from_before_the_first_load_are_kept_until_they_are_put_back(ledger: Ledger) -> None:

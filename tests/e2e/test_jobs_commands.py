@@ -85,6 +85,13 @@ def test_a_job_is_paused_resumed_and_cancelled(dar: Dar, job: Job) -> None:
     assert again.json["error"]["code"] == "job_ended"
 
 
+def test_a_job_is_removed_once_it_is_ended(dar: Dar, job: Job) -> None:
+    assert dar("jobs", "remove", job.id, "--json").json["error"]["code"] == "job_ended"
+    dar("jobs", "cancel", job.id)
+    assert dar("jobs", "remove", job.id).out.strip() == f"Job {job.id} is removed."
+    assert dar("jobs", "show", job.id, "--json").json["error"]["code"] == "job_not_found"
+
+
 def test_failures_come_in_pages_and_obey_no_escape_code(dar: Dar, job: Job) -> None:
     first = dar("jobs", "failures", job.id, "--limit", "1", "--json").json
     second = dar("jobs", "failures", job.id, "--limit", "1", "--after", first["after"], "--json").json

@@ -129,6 +129,14 @@ def test_a_job_is_paused_resumed_and_cancelled(client: Client, photos: Path) -> 
         assert (answer.status_code, answer.get_json()["code"]) == (409, "job_ended")
 
 
+def test_an_ended_job_is_forgotten_and_a_running_one_is_not(client: Client, photos: Path) -> None:
+    job = made_job(client, photos)
+    events(call(client, "GET", f"/jobs/{job['id']}", headers={"Accept": "text/event-stream"}))
+    assert call(client, "DELETE", f"/jobs/{job['id']}").get_json() == {"deleted": 1}
+    answer = call(client, "DELETE", f"/jobs/{job['id']}")
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "job_not_found")
+
+
 def test_uploaded_pictures_are_searchable_when_it_answers(client: Client, store: SQLiteStore) -> None:
     form = {
         "index": "uploads",

@@ -39,7 +39,7 @@ NOT_IN_THE_SUITE = {
 }
 # Of the suites, those tests that send each kind of request.
 STORE_TESTS = "comes_back or ids_come or delete_removes or decides_a_fields or handles_write or both_legs or settings"
-LEDGER_TESTS = "kept_as_it_was or newest or counted"
+LEDGER_TESTS = "kept_as_it_was or newest or counted or forgotten"
 
 
 def test_the_files_are_the_roles_that_the_doctor_prints() -> None:

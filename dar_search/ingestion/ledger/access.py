@@ -97,7 +97,10 @@ class RowAccess:
                 return row
             raise lease_lost(lease)
 
-        return self._change(Key("shard", lease.job, lease.shard), checked)
+        try:
+            return self._change(Key("shard", lease.job, lease.shard), checked)
+        except JobNotFound:
+            raise lease_lost(lease) from None  # the job was removed
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

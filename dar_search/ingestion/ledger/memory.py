@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from dar_search.ingestion.ledger.row_ledger import RowLedger
-from dar_search.ingestion.ledger.rows import Change, Key, Kind, Row, Wanted
+from dar_search.ingestion.ledger.rows import OF_A_JOB, Change, Key, Kind, Row, Wanted
 
 
 class MemoryLedger(RowLedger):
@@ -52,6 +52,10 @@ class MemoryRows:
     def sums(self, job: str) -> tuple[int, int, int]:
         rows = list(self._of("shard", job))
         return sum(r.indexed for r in rows), sum(r.unchanged for r in rows), sum(r.failed for r in rows)
+
+    def remove(self, job: str) -> None:
+        with self._lock:
+            self._rows = {key: row for key, row in self._rows.items() if key.job != job or key.kind not in OF_A_JOB}
 
     def close(self) -> None:
         """Nothing to do."""

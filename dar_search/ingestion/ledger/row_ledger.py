@@ -116,6 +116,15 @@ class RowLedger(RowAccess):
 
         return self._change_job(job, change)
 
+    def forget(self, job: str) -> None:
+        def change(found: Job) -> dict[str, Any]:
+            if found.state not in ("done", "cancelled"):
+                raise JobEnded(f'The job "{job}" is {found.state}.', "Cancel it, or wait for its end.")
+            return {"state": "cancelled", "reason": "It was removed."}  # so that no retry brings it back meanwhile
+
+        self._change_job(job, change)
+        self._rows.remove(job)
+
     # shards
 
     def claim(self, job: str, shard: int, holder: str) -> Lease | None:

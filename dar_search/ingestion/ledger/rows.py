@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 Kind = Literal["sequence", "job", "items", "shard", "settings"]
+#: Kinds of rows that go with their job, the job's own last.
+OF_A_JOB: tuple[Kind, ...] = ("items", "shard", "job")
 
 
 class Key(NamedTuple):
@@ -86,6 +88,10 @@ class Rows(Protocol):
 
     def sums(self, job: str) -> tuple[int, int, int]:
         """Over the job's shards: indexed, unchanged, failed."""
+        ...
+
+    def remove(self, job: str) -> None:
+        """All rows of a job; the one that is the job's own goes last."""
         ...
 
     def close(self) -> None: ...

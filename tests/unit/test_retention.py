@@ -1,0 +1,36 @@
+"""Ended jobs are removed from the ledger when they are old, and no others."""
+
+from __future__ import annotations
+
+from dar_search.errors import StoreUnavailable
+from dar_search.ingestion.ledger.memory import MemoryLedger
+from dar_search.ingestion.ledger.retention import Retention, forget_old
+from dar_search.job_data import JobSpec
+
+DAY = 86_400
+
+
+class Away(MemoryLedger):
+    tried = 0
+
+    def jobs(self, *, running=False, limit=100):
+        self.tried += 1
+        raise StoreUnavailable("The ledger is away.", "Wait.")
+
+
+def test_only_jobs_that_ended_long_ago_are_removed():
+    ledger = MemoryLedger()
+    ended, running = ledger.create(JobSpec("a", "file:///a")), ledger.create(JobSpec("a", "file:///b"))
+    at = ledger.cancel(ended.id).ended
+    assert forget_old(ledger, 2, now=lambda: at + 2 * DAY - 1) == 0
+    assert forget_old(ledger, 0, now=lambda: at + 1_000 * DAY) == 0
+    assert forget_old(ledger, 2, now=lambda: at + 2 * DAY + 1) == 1
+    assert [job.id for job in ledger.jobs()] == [running.id]
+
+
+def test_it_looks_once_an_hour_and_trouble_ends_nothing():
+    ledger, clock = Away(), [0.0]
+    retention = Retention(ledger, 1, clock=lambda: clock[0])
+    for clock[0] in (0, 1, 3_599, 3_600, 3_601):
+        retention.look()
+    assert ledger.tried == 2
