@@ -19,7 +19,7 @@ right before and after it, as the same work's cost moves by a tenth from minute 
 "overhead" is the CPU time of ingest (its decoders included) beyond the bare work, and "idle" is what the cores did not
 do at all meanwhile. Other programs on the machine lower the pace and not the bound: they are shown as "others".
 
-    python bench/ingest.py [--pictures 2000] [--repeat 5] [--encoder demo|small|ViT-B-32|...] [--store sqlite|node|...]
+    python bench/ingest.py [--pictures 2000] [--repeat 9] [--encoder demo|small|ViT-B-32|...] [--store sqlite|node|...]
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def load(name: str, folder: Path) -> Encoder:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=2_000)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument(
         "--encoder", default="demo", help="small: a small open_clip model with random weights; ViT-B-32: that one, too"
     )
