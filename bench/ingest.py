@@ -48,9 +48,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dar_search.data import FloatArray, ImageRecord, Provenance
+from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodedPicture, decode
-from dar_search.ingestion.ingest import BATCH_SIZE, ingest
+from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.sources.files import read_file
 from dar_search.ingestion.sources.source import open_source
 from dar_search.ingestion.working import Worker

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dar_search.fetch_settings import FetchSettings
 
+#: Pictures encoded at once, unless it is said otherwise.
+BATCH_SIZE = 64
 _LEDGER = r"sqlite:.+|profile:[\w.-]+|https?://[^/\s]+.*"
 
 
@@ -50,7 +52,7 @@ class IngestSettings(BaseModel):
         'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
     )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
-    batch_size: int = Field(64, ge=1, le=4_096, description="Pictures encoded at once.")
+    batch_size: int = Field(BATCH_SIZE, ge=1, le=4_096, description="Pictures encoded at once.")
     decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes of a worker; unset: one a core.")
     load_replicas: int | None = Field(
         None,

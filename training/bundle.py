@@ -28,7 +28,7 @@ from training import (
     text_tower,
 )
 
-# What the committed bundle was trained for.
+# What the committed bundle was trained for; the painter is not in it yet.
 STEPS = {
     "image_tower": 800,
     "text_tower": 700,

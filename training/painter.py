@@ -106,7 +106,7 @@ def train(
         return ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
 
     began, losses = time.perf_counter(), []
-    with Twins(model, threads) as twins:
+    with Twins(model, threads, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from training import checkpoints
 from training import reformulator_words as words
-from training.reformulator_examples import IGNORED, batch_of, examples_of, statements, tokens
+from training.reformulator_examples import BATCH, IGNORED, batch_of, examples_of, statements, tokens
 from training.twins import Twins
 
 LAYERS, WIDTH, HEADS, INNER, LENGTH = 4, 128, 4, 512, 512
@@ -84,7 +84,7 @@ def train(work: Path, steps: int, report_every: int = 100, threads: int = 2) -> 
         told.append((writing.item(), reading.item(), right))
         return writing + READING_WEIGHT * reading
 
-    with Twins(modules["model"], threads) as twins:
+    with Twins(modules["model"], threads, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             examples = examples_of(step, steps, numbers)
@@ -116,7 +116,7 @@ def export(folder: Path, trained: transformers.LlamaForCausalLM, listed: Sequenc
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--steps", type=int, default=4_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     train(arguments.work, arguments.steps, threads=arguments.threads)

@@ -1,7 +1,7 @@
 """One batch on several cores: each part of it goes through a twin of the model, in a thread of its own.
 
 Threads that share one small operation wait for each other at its end, thousands of times a step. Twins share the
-weights and wait once: 64 pictures through the painter's UNet take 0.64 s with two threads and 0.45 s with two twins.
+weights and wait once: on two cores `training.painter` said 67 pictures a second with threads, and 99 with twins.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ import torch
 class Twins:
     """`model` and copies of it with the same weights; between `with` and its end torch uses one thread in each.
 
+    Args:
+        most: how many models there may be; there are as many of them as divide the batch evenly.
+        batch: how many examples each call of `backward` has.
+
     Attributes:
         models: the model itself first.
     """
 
-    def __init__(self, model: torch.nn.Module, count: int) -> None:
+    def __init__(self, model: torch.nn.Module, most: int, batch: int) -> None:
+        count = max(number for number in range(1, max(1, most) + 1) if batch % number == 0)
         self.models = [model]
         for _ in range(count - 1):
             twin = copy.deepcopy(model)
@@ -39,13 +44,7 @@ class Twins:
         torch.set_num_threads(self._used_before)
 
     def backward(self, loss_of: Callable[..., torch.Tensor], *batch: torch.Tensor) -> float:
-        """The mean of `loss_of(model, *part)` over equal parts of the batch; its gradient is left in the model.
-
-        Raises:
-            ValueError: the batch cannot be divided evenly.
-        """
-        if len(batch[0]) % len(self.models):
-            raise ValueError(f"A batch of {len(batch[0])} has no {len(self.models)} equal parts.")
+        """The mean of `loss_of(model, *part)` over equal parts of the batch; its gradient is left in the model."""
         parts = zip(*(tensor.chunk(len(self.models)) for tensor in batch), strict=True)
 
         def one(model: torch.nn.Module, part: Sequence[torch.Tensor]) -> float:

@@ -15,6 +15,7 @@ import psutil
 
 from dar_search.data import Failure
 from dar_search.errors import DarError, StoreError
+from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.draining import Bench, drain, end
@@ -30,8 +31,6 @@ from dar_search.ingestion.supply import Counter
 from dar_search.job_data import JobSpec
 from dar_search.job_ledger import Ledger
 from dar_search.ports import Encoder, ImageIndex
-
-BATCH_SIZE = 64
 
 
 def ingest(

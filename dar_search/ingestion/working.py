@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from dar_search.errors import DarError, JobNotFound, StoreError
+from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.draining import Bench, MakeWriter, drain, end
@@ -50,7 +51,7 @@ class Worker:
         encoder: Encoder,
         *,
         open_pictures: Callable[[Job], Source] | None = None,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         limits: DecodeLimits = DEFAULT_LIMITS,
         processes: int | None = None,
         outside: Outside | None = None,

@@ -79,7 +79,7 @@ def reformulator(
 
         asked = read_options(EndpointOptions, {**own, "model": source}, model=name)
         return FallbackReformulator(EndpointReformulator(asked), RulesReformulator())
-    if name == "demo" or (kind == "chat" and source):
+    if is_chat_model(name):
         from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
 
         where, label = (str(BUNDLE / "reformulator"), "demo") if name == "demo" else (source, "")
@@ -88,6 +88,12 @@ def reformulator(
             ChatReformulator(where, name=label, device=device, dtype=dtype, options=chat), RulesReformulator()
         )
     raise _unknown("reformulator", name, REFORMULATORS)
+
+
+def is_chat_model(reformulator: str) -> bool:
+    """Whether the reformulator of that name is a language model that runs here."""
+    kind, _, source = reformulator.partition(":")
+    return reformulator == "demo" or (kind == "chat" and bool(source))
 
 
 def imaginer(

@@ -129,7 +129,7 @@ def remote_models(
     writing = catalogue.reformulator(reformulator.name, **reformulator.arguments)
     catalogue.require_imaginer(imaginer.name)
     hosted: dict[Role, Named] = {"encoder": encoder}
-    if reformulator.name == "demo" or reformulator.name.startswith("chat:"):
+    if catalogue.is_chat_model(reformulator.name):
         hosted["reformulator"] = reformulator
     if imaginer.name != "none" and not imaginer.name.startswith("pregenerated:"):
         hosted["imaginer"] = imaginer

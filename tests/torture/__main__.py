@@ -70,12 +70,8 @@ def round_on_a_cluster(folder: Path, seed: int) -> dict[str, Any]:
 
 def round_of_service_kills(folder: Path, seed: int) -> dict[str, Any]:
     """The service, whole, at each named point and at random moments, in a random order."""
-    chance = random.Random(seed)
     arena = ServiceArena(folder, ALBUM)
-    lives: list[str | None] = [*fault_points.NAMES, *[None] * SERVICE_RANDOM_KILLS]
-    chance.shuffle(lives)
-    for point in lives:
-        arena.life(chance, point)
+    arena.die_often(random.Random(seed), SERVICE_RANDOM_KILLS)
     arena.finish(600)
     return {
         "pictures": ALBUM * len(arena.albums),

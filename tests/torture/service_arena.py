@@ -17,6 +17,7 @@ from typing import Any
 
 import urllib3
 
+from dar_search import fault_points
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
@@ -25,7 +26,8 @@ from tests.pictures import encoded, scene
 from tests.torture.arena import LEASE_SECONDS, ROOT, colours, same
 
 IDS = 12
-BAD_IN_AN_ALBUM = 1
+#: What fails of each album.
+BAD = {"not_a_picture": 1}
 _GONE = (urllib3.exceptions.HTTPError, OSError)
 #: Pictures sent singly are other ones than those in albums.
 _SENT = 10_000_000
@@ -59,6 +61,14 @@ class ServiceArena:
     @property
     def _store(self) -> Path:
         return self.folder / "store.db"
+
+    def die_often(self, chance: random.Random, at_random: int) -> int:
+        """A life that ends at each named point, and so many that end at random, in any order -> how many there were."""
+        lives = [*fault_points.NAMES, *[None] * at_random]
+        chance.shuffle(lives)
+        for point in lives:
+            self.life(chance, point)
+        return len(lives)
 
     def life(self, chance: random.Random, point: str | None = None) -> None:
         """One life of the service, ended when it reaches a point of its work, or after a while of up to 1.5 seconds."""
@@ -101,8 +111,8 @@ class ServiceArena:
         if lost := set(self.jobs.values()) - {job.id for job in jobs}:
             problems.append(f"{len(lost)} jobs were acknowledged and are not there")
         for job in jobs:
-            total = self.pictures + BAD_IN_AN_ALBUM
-            if (job.state, job.items, job.settled, dict(job.codes)) != ("done", total, total, {"not_a_picture": 1}):
+            total = self.pictures + sum(BAD.values())
+            if (job.state, job.items, job.settled, dict(job.codes)) != ("done", total, total, BAD):
                 problems.append(f"{job.spec.source}: {job.state}, {job.settled} of {job.items}, {dict(job.codes)}")
         index = open_index(self._store)
         ids = list(index.ids())

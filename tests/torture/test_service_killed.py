@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from dar_search import fault_points
 from tests.torture.arena import seeded
 from tests.torture.service_arena import ServiceArena
 
@@ -15,12 +14,8 @@ RANDOM_KILLS = 30 if os.environ.get("DAR_TORTURE") == "1" else 4
 @pytest.mark.timeout(600)
 def test_a_service_that_is_killed_keeps_all_that_it_acknowledged(tmp_path: Path) -> None:
     arena = ServiceArena(tmp_path / "arena", 24)
-    chance = seeded()
-    lives = [*fault_points.NAMES, *[None] * RANDOM_KILLS]
-    chance.shuffle(lives)
-    for point in lives:
-        arena.life(chance, point)
+    lives = arena.die_often(seeded(), RANDOM_KILLS)
     arena.finish(120)
     assert arena.problems() == []
-    assert arena.killed == len(lives)
+    assert arena.killed == lives
     assert arena.answered, "nothing was acknowledged, so this tested little"
