@@ -1,8 +1,8 @@
 """The bundle's model card: `python -m training.card --work DIR --results RESULTS.json --into dar_search/demo/bundle`.
 
 Writes README.md from the figures that the other scripts left in DIR (`validate`, `reformulators`, `costs`, `judge`)
-and the held-out run's results.json of `dar evaluate dar_search/demo/evaluation.toml`. No figure is typed by hand; a
-part without figures says so.
+and the held-out run's results.json of `dar evaluate dar_search/demo/evaluation.toml`. No figure is typed by hand. A
+section whose figures are in neither place stays as the card has it, or says that there are none.
 """
 
 from __future__ import annotations
@@ -166,10 +166,28 @@ def card(work: Path, results: Path, bundle: Path) -> str:
     )
 
 
+def with_kept_sections(new: str, old: str) -> str:
+    """`new`, with sections of `old` in the place of those that have no figures."""
+    known = dict(_sections(old))
+    wanting = (card_text.NO_FIGURES, card_text.NO_CONTROL)
+    return "".join(
+        known.get(heading, text) if any(words in text for words in wanting) else text
+        for heading, text in _sections(new)
+    )
+
+
+def _sections(text: str) -> list[tuple[str, str]]:
+    """(heading, the section with its heading); what stands before the first has an empty one."""
+    first, *rest = text.split("\n## ")
+    return [("", first), *((part.partition("\n")[0], f"\n## {part}") for part in rest)]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--into", type=Path, required=True)
     given = parser.parse_args()
-    (given.into / "README.md").write_text(card(given.work, given.results, given.into))
+    path = given.into / "README.md"
+    old = path.read_text() if path.exists() else ""
+    path.write_text(with_kept_sections(card(given.work, given.results, given.into), old))

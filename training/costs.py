@@ -18,6 +18,7 @@ from dar_search.demo.language import reference_reformulation
 from dar_search.demo.rendering import render
 from dar_search.models.chat_reformulator import ChatReformulator
 from dar_search.models.open_clip_encoder import open_clip_encoder
+from dar_search.models.picture_imaginer import picture_imaginer
 from dar_search.models.prior_imaginer import prior_imaginer
 from dar_search.models.rules import RulesReformulator
 
@@ -49,6 +50,11 @@ def measured(bundle: Path) -> dict[str, float]:
     for mode, count in (("mean", 1), ("sample", 1), ("sample", 16)):
         imaginer = prior_imaginer(str(bundle / "prior"), encoder, device="cpu", dtype="float32", options={"mode": mode})
         found[f"prior, {mode} x{count}"] = milliseconds(lambda: imaginer.imagine(texts[0], count=count, seed=0))  # noqa: B023
+    if (bundle / "painter").exists():
+        options = {"steps": 4, "guidance": 1.5}
+        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=options)
+        for count in (1, 4):
+            found[f"painter, 4 steps x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023
     dialogue = talks[0][1].dialogue
     found["rules, a dialogue of ten turns"] = milliseconds(lambda: RulesReformulator().reformulate(dialogue))
     if (bundle / "reformulator").exists():

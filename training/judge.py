@@ -1,8 +1,8 @@
 """What the picture imaginer paints, judged: `python -m training.judge --work DIR [--captions 500] [--grid FILE.png]`.
 
-The image tower's own heads read the painted pictures (and, beside them, the real ones: the ceiling), and the encoder's
-embedding of the first picture, and of the mean of several, is searched in the validation gallery. The figures are kept
-in DIR/judge.json.
+Readers of the encoder's image side (`training.judge_heads`) read the painted pictures and, beside them, the real ones:
+the ceiling. The encoder's embedding of the first picture, and of the mean of several, is searched in the validation
+gallery. `--bundle` names the folder of both models; the figures are kept in DIR/judge.json.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dar_search.demo.language import reference_reformulation
 from dar_search.demo.splits import gallery
 from dar_search.demo.world import truth
 from dar_search.models.open_clip_encoder import open_clip_encoder
-from training import attributes, checkpoints
-from training.image_tower import FEATURES, features, tower
+from training import attributes, judge_heads
+from training.image_tower import features
 from training.validate import Floats, gallery_pixels, hits, unit
 
 
@@ -46,28 +46,28 @@ def painted(folder: Path, captions: list[str], each: int, steps: int, guidance: 
     return (np.stack(rows) * 255).round().astype(np.uint8)
 
 
-def judged(work: Path, pixels: np.ndarray, labels: torch.Tensor) -> dict[str, float]:
-    modules = {"tower": tower(), "heads": attributes.Heads(FEATURES)}
-    if not checkpoints.load(work / "image_tower.safetensors", modules):
-        raise SystemExit("There is no trained image tower to judge by.")
+def judged(
+    trunk: torch.nn.Module, heads: attributes.Heads, pixels: np.ndarray, labels: torch.Tensor
+) -> dict[str, float]:
     with torch.inference_mode():
-        read = modules["heads"](features(modules["tower"], pixels))
+        read = heads(features(trunk, pixels))
     return {part: round(100 * share, 1) for part, share in attributes.accuracies(read, labels).items()}
 
 
-def main(work: Path, captions: int, each: int, steps: int, guidance: float, grid: Path | None) -> None:
+def main(work: Path, bundle: Path, captions: int, each: int, steps: int, guidance: float, grid: Path | None) -> None:
+    trunk, heads = judge_heads.fitted(work, bundle / "encoder")
     pixels = gallery_pixels(work)
     chosen = sorted(random.Random(8).sample(range(len(pixels)), captions))
     scenes = [picture.scene for picture in gallery(len(pixels), split="validation")]
     texts = [reference_reformulation(truth(scenes[number])) for number in chosen]
     labels = torch.from_numpy(np.stack([attributes.scene_labels(scenes[number]) for number in chosen]))
     kept: dict[str, Any] = {"captions": captions, "steps": steps, "guidance": guidance}
-    kept["real"] = judged(work, pixels[chosen], labels)
+    kept["real"] = judged(trunk, heads, pixels[chosen], labels)
     print("real pictures   ", kept["real"])
-    drawn = painted(work / "painter", texts, each, steps, guidance)
-    kept["painted"] = judged(work, drawn[:, 0], labels)
+    drawn = painted(bundle / "painter", texts, each, steps, guidance)
+    kept["painted"] = judged(trunk, heads, drawn[:, 0], labels)
     print("painted pictures", kept["painted"])
-    encoder = open_clip_encoder(str(work / "encoder"))
+    encoder = open_clip_encoder(str(bundle / "encoder"))
     known = np.concatenate([encoder.encode_prepared(pixels[at : at + 250]) for at in range(0, len(pixels), 250)])
     imagined = encoder.encode_prepared(drawn.reshape(-1, *drawn.shape[2:])).reshape(captions, each, -1)
     told, mean = encoder.encode_texts(texts), imagined.mean(1)
@@ -91,10 +91,11 @@ def main(work: Path, captions: int, each: int, steps: int, guidance: float, grid
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="default: the work folder")
     parser.add_argument("--captions", type=int, default=500)
     parser.add_argument("--each", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
-    main(given.work, given.captions, given.each, given.steps, given.guidance, given.grid)
+    main(given.work, given.bundle or given.work, given.captions, given.each, given.steps, given.guidance, given.grid)

@@ -4,12 +4,14 @@
 checkpoint and writes DIR/painter, which `DiffusionPipeline.from_pretrained` loads, at every `--export-every` steps.
 Settings follow what was found to work: v-prediction, the loss capped by signal-to-noise ratio (Hang et al., 2023),
 a tenth of the captions dropped for guidance (Ho and Salimans, 2022), an average of the weights. Where things stand the
-loss counts more: backgrounds are learned soon, and things are small.
+loss counts more: backgrounds are learned soon, and things are small. During the first half of the steps it is told
+where to look in the text (`training.guided_attention`).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import random
 import time
 from pathlib import Path
@@ -22,6 +24,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from dar_search.demo.world import PLACES, Scene
 from training import checkpoints, painter_decoder, painter_text
+from training.guided_attention import COLUMNS, ROWS, SIDE, guide, missed
 from training.image_tower import PICTURES
 from training.painter_latents import CHANNELS, latents
 from training.pictures import training_scene
@@ -29,8 +32,7 @@ from training.twins import Twins
 
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
-_SIDE, _EMPHASIS = 8, 4.0
-_ROWS, _COLUMNS = (slice(0, 4), slice(4, 8)), (slice(0, 3), slice(3, 5), slice(5, 8))
+_COMPLETE, _EMPHASIS, _GUIDANCE = 0.6, 4.0, 0.2
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
 
@@ -60,10 +62,10 @@ def sampling_scheduler() -> diffusers.DPMSolverMultistepScheduler:
 
 def emphasis(shown: Scene) -> np.ndarray:
     """(1, 8, 8) float32 of mean 1: how much each part of the latent picture counts."""
-    grid = np.ones((_SIDE, _SIDE), np.float32)
+    grid = np.ones((SIDE, SIDE), np.float32)
     for thing in shown.things:
-        row, column = divmod(PLACES.index(thing.place), len(_COLUMNS))
-        grid[_ROWS[row], _COLUMNS[column]] = _EMPHASIS
+        row, column = divmod(PLACES.index(thing.place), len(COLUMNS))
+        grid[ROWS[row], COLUMNS[column]] = _EMPHASIS
     return (grid / grid.mean())[None]
 
 
@@ -80,6 +82,7 @@ def train(
     painted = latents(work, pictures)
     scenes = [training_scene(number) for number in range(pictures)]
     model, averaged = unet(), unet()
+    guide(model)
     averaged.load_state_dict(model.state_dict())
     modules = {"unet": model, "averaged": averaged}
     optimizer = checkpoints.adamw(model.parameters(), RATE, 0.01, (0.9, 0.99))
@@ -95,36 +98,48 @@ def train(
         clean: torch.Tensor,
         drawn: torch.Tensor,
         times: torch.Tensor,
+        guidance: float,
     ) -> torch.Tensor:
-        with torch.no_grad():
-            told = encoder(input_ids=read).last_hidden_state
         signal = kept[times].view(-1, 1, 1, 1)
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * drawn
         velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
-        guess = used(noisy, times, encoder_hidden_states=told).sample
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            told = encoder(input_ids=read).last_hidden_state
+        with torch.autocast("cpu", torch.bfloat16):
+            guess = used(noisy, times, encoder_hidden_states=told).sample.float()
         weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
-        return ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
+        lost = ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
+        looked_past = missed(used)
+        misses.append(looked_past.item())
+        return lost + guidance * looked_past
 
-    began, losses = time.perf_counter(), []
+    began = time.perf_counter()
+    losses: list[float] = []
+    misses: list[float] = []
     with Twins(model, threads, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
             rng, generator = random.Random(f"painter:{step}"), torch.Generator().manual_seed(1_000_003 * SEED + step)
-            texts = [painter_text.painted_caption(scenes[number], rng)[0] for number in numbers]
+            texts = [painter_text.painted_caption(reader, scenes[number], rng, _COMPLETE)[0] for number in numbers]
             texts = ["" if rng.random() < _DROPPED else text for text in texts]
             clean = torch.from_numpy(painted[numbers].astype(np.float32))
             drawn = torch.randn(clean.shape, generator=generator)
             times = (1000 * torch.rand(BATCH, generator=generator) ** 0.85).long().clamp(0, 999)
             read = painter_text.tokens_of(reader, texts)
             counts = torch.from_numpy(np.stack([emphasis(scenes[number]) for number in numbers]))
-            losses.append(twins.backward(loss_of, read, counts, clean, drawn, times))
+            guided = functools.partial(loss_of, guidance=_GUIDANCE * max(0.0, 1 - 2 * step / steps))
+            losses.append(twins.backward(guided, read, counts, clean, drawn, times))
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             average.update(step)
             if (step + 1) % report_every == 0 or step + 1 == steps:
                 rate = (step + 1 - first) * BATCH / (time.perf_counter() - began)
-                print(f"painter {step + 1}/{steps} loss {np.mean(losses[-100:]):.4f} {rate:.0f} pictures/s", flush=True)
+                lost, looked_past = np.mean(losses[-100:]), np.mean(misses[-100:])
+                print(
+                    f"painter {step + 1}/{steps} loss {lost:.4f} looks past {looked_past:.2f} {rate:.0f} pictures/s",
+                    flush=True,
+                )
                 checkpoints.save(path, modules, optimizer, step + 1)
             if (step + 1) % export_every == 0 or step + 1 == steps:
                 export(work, reader, encoder, averaged)

@@ -13,7 +13,7 @@ from dar_search.demo.world import PLACES, TYPES, truth
 from dar_search.models.quiet import quiet_libraries
 
 painter = pytest.importorskip("training.painter", exc_type=ImportError)
-from training import painter_decoder, painter_latents, painter_text, tokenizer  # noqa: E402
+from training import guided_attention, painter_decoder, painter_latents, painter_text, tokenizer  # noqa: E402
 from training.pictures import render_all  # noqa: E402
 
 PICTURES = 24
@@ -73,9 +73,48 @@ def test_slot_labels_say_what_stands_where():
     assert (painter_text.slot_labels({})[-2:] == [8, 5]).all()
 
 
-def test_captions_to_paint_from_tell_only_what_is_true():
-    shown, rng = scene(5, "train"), random.Random(1)
-    for _ in range(50):
-        text, known = painter_text.painted_caption(shown, rng)
+def test_captions_to_paint_from_tell_only_what_is_true_and_are_read_to_their_end(work):
+    reader, rng = tokenizer.of_work(work, painter_text.LENGTH), random.Random(1)
+    for number in range(200):
+        shown = scene(number, "train")
+        text, known = painter_text.painted_caption(reader, shown, rng)
         assert text
         assert known.items() <= truth(shown).items()
+    longest = max(range(200), key=lambda number: len(scene(number, "train").things))
+    texts = [painter_text.painted_caption(reader, scene(longest, "train"), rng, complete=1)[0] for _ in range(50)]
+    read = painter_text.tokens_of(reader, texts)
+    assert (read[:, -painter_text.SLOTS :] == reader.pad_token_id).float().mean() > 0.9
+
+
+def test_each_part_of_the_latent_picture_has_the_slot_of_its_place():
+    fine, coarse = guided_attention.slots_of_positions(64), guided_attention.slots_of_positions(16)
+    assert (fine.sum(1) == 1).all()
+    assert fine.sum(0).tolist() == [12, 8, 12, 12, 8, 12]
+    assert fine[0, 0] == fine[63, 5] == fine[3, 1] == 1
+    assert coarse.sum(1).view(4, 4)[0].tolist() == [1, 2, 2, 1]
+
+
+def test_guided_attention_gives_what_the_ordinary_one_gives_and_says_what_it_missed():
+    from diffusers.models.attention_processor import AttnProcessor
+
+    torch.manual_seed(0)
+    model, guided = painter.unet(), painter.unet()
+    guided.load_state_dict(model.state_dict())
+    guided_attention.guide(guided)
+    assert guided.state_dict().keys() == model.state_dict().keys()
+    for one in (model, guided):
+        for name, processor in one.attn_processors.items():
+            assert isinstance(processor, AttnProcessor) == (one is model or "attn1" in name)
+    noisy, times = torch.randn(3, painter_latents.CHANNELS, 8, 8), torch.tensor([1, 500, 999])
+    told = torch.randn(3, painter_text.LENGTH, painter_text.WIDTH)
+    with torch.no_grad():
+        plain, same = (one(noisy, times, encoder_hidden_states=told).sample for one in (model, guided))
+    torch.testing.assert_close(plain, same, atol=1e-4, rtol=1e-4)
+    unled = guided_attention.missed(guided)
+    optimizer = torch.optim.Adam(guided.parameters(), 3e-3)
+    for _ in range(20):
+        guided(noisy, times, encoder_hidden_states=told)
+        optimizer.zero_grad()
+        guided_attention.missed(guided).backward()
+        optimizer.step()
+    assert guided_attention.missed(guided) < 0.7 * unled
