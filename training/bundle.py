@@ -1,8 +1,9 @@
 """Train the whole demo bundle from nothing, or go on where it stopped: `python -m training.bundle --work DIR`.
 
-Every stage writes checkpoints into DIR and is skipped once finished; DIR/times.json keeps how long each took. `--into
-FOLDER` copies the result there; `dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as
-long, for a trial. `--control` also trains the encoder that has read dense captions: it is only measured.
+On the CPU, or a GPU where there is one. Every stage writes checkpoints into DIR and is skipped once finished;
+DIR/times.json keeps how long each took. `--into FOLDER` copies the result there; `dar_search/demo/bundle` is where the
+package looks. `--scale 0.1` trains a tenth as long, for a trial. `--control` also trains the encoder that has read
+dense captions: it is only measured.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import torch
 
 from training import control as dense_control
 from training import (
+    device,
     image_tower,
     imaginer_text,
     painter,
     painter_decoder,
     painter_text,
+    pictures,
     prior,
     reformulator,
     text_tower,
@@ -34,9 +37,9 @@ STEPS = {
     "text_tower": 700,
     "imaginer_text": 1_700,
     "prior": 800,
-    "painter_text": 2_000,
+    "painter_text": 3_000,
     "painter_decoder": 2_000,
-    "painter": 12_000,
+    "painter": 10_000,
     "reformulator": 4_000,
     "control": 400,
 }
@@ -48,6 +51,7 @@ def train(work: Path, scale: float, control: bool) -> None:
     threads = torch.get_num_threads()
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
     stages: dict[str, Callable[[], object]] = {
+        "pictures": lambda: pictures.render_all(work, "train", image_tower.PICTURES),
         "image_tower": lambda: image_tower.train(work, steps["image_tower"]),
         "features": lambda: image_tower.cached_features(work),
         "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
@@ -64,9 +68,11 @@ def train(work: Path, scale: float, control: bool) -> None:
     spent: dict[str, float] = json.loads(times.read_text()) if times.exists() else {}
     for name, run in stages.items():
         began = time.perf_counter()
-        run()
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
-        times.write_text(json.dumps(spent, indent=2))
+        try:
+            run()
+        finally:
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
+            times.write_text(json.dumps(spent, indent=2))
         print(f"{name}: {spent[name] / 60:.1f} minutes in all", flush=True)
 
 
@@ -86,7 +92,9 @@ if __name__ == "__main__":
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--control", action="store_true", help="train the dense-caption control as well")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args()
+    device.use(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     train(arguments.work, arguments.scale, arguments.control)

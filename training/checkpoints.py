@@ -53,6 +53,13 @@ def load(path: Path, modules: Mapping[str, torch.nn.Module], optimizer: torch.op
     return step
 
 
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file at once or not at all."""
+    unfinished = path.with_suffix(".part.npy")
+    np.save(unfinished, array)
+    unfinished.replace(path)
+
+
 def cosine(step: int, steps: int, peak: float, warm_up: int) -> float:
     """The learning rate at a step: linear warm-up, then half a cosine down to a two-hundredth of the peak."""
     decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))

@@ -23,6 +23,7 @@ from transformers import CLIPTokenizer
 
 from dar_search.demo.language import dense_facts, described
 from training import checkpoints
+from training.device import here
 from training.pictures import training_scene
 from training.text_tower import configuration, encoded_texts, model_of, tokens_of
 
@@ -43,7 +44,7 @@ def train(work: Path, steps: int, report_every: int = 50) -> None:
     torch.manual_seed(SEED)
     seen = functional.normalize(torch.from_numpy(np.load(work / "embeddings-alt_text.npy")), dim=-1)
     reader = CLIPTokenizer.from_pretrained(work / "encoder", local_files_only=True)
-    model = starting_model(work, len(reader))
+    model = here(starting_model(work, len(reader)))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.05, (0.9, 0.98))
     path = work / "control.safetensors"
@@ -56,9 +57,9 @@ def train(work: Path, steps: int, report_every: int = 50) -> None:
         numbers = checkpoints.batch_numbers(step, BATCH, len(seen), SEED)
         told = [(described(dense_facts(scenes[number], rng), rng), number) for number in numbers]
         texts, ordered = zip(*sorted(told, key=lambda pair: len(pair[0])), strict=True)
-        parts = [encoded_texts(model, part) for part in tokens_of(reader, list(texts)).chunk(4)]
-        logits = model.logit_scale.exp() * functional.normalize(torch.cat(parts), dim=-1) @ seen[list(ordered)].T
-        target = torch.arange(len(logits))
+        parts = [encoded_texts(model, part) for part in here(tokens_of(reader, list(texts))).chunk(4)]
+        logits = model.logit_scale.exp() * functional.normalize(torch.cat(parts), dim=-1) @ here(seen[list(ordered)]).T
+        target = torch.arange(len(logits), device=logits.device)
         loss = (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
         optimizer.zero_grad()
         loss.backward()

@@ -44,7 +44,7 @@ class GuidedAttention:
         query, key = heads_of(attention.to_q(hidden_states)), heads_of(attention.to_k(encoder_hidden_states))
         shares = (attention.scale * query @ key.transpose(-1, -2)).float().softmax(-1)
         at_slots = shares[..., -SLOTS:]
-        wanted = slots_of_positions(hidden_states.shape[1])
+        wanted = slots_of_positions(hidden_states.shape[1]).to(shares.device)
         placed = (at_slots[:, :-1, :, : len(PLACES)] * wanted).sum(-1)
         self.missed = (
             -torch.cat([placed, at_slots[:, -1:, :, len(PLACES) :].sum(-1)], 1).clamp(_LEAST_SHARE).log().mean()

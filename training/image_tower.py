@@ -18,6 +18,7 @@ from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
 from training import attributes, checkpoints
 from training.cells import CellHeads, cell_labels
+from training.device import here
 from training.pictures import render_all, training_scene
 
 FEATURES = 256
@@ -31,13 +32,13 @@ _STD = torch.tensor(OPENAI_DATASET_STD).view(3, 1, 1)
 
 def tower(width: int = FEATURES) -> torch.nn.Module:
     visual = _build_vision_tower(width, CLIPVisionCfg(**VISION))
-    return visual.to(memory_format=torch.channels_last)
+    return here(visual.to(memory_format=torch.channels_last))
 
 
 def normalised(pixels: NDArray[np.uint8]) -> torch.Tensor:
     """(n, 64, 64, 3) uint8 -> (n, 3, 64, 64) float32, as open_clip's transform has it."""
     scaled = (torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255 - _MEAN) / _STD
-    return scaled.contiguous(memory_format=torch.channels_last)
+    return here(scaled.contiguous(memory_format=torch.channels_last))
 
 
 def labels_of(split: str, count: int) -> torch.Tensor:
@@ -49,10 +50,10 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
     pixels, held_out = render_all(work, "train", pictures), render_all(work, "validation", VALIDATION)
     labels, held_out_labels = labels_of("train", pictures), labels_of("validation", VALIDATION)
     cells = torch.from_numpy(np.stack([cell_labels(training_scene(i)) for i in range(pictures)]))
-    modules = {"tower": tower(), "heads": attributes.Heads(FEATURES)}
-    modules["cells"] = CellHeads(modules["tower"])
+    modules = {"tower": tower(), "heads": here(attributes.Heads(FEATURES))}
+    modules["cells"] = here(CellHeads(modules["tower"]))
     modules["tower"](normalised(pixels[:2]))
-    modules["cells"].loss(cells[:2])  # the lazy layer learns its width
+    modules["cells"].loss(here(cells[:2]))  # the lazy layer learns its width
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.03, (0.9, 0.999))
     path = work / "image_tower.safetensors"
@@ -63,7 +64,9 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
         checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 80))
         numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
         read = modules["heads"](modules["tower"](normalised(pixels[numbers])))
-        loss = attributes.loss(read, labels[numbers]) + _CELLS_WEIGHT * modules["cells"].loss(cells[numbers])
+        loss = attributes.loss(read, here(labels[numbers])) + _CELLS_WEIGHT * modules["cells"].loss(
+            here(cells[numbers])
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 2.0)
@@ -82,14 +85,14 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
 def features(visual: torch.nn.Module, pixels: NDArray[np.uint8]) -> torch.Tensor:
     """(n, 64, 64, 3) uint8 -> (n, width) float32."""
     visual.eval()
-    return torch.cat([visual(normalised(pixels[at : at + 250])) for at in range(0, len(pixels), 250)])
+    return torch.cat([visual(normalised(pixels[at : at + 250])).cpu() for at in range(0, len(pixels), 250)])
 
 
 def judged(modules: dict[str, torch.nn.Module], pixels: NDArray[np.uint8], labels: torch.Tensor) -> dict[str, float]:
     with torch.inference_mode():
-        read = modules["heads"](features(modules["tower"], pixels))
+        read = modules["heads"](here(features(modules["tower"], pixels)))
     modules["tower"].train()
-    return {part: round(share, 3) for part, share in attributes.accuracies(read, labels).items()}
+    return {part: round(share, 3) for part, share in attributes.accuracies(read, here(labels)).items()}
 
 
 def cached_features(work: Path, pictures: int = PICTURES) -> torch.Tensor:
@@ -99,7 +102,7 @@ def cached_features(work: Path, pictures: int = PICTURES) -> torch.Tensor:
         step = checkpoints.load(work / "image_tower.safetensors", {"tower": visual})
         if not step:
             raise SystemExit("There is no trained image tower: run training.image_tower first.")
-        np.save(path, features(visual, render_all(work, "train", pictures)).numpy())
+        checkpoints.save_array(path, features(visual, render_all(work, "train", pictures)).numpy())
     return torch.from_numpy(np.load(path))
 
 

@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 from dar_search.demo.language import alt_text, dense_facts, described
 from dar_search.demo.splits import scene
 from training import attributes, checkpoints, tokenizer
+from training.device import here
 
 WIDTH, LENGTH, LAYERS = 128, 64, 2
 BATCH, RATE, SEED = 128, 1.5e-3, 3
@@ -43,7 +44,7 @@ def text_encoder(reader: Any) -> CLIPTextModelWithProjection:
 def read(reader: Any, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token numbers and mask, padded to the longest text only: attention is causal, so the padding says nothing."""
     tokens = reader(texts, padding="longest", max_length=LENGTH, truncation=True, return_tensors="pt")
-    return tokens.input_ids, tokens.attention_mask.bool()
+    return here(tokens.input_ids), here(tokens.attention_mask.bool())
 
 
 def by_length(texts: list[str], parts: int = 4) -> list[tuple[list[int], list[str]]]:
@@ -65,7 +66,7 @@ def examples(step: int) -> tuple[list[str], torch.Tensor]:
 
 
 def modules_of(reader: Any) -> dict[str, torch.nn.Module]:
-    return {"encoder": text_encoder(reader), "heads": attributes.Heads(WIDTH, untold=True)}
+    return {"encoder": here(text_encoder(reader)), "heads": here(attributes.Heads(WIDTH, untold=True))}
 
 
 def train(work: Path, steps: int, report_every: int = 100) -> None:
@@ -83,7 +84,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
         texts, rows = examples(step)
         order = by_length(texts)
         embeds = torch.cat([modules["encoder"](input_ids=read(reader, part)[0]).text_embeds for _, part in order])
-        rows = torch.cat([rows[numbers] for numbers, _ in order])
+        rows = here(torch.cat([rows[numbers] for numbers, _ in order]))
         told = modules["heads"](embeds)
         loss = attributes.loss(told, rows)
         optimizer.zero_grad()
@@ -104,7 +105,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
 def trained(work: Path) -> tuple[Any, CLIPTextModelWithProjection]:
     """The tokenizer and the finished text encoder, frozen."""
     reader = tokenizer.of_work(work, LENGTH)
-    encoder = text_encoder(reader)
+    encoder = here(text_encoder(reader))
     if not checkpoints.load(work / "imaginer_text.safetensors", {"encoder": encoder}):
         raise SystemExit("There is no trained text encoder: run training.imaginer_text first.")
     return reader, encoder.eval().requires_grad_(False)

@@ -24,6 +24,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from dar_search.demo.world import PLACES, Scene
 from training import checkpoints, painter_decoder, painter_text
+from training.device import half_precision, here, on_cpu
 from training.guided_attention import COLUMNS, ROWS, SIDE, guide, missed
 from training.image_tower import PICTURES
 from training.painter_latents import CHANNELS, latents
@@ -81,7 +82,7 @@ def train(
     reader, encoder = painter_text.trained(work)
     painted = latents(work, pictures)
     scenes = [training_scene(number) for number in range(pictures)]
-    model, averaged = unet(), unet()
+    model, averaged = here(unet()), here(unet())
     guide(model)
     averaged.load_state_dict(model.state_dict())
     modules = {"unet": model, "averaged": averaged}
@@ -89,7 +90,7 @@ def train(
     path = work / "painter.safetensors"
     first = checkpoints.load(path, modules, optimizer)
     average = checkpoints.Average(model, averaged, 0.998)
-    kept = diffusers.DDPMScheduler(**_SCHEDULE).alphas_cumprod
+    kept = here(diffusers.DDPMScheduler(**_SCHEDULE).alphas_cumprod)
 
     def loss_of(
         used: torch.nn.Module,
@@ -103,9 +104,9 @@ def train(
         signal = kept[times].view(-1, 1, 1, 1)
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * drawn
         velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
-        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        with half_precision(), torch.no_grad():
             told = encoder(input_ids=read).last_hidden_state
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             guess = used(noisy, times, encoder_hidden_states=told).sample.float()
         weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
         lost = ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
@@ -116,7 +117,7 @@ def train(
     began = time.perf_counter()
     losses: list[float] = []
     misses: list[float] = []
-    with Twins(model, threads, BATCH) as twins:
+    with Twins(model, threads if on_cpu() else 1, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             numbers = checkpoints.batch_numbers(step, BATCH, pictures, SEED)
@@ -129,7 +130,8 @@ def train(
             read = painter_text.tokens_of(reader, texts)
             counts = torch.from_numpy(np.stack([emphasis(scenes[number]) for number in numbers]))
             guided = functools.partial(loss_of, guidance=_GUIDANCE * max(0.0, 1 - 2 * step / steps))
-            losses.append(twins.backward(guided, read, counts, clean, drawn, times))
+            batch = [here(tensor) for tensor in (read, counts, clean, drawn, times)]
+            losses.append(twins.backward(guided, *batch))
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             average.update(step)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from training.checkpoints import save_array
 from training.image_tower import PICTURES
 from training.pictures import render_all
 
@@ -77,5 +78,5 @@ def latents(work: Path, pictures: int = PICTURES) -> NDArray[np.float16]:
     if not path.exists():
         space, pixels = components(work, pictures), render_all(work, "train", pictures)
         parts = [space.encode(pixels[at : at + 500]).half().numpy() for at in range(0, pictures, 500)]
-        np.save(path, np.concatenate(parts))
+        save_array(path, np.concatenate(parts))
     return np.load(path, mmap_mode="r")

@@ -22,6 +22,7 @@ from dar_search.demo.language import dense_facts, described, reference_reformula
 from dar_search.demo.splits import scene
 from dar_search.demo.world import PLACES, SETTINGS, SKIES, TYPES, VALUES, Fact, Knowledge, Scene, truth
 from training import checkpoints, tokenizer
+from training.device import half_precision, here
 
 WIDTH, LENGTH, LAYERS, SLOTS = 128, 64, 2, 8
 BATCH, RATE, SEED = 96, 1.5e-3, 5
@@ -118,7 +119,7 @@ class SlotHeads(torch.nn.Module):
 def train(work: Path, steps: int, report_every: int = 100) -> None:
     torch.manual_seed(SEED)
     reader = tokenizer.of_work(work, LENGTH)
-    modules: dict[str, Any] = {"encoder": text_encoder(reader), "heads": SlotHeads()}
+    modules: dict[str, Any] = {"encoder": here(text_encoder(reader)), "heads": here(SlotHeads())}
     parameters = [parameter for module in modules.values() for parameter in module.parameters()]
     optimizer = checkpoints.adamw(iter(parameters), RATE, 0.01, (0.9, 0.98))
     path = work / "painter_text.safetensors"
@@ -128,9 +129,10 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
         checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 50))
         rng = random.Random(f"painter text:{step}")
         told = [painted_caption(reader, scene(f"painter text:{step}:{n}", "train"), rng) for n in range(BATCH)]
-        rows = torch.from_numpy(np.stack([slot_labels(known) for _, known in told]))
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = modules["encoder"](input_ids=tokens_of(reader, [text for text, _ in told])).last_hidden_state
+        rows = here(torch.from_numpy(np.stack([slot_labels(known) for _, known in told])))
+        read = here(tokens_of(reader, [text for text, _ in told]))
+        with half_precision():
+            hidden = modules["encoder"](input_ids=read).last_hidden_state
         loss, shares = modules["heads"].loss(hidden[:, -SLOTS:].float(), rows)
         optimizer.zero_grad()
         loss.backward()
@@ -149,7 +151,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
 def trained(work: Path) -> tuple[Any, CLIPTextModel]:
     """The tokenizer and the finished text encoder, frozen."""
     reader = tokenizer.of_work(work, LENGTH)
-    encoder = text_encoder(reader)
+    encoder = here(text_encoder(reader))
     if not checkpoints.load(work / "painter_text.safetensors", {"encoder": encoder}):
         raise SystemExit("There is no trained text encoder: run training.painter_text first.")
     return reader, encoder.eval().requires_grad_(False)

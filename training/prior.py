@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 from training import checkpoints, tokenizer
+from training.device import here
 from training.imaginer_text import LENGTH, WIDTH, by_length, captions, read, trained
 from training.pictures import training_scene
 
@@ -88,7 +89,7 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
     reader, encoder = trained(work)
     wanted, mean, deviation = targets(work)
     scenes = [training_scene(number) for number in range(len(wanted))]
-    prior, averaged = transformer(), transformer()
+    prior, averaged = here(transformer()), here(transformer())
     with torch.no_grad():
         prior.clip_mean.copy_(mean)
         prior.clip_std.copy_(deviation)
@@ -107,9 +108,10 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
         numbers = checkpoints.batch_numbers(step, BATCH, len(wanted), SEED)
         generator = torch.Generator().manual_seed(1_000_003 * SEED + step)
         clean = wanted[torch.from_numpy(numbers)]
-        drawn = torch.randn(clean.shape, generator=generator)
+        clean, drawn = here(clean), here(torch.randn(clean.shape, generator=generator))
         # More often near pure noise, where the caption decides.
         times = (1000 * torch.rand(BATCH, generator=generator) ** 0.7).long().clamp(0, 999)
+        times = here(times)
         noisy = noise.add_noise(clean, drawn, times)
         texts = captions([scenes[number] for number in numbers], random.Random(f"prior:{step}"))
         loss = torch.zeros(())

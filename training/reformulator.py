@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from training import checkpoints
 from training import reformulator_words as words
+from training.device import here, on_cpu
 from training.reformulator_examples import BATCH, IGNORED, batch_of, examples_of, statements, tokens
 from training.twins import Twins
 
@@ -72,7 +73,7 @@ def train(work: Path, steps: int, report_every: int = 100, threads: int = 2) -> 
     torch.manual_seed(SEED)
     listed = tokens()
     numbers = {token: number for number, token in enumerate(listed)}
-    modules = {"model": ReadingWriter(len(listed))}
+    modules = {"model": here(ReadingWriter(len(listed)))}
     optimizer = checkpoints.adamw(modules["model"].parameters(), RATE, 0.05, (0.9, 0.98))
     path = work / "reformulator.safetensors"
     first = checkpoints.load(path, modules, optimizer)
@@ -84,11 +85,11 @@ def train(work: Path, steps: int, report_every: int = 100, threads: int = 2) -> 
         told.append((writing.item(), reading.item(), right))
         return writing + READING_WEIGHT * reading
 
-    with Twins(modules["model"], threads, BATCH) as twins:
+    with Twins(modules["model"], threads if on_cpu() else 1, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             examples = examples_of(step, steps, numbers)
-            twins.backward(loss_of, *batch_of(examples))
+            twins.backward(loss_of, *(here(tensor) for tensor in batch_of(examples)))
             torch.nn.utils.clip_grad_norm_(modules["model"].parameters(), 1.0)
             optimizer.step()
             samples += sum(len(one.ends) - 1 for one in examples)

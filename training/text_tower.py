@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from dar_search.demo.language import alt_text
 from training import checkpoints, tokenizer
+from training.device import here
 from training.image_tower import FEATURES, PICTURES, VISION, cached_features, tower
 from training.pictures import training_scene
 
@@ -76,7 +77,7 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
     seen = cached_features(work, pictures)
     reader = tokenizer.of_work(work, CONTEXT)
     model = model_of(configuration(len(reader)))
-    modules = {"model": model, "projection": Projection(seen)}
+    modules = {"model": here(model), "projection": here(Projection(seen))}
     path = work / "text_tower-alt_text.safetensors"
     model.visual.requires_grad_(False)
     parameters = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
@@ -91,7 +92,7 @@ def train(work: Path, steps: int, pictures: int = PICTURES, report_every: int = 
         rng = random.Random(f"captions:alt_text:{step}")
         texts = [alt_text(scenes[number], rng) for number in numbers]
         texts, numbers = zip(*sorted(zip(texts, numbers, strict=True), key=lambda pair: len(pair[0])), strict=True)
-        loss = contrastive(modules, seen[list(numbers)], tokens_of(reader, list(texts)))
+        loss = contrastive(modules, here(seen[list(numbers)]), here(tokens_of(reader, list(texts))))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -122,7 +123,7 @@ def contrastive(modules: dict[str, Any], seen: torch.Tensor, tokens: torch.Tenso
     parts = [encoded_texts(modules["model"], part) for part in tokens.chunk(4)]
     texts = functional.normalize(torch.cat(parts), dim=-1)
     logits = modules["model"].logit_scale.exp() * images @ texts.T
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
@@ -132,7 +133,7 @@ def export(work: Path, seen: torch.Tensor) -> None:
     configured = configuration(len(reader))
     modules = {"model": model_of(configured), "projection": Projection(seen)}
     checkpoints.load(work / "text_tower-alt_text.safetensors", modules)
-    visual = tower()
+    visual = tower().cpu()
     checkpoints.load(work / "image_tower.safetensors", {"tower": visual})
     modules["model"].visual.load_state_dict(folded(visual, modules["projection"]))
     folder = work / "encoder"

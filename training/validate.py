@@ -30,7 +30,7 @@ from dar_search.models.open_clip_encoder import open_clip_encoder
 from dar_search.models.prior_imaginer import PriorImaginer, prior_imaginer
 from dar_search.models.rules import RulesReformulator
 from dar_search.ports import Encoder, Reformulator
-from training import facts
+from training import checkpoints, facts
 from training.pictures import PREPARATION
 
 GALLERY, DIALOGUES, ROUNDS, TOP = 6_000, 300, 11, 10
@@ -60,7 +60,7 @@ def gallery_pixels(work: Path, size: int = GALLERY) -> NDArray[np.uint8]:
     if not path.exists():
         with ProcessPoolExecutor(2) as pool:
             rows = list(pool.map(seen, gallery(size, split="validation"), chunksize=100))
-        np.save(path, np.stack(rows))
+        checkpoints.save_array(path, np.stack(rows))
     return np.load(path)  # type: ignore[no-any-return]
 
 

@@ -51,6 +51,16 @@ def test_what_was_not_measured_is_said_to_be_so(tmp_path):
     assert "2 dialogues, 50 pictures" in card.card(tmp_path, tmp_path / "results.json", bundle)
 
 
+def test_a_section_without_new_figures_stays_as_it_was():
+    old = "# Card\n\n## Costs\n| 1.5 |\n\n## Times\n9 minutes\n"
+    new = (
+        f"# Card, again\n\n## Costs\n{card_text.NO_FIGURES}\n\n## Times\n8 minutes\n\n## More\n{card_text.NO_FIGURES}\n"
+    )
+    assert card.with_kept_sections(new, old) == (
+        f"# Card, again\n\n## Costs\n| 1.5 |\n\n## Times\n8 minutes\n\n## More\n{card_text.NO_FIGURES}\n"
+    )
+
+
 def test_the_committed_card_has_every_figure():
     text = (BUNDLE / "README.md").read_text()
     assert card_text.NO_FIGURES not in text

@@ -1,0 +1,33 @@
+"""Where training computes: the CPU, or a GPU once `use` has named it.
+
+Examples and noise are drawn on the CPU from a step's own seed, so that they are the same everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+
+Placed = TypeVar("Placed", torch.Tensor, torch.nn.Module)
+_chosen = torch.device("cpu")
+
+
+def use(name: str) -> None:
+    """Train there from now on: "cpu", "cuda", or "auto", a GPU where there is one."""
+    global _chosen
+    _chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def on_cpu() -> bool:
+    return _chosen.type == "cpu"
+
+
+def here(what: Placed) -> Placed:
+    """A tensor, or a model before its optimiser is made, where training computes."""
+    return what.to(_chosen)
+
+
+def half_precision() -> torch.autocast:
+    """bfloat16 in what may be so: on a CPU that has the instructions, two to six times faster than float32."""
+    return torch.autocast(_chosen.type, torch.bfloat16)
