@@ -23,7 +23,6 @@ from training import (
     image_tower,
     imaginer_text,
     painter,
-    painter_decoder,
     painter_text,
     pictures,
     prior,
@@ -38,7 +37,6 @@ STEPS = {
     "imaginer_text": 1_700,
     "prior": 800,
     "painter_text": 3_000,
-    "painter_decoder": 2_000,
     "painter": 10_000,
     "reformulator": 4_000,
     "control": 400,
@@ -58,7 +56,6 @@ def train(work: Path, scale: float, control: bool) -> None:
         "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
         "prior": lambda: prior.train(work, steps["prior"]),
         "painter_text": lambda: painter_text.train(work, steps["painter_text"]),
-        "painter_decoder": lambda: painter_decoder.train(work, steps["painter_decoder"]),
         "painter": lambda: painter.train(work, steps["painter"], threads=threads),
         "reformulator": lambda: reformulator.train(work, steps["reformulator"], threads=threads),
     }

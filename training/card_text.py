@@ -56,9 +56,9 @@ Weights are safetensors in half precision; the licence is the project's own (Apa
 They know eight settings, five skies and eight kinds of things in eight colours, two sizes and three patterns, on a grid
 of six places, and nothing else: they are for the demo and for tests. They show that the adapters, the method and the
 stores work together, and that imagination gains where the imaginer has read richer captions than the encoder. They do
-not show how much it gains on photographs and people's own words. `--imaginer demo` samples embeddings with the prior,
-`--imaginer demo-pictures` draws. `dar demo` itself reads dialogues with the rules; `--reformulator demo` has the small
-language model do it.
+not show how much it gains on photographs and people's own words. The imaginer draws no picture: the training of a small
+picture imaginer is there (`training.painter`), but it has not got good enough to be shipped. `dar demo` itself reads
+dialogues with the rules; `--reformulator demo` has the small language model do it.
 
 The splits are by scene: no scene of the test split is in training, and half of what has a second phrasing is said in
 the test split in one that no model was trained on. The rules reformulator was written with the validation split's

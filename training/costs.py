@@ -51,7 +51,7 @@ def measured(bundle: Path) -> dict[str, float]:
         imaginer = prior_imaginer(str(bundle / "prior"), encoder, device="cpu", dtype="float32", options={"mode": mode})
         found[f"prior, {mode} x{count}"] = milliseconds(lambda: imaginer.imagine(texts[0], count=count, seed=0))  # noqa: B023
     if (bundle / "painter").exists():
-        options = {"steps": 4, "guidance": 1.5}
+        options = {"steps": 4, "guidance": 2.5}
         painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=options)
         for count in (1, 4):
             found[f"painter, 4 steps x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023

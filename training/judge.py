@@ -95,7 +95,7 @@ if __name__ == "__main__":
     parser.add_argument("--captions", type=int, default=500)
     parser.add_argument("--each", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--guidance", type=float, default=2.5)
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
     main(given.work, given.bundle or given.work, given.captions, given.each, given.steps, given.guidance, given.grid)

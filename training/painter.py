@@ -1,7 +1,7 @@
 """The picture imaginer: a small latent diffusion model, exported as a StableDiffusionPipeline of standard parts.
 
-`python -m training.painter --work DIR` needs the painter's finished text encoder and decoder; it goes on from its
-checkpoint and writes DIR/painter, which `DiffusionPipeline.from_pretrained` loads, at every `--export-every` steps.
+`python -m training.painter --work DIR` needs the painter's finished text encoder. It goes on from its checkpoint, and
+writes DIR/painter, which `DiffusionPipeline.from_pretrained` loads, at every `--export-every` steps.
 Settings follow what was found to work: v-prediction, the loss capped by signal-to-noise ratio (Hang et al., 2023),
 a tenth of the captions dropped for guidance (Ho and Salimans, 2022), an average of the weights. Where things stand the
 loss counts more: backgrounds are learned soon, and things are small. During the first half of the steps it is told
@@ -149,7 +149,7 @@ def train(
 
 def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DConditionModel) -> None:
     """Write the pipeline's folder in half precision, from copies: training goes on in full."""
-    vae, half_unet, half_text = painter_decoder.trained(work), unet(), painter_text.text_encoder(reader)
+    vae, half_unet, half_text = painter_decoder.of_work(work), unet(), painter_text.text_encoder(reader)
     half_unet.load_state_dict(averaged.state_dict())
     half_text.load_state_dict(encoder.state_dict())
     pipeline = diffusers.StableDiffusionPipeline(
@@ -168,7 +168,7 @@ def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DCond
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--export-every", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

@@ -85,13 +85,14 @@ def demo(
         rewriter.warm_up(quiet=common.json)
         subjects = list(held_out(files, dialogues))
         chosen = subjects[number - 1]
-        with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:
-            rounds = []
-            for one in replay(chosen, rewriter, index, size):
-                rounds.append(one)
-                step(len(rounds))
-        with _step("Measuring Recall@10", dialogues, common) as step:
-            measured = recall(subjects, _ROUNDS_MEASURED, rewriter, index, step)
+        with _small_models_in_one_thread(settings):
+            with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:
+                rounds = []
+                for one in replay(chosen, rewriter, index, size):
+                    rounds.append(one)
+                    step(len(rounds))
+            with _step("Measuring Recall@10", dialogues, common) as step:
+                measured = recall(subjects, _ROUNDS_MEASURED, rewriter, index, step)
         address = store.address
     page = write_report(files, chosen, rounds, measured)
     run = Run(files, chosen, rounds, measured, page, address, INDEX, repeated(encoder))
@@ -115,6 +116,21 @@ def _demo_settings(
     if common.store is None:
         settings = settings_from(replace(common, store=f"sqlite:{folder / 'demo.sqlite'}"), encoder, rewriting)
     return settings, folder
+
+
+@contextmanager
+def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
+    """The demo's own models are so small that threads which share their operations wait more than they compute, and on
+    a busy machine wait for seconds."""
+    import torch
+
+    before = torch.get_num_threads()
+    if settings.encoder == "demo" and settings.imaginer == "demo":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOptions) -> ImageIndex:
