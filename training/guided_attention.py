@@ -1,6 +1,7 @@
 """Where the painter looks in a text, told while it learns: each part of a picture at what is to stand there.
 
-The text encoder keeps that in the last eight of 64 positions: six places, the setting, the sky. Left to itself the
+The text encoder keeps that in the last twelve of 64 positions: six places, the setting, the sky, and four for things
+whose place is not told. Left to itself the
 painter had not found them after 128,000 pictures; led there, but not told which is whose, it still took left for right
 after 512,000: a rendered world is as good as its mirror image, and only the zeros around a convolution's edge tell its
 columns apart. The finished weights are those of an ordinary UNet2DConditionModel.
@@ -25,7 +26,8 @@ _LEAST_SHARE = 1e-4
 class GuidedAttention:
     """A diffusers attention processor that also says how far the heads look past what they should look at.
 
-    All heads but the last should look at the slot of the query's place, the last one at those of setting and sky.
+    All heads but the last should look at the slot of the query's place, the last one at those of setting, sky and
+    things without a place.
 
     Attributes:
         missed: of the last call, the mean of minus the logarithm of the share of attention that is where it should be.

@@ -33,7 +33,7 @@ from training.twins import Twins
 
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
-_COMPLETE, _EMPHASIS, _GUIDANCE = 0.6, 4.0, 0.2
+_COMPLETE, _EMPHASIS, _GUIDANCE = 0.4, 4.0, 0.2
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
 

@@ -1,8 +1,9 @@
-"""The picture imaginer's text encoder: a plain CLIP text model whose last eight positions say what goes where.
+"""The picture imaginer's text encoder: a plain CLIP text model whose last twelve positions say what goes where.
 
 The tokenizer pads every caption to 64 tokens, and the model reads from left to right: so the last positions, which
-are padding, know the whole caption, and their position tells which place of the grid they stand for. Six are the
-places, one the setting, one the sky. `python -m training.painter_text --work DIR` teaches them that.
+are padding, know the whole caption, and their position tells what they stand for. Six are for the places of the grid,
+one for the setting, one for the sky, four for things that are told without their place, as most are in a dialogue.
+`python -m training.painter_text --work DIR` teaches them that.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from dar_search.demo.language import dense_facts, described, reference_reformulation
 from dar_search.demo.splits import scene
-from dar_search.demo.world import PLACES, SETTINGS, SKIES, TYPES, VALUES, Fact, Knowledge, Scene, truth
+from dar_search.demo.world import MAX_THINGS, PLACES, SETTINGS, SKIES, TYPES, VALUES, Fact, Knowledge, Scene, truth
 from training import checkpoints, tokenizer
 from training.device import half_precision, here
 
-WIDTH, LENGTH, LAYERS, SLOTS = 128, 64, 2, 8
+WIDTH, LENGTH, LAYERS = 128, 64, 2
+SLOTS = len(PLACES) + 2 + MAX_THINGS
 BATCH, RATE, SEED = 96, 1.5e-3, 5
 _THING_PARTS = ("type", "colour", "size", "texture")
 _CLASSES = (len(TYPES) + 1, *(len(VALUES[part]) + 1 for part in _THING_PARTS[1:]))
@@ -69,19 +71,25 @@ def painted_caption(reader: Any, shown: Scene, rng: random.Random, complete: flo
 
 
 def slot_labels(known: Knowledge) -> np.ndarray:
-    """(6 * 4 + 2,): type (last: none told to be here), colour, size, texture (last: untold) by place; setting, sky."""
-    rows = np.full((len(PLACES), len(_THING_PARTS)), -1, np.int64)
+    """(10 * 4 + 2,): setting and sky last.
+
+    Before them type (last: none told to be here), colour, size, texture (last: untold) by place, and then of up to four
+    things whose place is not told, in the order of their types.
+    """
+    rows = np.full((len(PLACES) + MAX_THINGS, len(_THING_PARTS)), -1, np.int64)
     rows[:, 0] = len(TYPES)
-    for fact, place in known.items():
-        if fact.attribute == "place":
-            told = [known.get(Fact(part, fact.thing)) for part in _THING_PARTS[1:]]
-            rows[PLACES.index(place)] = [
-                TYPES.index(fact.thing),
-                *(
-                    len(VALUES[part]) if value is None else VALUES[part].index(value)
-                    for part, value in zip(_THING_PARTS[1:], told, strict=True)
-                ),
-            ]
+    things = [name for name in TYPES if any(fact.thing == name for fact in known)]
+    elsewhere = iter(range(len(PLACES), len(rows)))
+    for thing in things:
+        place = known.get(Fact("place", thing))
+        told = [known.get(Fact(part, thing)) for part in _THING_PARTS[1:]]
+        rows[next(elsewhere) if place is None else PLACES.index(place)] = [
+            TYPES.index(thing),
+            *(
+                len(VALUES[part]) if value is None else VALUES[part].index(value)
+                for part, value in zip(_THING_PARTS[1:], told, strict=True)
+            ),
+        ]
     setting, sky = known.get(Fact("setting")), known.get(Fact("sky"))
     ends = [
         len(SETTINGS) if setting is None else SETTINGS.index(setting),
@@ -93,16 +101,17 @@ def slot_labels(known: Knowledge) -> np.ndarray:
 class SlotHeads(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.places = torch.nn.Linear(WIDTH, sum(_CLASSES))
+        self.things = torch.nn.Linear(WIDTH, sum(_CLASSES))
         self.setting = torch.nn.Linear(WIDTH, len(SETTINGS) + 1)
         self.sky = torch.nn.Linear(WIDTH, len(SKIES) + 1)
 
     def loss(self, slots: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-        """(n, 8, width), (n, 26) -> a scalar, and the shares that are right."""
+        """(n, 12, width), (n, 42) -> a scalar, and the shares that are right."""
         shares: dict[str, float] = {}
         total = torch.zeros(())
-        targets = rows[:, :-2].unflatten(1, (len(PLACES), len(_THING_PARTS)))
-        for at, logits in enumerate(self.places(slots[:, : len(PLACES)]).split(_CLASSES, -1)):
+        targets = rows[:, :-2].unflatten(1, (len(PLACES) + MAX_THINGS, len(_THING_PARTS)))
+        things = torch.cat([slots[:, : len(PLACES)], slots[:, len(PLACES) + 2 :]], 1)
+        for at, logits in enumerate(self.things(things).split(_CLASSES, -1)):
             target = targets[:, :, at]
             total = total + _WEIGHTS[at] * functional.cross_entropy(
                 logits.flatten(0, 1), target.flatten(), ignore_index=-1

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dar_search.demo.splits import scene
-from dar_search.demo.world import PLACES, TYPES, truth
+from dar_search.demo.world import PLACES, TYPES, VALUES, Fact, truth
 from dar_search.models.quiet import quiet_libraries
 
 painter = pytest.importorskip("training.painter", exc_type=ImportError)
@@ -79,11 +79,21 @@ def test_the_decoder_inverts_the_latents_in_half_precision_too(work):
 def test_slot_labels_say_what_stands_where():
     shown = scene(4, "train")
     rows = painter_text.slot_labels(truth(shown))
-    places = rows[:-2].reshape(len(PLACES), 4)
+    places, elsewhere = np.split(rows[:-2].reshape(-1, 4), [len(PLACES)])
     for thing in shown.things:
         assert places[PLACES.index(thing.place), 0] == TYPES.index(thing.type)
     assert (places[:, 0] == len(TYPES)).sum() == len(PLACES) - len(shown.things)
+    assert (elsewhere[:, 0] == len(TYPES)).all()
     assert (painter_text.slot_labels({})[-2:] == [8, 5]).all()
+
+
+def test_things_told_without_a_place_have_slots_of_their_own():
+    red = VALUES["colour"].index("red")
+    rows = painter_text.slot_labels({Fact("type", "fish"): "fish", Fact("colour", "fish"): "red"})
+    places, elsewhere = np.split(rows[:-2].reshape(-1, 4), [len(PLACES)])
+    assert (places[:, 0] == len(TYPES)).all()
+    assert elsewhere[0, :2].tolist() == [TYPES.index("fish"), red]
+    assert (elsewhere[1:, 0] == len(TYPES)).all()
 
 
 def test_captions_to_paint_from_tell_only_what_is_true_and_are_read_to_their_end(work):
