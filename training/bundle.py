@@ -1,9 +1,9 @@
 """Train the whole demo bundle from nothing, or go on where it stopped: `python -m training.bundle --work DIR`.
 
-On the CPU, or a GPU where there is one. Every stage writes checkpoints into DIR and is skipped once finished;
-DIR/times.json keeps how long each took. `--into FOLDER` copies the result there; `dar_search/demo/bundle` is where the
-package looks. `--scale 0.1` trains a tenth as long, for a trial. `--control` also trains the encoder that has read
-dense captions: it is only measured.
+On the CPU, or with `--device cuda` on a GPU (not tried on one yet). Every stage writes checkpoints into DIR and is
+skipped once finished; DIR/times.json keeps how long each took. `--into FOLDER` copies the result there;
+`dar_search/demo/bundle` is where the package looks. `--scale 0.1` trains a tenth as long, for a trial. `--control` also
+trains the encoder that has read dense captions: it is only measured.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--control", action="store_true", help="train the dense-caption control as well")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     device.use(arguments.device)
     if arguments.threads:

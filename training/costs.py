@@ -21,6 +21,7 @@ from dar_search.models.open_clip_encoder import open_clip_encoder
 from dar_search.models.picture_imaginer import picture_imaginer
 from dar_search.models.prior_imaginer import prior_imaginer
 from dar_search.models.rules import RulesReformulator
+from training.painter import SAMPLING
 
 RUNS, BATCH = 25, 64
 
@@ -51,10 +52,9 @@ def measured(bundle: Path) -> dict[str, float]:
         imaginer = prior_imaginer(str(bundle / "prior"), encoder, device="cpu", dtype="float32", options={"mode": mode})
         found[f"prior, {mode} x{count}"] = milliseconds(lambda: imaginer.imagine(texts[0], count=count, seed=0))  # noqa: B023
     if (bundle / "painter").exists():
-        options = {"steps": 4, "guidance": 2.5}
-        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=options)
+        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=SAMPLING)
         for count in (1, 4):
-            found[f"painter, 4 steps x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023
+            found[f"painter, x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023
     dialogue = talks[0][1].dialogue
     found["rules, a dialogue of ten turns"] = milliseconds(lambda: RulesReformulator().reformulate(dialogue))
     if (bundle / "reformulator").exists():

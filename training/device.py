@@ -14,9 +14,9 @@ _chosen = torch.device("cpu")
 
 
 def use(name: str) -> None:
-    """Train there from now on: "cpu", "cuda", or "auto", a GPU where there is one."""
+    """Train there from now on: "cpu" or "cuda"."""
     global _chosen
-    _chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    _chosen = torch.device(name)
 
 
 def on_cpu() -> bool:
@@ -29,5 +29,5 @@ def here(what: Placed) -> Placed:
 
 
 def half_precision() -> torch.autocast:
-    """bfloat16 in what may be so: on a CPU that has the instructions, two to six times faster than float32."""
+    """bfloat16 in what may be so: on a CPU that has the instructions, faster than float32."""
     return torch.autocast(_chosen.type, torch.bfloat16)

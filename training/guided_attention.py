@@ -1,14 +1,14 @@
 """Where the painter looks in a text, told while it learns: each part of a picture at what is to stand there.
 
 The text encoder keeps that in the last twelve of 64 positions: six places, the setting, the sky, and four for things
-whose place is not told. Left to itself the
-painter had not found them after 128,000 pictures; led there, but not told which is whose, it still took left for right
-after 512,000: a rendered world is as good as its mirror image, and only the zeros around a convolution's edge tell its
+whose place is not told. Left to itself the painter did not find them; led there, but not told which is whose, it took
+left for right: a rendered world is as good as its mirror image, and only the zeros around a convolution's edge tell its
 columns apart. The finished weights are those of an ordinary UNet2DConditionModel.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from dar_search.demo.world import PLACES
 from training.painter_text import SLOTS
 
 SIDE = 8
-ROWS, COLUMNS = (slice(0, 4), slice(4, 8)), (slice(0, 3), slice(3, 5), slice(5, 8))
+_ROWS, _COLUMNS = (slice(0, 4), slice(4, 8)), (slice(0, 3), slice(3, 5), slice(5, 8))
 _LEAST_SHARE = 1e-4
 
 
@@ -55,12 +55,13 @@ class GuidedAttention:
         return attention.to_out[0]((shares.to(value.dtype) @ value).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
+@cache
 def slots_of_positions(positions: int) -> torch.Tensor:
     """(positions, 6) float32: 1 where a position of the latent picture, or of a coarser one, is in that place."""
     grid = torch.zeros(len(PLACES), SIDE, SIDE)
     for number in range(len(PLACES)):
-        row, column = divmod(number, len(COLUMNS))
-        grid[number, ROWS[row], COLUMNS[column]] = 1
+        row, column = divmod(number, len(_COLUMNS))
+        grid[number, _ROWS[row], _COLUMNS[column]] = 1
     coarser = SIDE // round(positions**0.5)
     return functional.max_pool2d(grid, coarser).flatten(1).T
 

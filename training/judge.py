@@ -24,6 +24,7 @@ from dar_search.demo.world import truth
 from dar_search.models.open_clip_encoder import open_clip_encoder
 from training import attributes, judge_heads
 from training.image_tower import features
+from training.painter import SAMPLING
 from training.validate import Floats, gallery_pixels, hits, unit
 
 
@@ -94,8 +95,8 @@ if __name__ == "__main__":
     parser.add_argument("--bundle", type=Path, help="default: the work folder")
     parser.add_argument("--captions", type=int, default=500)
     parser.add_argument("--each", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--guidance", type=float, default=2.5)
+    parser.add_argument("--steps", type=int, default=SAMPLING["steps"])
+    parser.add_argument("--guidance", type=float, default=SAMPLING["guidance"])
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
     main(given.work, given.bundle or given.work, given.captions, given.each, given.steps, given.guidance, given.grid)

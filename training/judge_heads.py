@@ -21,7 +21,9 @@ _LAST = "attnpool.c_proj"
 def trunk(encoder: Path) -> tuple[torch.nn.Module, int]:
     """The image side of an encoder's folder without its last layer, and the width of what it gives."""
     stored = load_file(encoder / "open_clip_model.safetensors")
-    weights = {name.removeprefix("visual."): value.float() for name, value in stored.items() if "visual." in name}
+    weights = {
+        name.removeprefix("visual."): value.float() for name, value in stored.items() if name.startswith("visual.")
+    }
     width = weights[f"{_LAST}.weight"].shape[1]
     weights |= {f"{_LAST}.weight": torch.eye(width), f"{_LAST}.bias": torch.zeros(width)}
     model = image_tower.tower(width)

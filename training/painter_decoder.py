@@ -1,11 +1,11 @@
 """The picture imaginer's decoder: an AutoencoderTiny whose weights are computed, so that it inverts the latents.
 
 A convolution behind a nearest-neighbour enlargement cannot tell the four new pixels of an old one apart, and so cannot
-draw what lies within a patch: trained for 2,000 steps it was worse than the linear inverse (behind it 33% of the things
-of real pictures were read right, for 48%). Here it counts columns and rows from the picture's edge, whose zeros are all
-that it can see of them, and keeps whether a number is odd. After each enlargement a pixel belongs to the left half of
-its old one if its right neighbour's number is the same, and so on: of four linear maps, one for each quarter, three are
-closed by a large negative number before a ReLU. Values are kept above zero, where a ReLU changes nothing.
+draw what lies within a patch: when it was trained, it stayed worse than the linear inverse. Here it counts columns and
+rows from the picture's edge, whose zeros are all that it can see of them, and keeps whether a number is odd. After each
+enlargement a pixel belongs to the left half of its old one if its right neighbour's number is the same, and so on: of
+four linear maps, one for each quarter, three are closed by a large negative number before a ReLU. Values are kept above
+zero, where a ReLU changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 
 from training.painter_latents import CHANNELS, PATCH, PatchComponents, components
 
-WIDTH, STEPS = 72, 3
+WIDTH = 72
 # The class squeezes latents into -3..3: divided by this, they are where that changes nothing.
 SCALING = 40.0
 _SHIFT, _CLOSED = 1.0, 16.0
@@ -36,7 +36,7 @@ def autoencoder() -> diffusers.AutoencoderTiny:
     return diffusers.AutoencoderTiny(
         encoder_block_out_channels=(8, 8, 8, 8),
         num_encoder_blocks=(1, 1, 1, 1),
-        decoder_block_out_channels=(WIDTH,) * (STEPS + 1),
+        decoder_block_out_channels=(WIDTH,) * 4,
         num_decoder_blocks=(3, 1, 1, 1),
         latent_channels=CHANNELS,
         scaling_factor=SCALING,
@@ -69,7 +69,7 @@ def _count_parity(block: nn.Module, names: _Channels) -> None:
     first, second, third = block.conv[0], block.conv[2], block.conv[4]
     inner = _Channels()
     for name, neighbour in (("column", _LEFT), ("row", _UP)):
-        own, one, kept = names[name], inner[name], inner[f"old {name}"]
+        own, one, kept = names[f"new {name}"], inner[name], inner[f"old {name}"]
         _set(first, one, {(own, neighbour): -1}, 1)
         _set(first, kept, {(own, _HERE): 1})
         _set(second, one, {(one, neighbour): -1}, 1)
@@ -99,6 +99,7 @@ def _split(block: nn.Module, names: _Channels, count: int, maps: torch.Tensor, o
     for quarter, (down, right) in enumerate(_QUARTERS):
         gate = closed_by("left" if right else "right", "up" if down else "down")
         for row in range(maps.shape[1]):
+            # Rounded as they are stored: so the offset takes exactly the shift away.
             weights = maps[quarter, row].half().double()
             taps = {(seen[f"signal {n}"], _HERE): weights[n].item() for n in range(count)}
             bias = offsets[quarter, row].item() + _SHIFT - _SHIFT * weights.sum().item()
@@ -111,15 +112,13 @@ def _split(block: nn.Module, names: _Channels, count: int, maps: torch.Tensor, o
     return out
 
 
-def _pass_on(layer: nn.Conv2d, old: _Channels, prefix: str, count: int) -> _Channels:
+def _pass_on(layer: nn.Conv2d, old: _Channels, count: int) -> _Channels:
     """Signals and parities, the latter as 1 and 2: beyond the edge there are zeros, which are neither."""
     names = _Channels()
     for number in range(count):
-        before = f"{prefix} {number}"
-        _set(layer, names[f"signal {number}"], {(old[before], _HERE): 1})
+        _set(layer, names[f"signal {number}"], {(old[f"new {number}"], _HERE): 1})
     for name in ("column", "row"):
-        before = name if prefix == "signal" else f"new {name}"
-        _set(layer, names[name], {(old[before], _HERE): 1, (old["one"], _HERE): 1})
+        _set(layer, names[name], {(old[f"new {name}"], _HERE): 1, (old["one"], _HERE): 1})
     _set(layer, names["one"], {(old["one"], _HERE): 1})
     return names
 
@@ -132,22 +131,20 @@ def inverse_of(space: PatchComponents) -> diffusers.AutoencoderTiny:
         parameter.zero_()
     names, signals = _Channels(), CHANNELS
     for number in range(signals):
-        _set(layers[0], names[f"signal {number}"], {(number, _HERE): 1}, _SHIFT)
-    for name in ("column", "row", "one"):
+        _set(layers[0], names[f"new {number}"], {(number, _HERE): 1}, _SHIFT)
+    for name in ("new column", "new row", "one"):
         _set(layers[0], names[name], {}, 1)
-    at = 2
-    for _ in range(3):
-        _count_parity(layers[at], names)
-        at += 1
-    prefix = "signal"
-    for maps, offsets in _levels(space):
-        names = _pass_on(layers[at + 1], names, prefix, signals)
+    for block in layers[2:5]:
+        _count_parity(block, names)
+    # Each level is an enlargement, a convolution and a block.
+    for at, (maps, offsets) in zip(range(5, 14, 3), _levels(space), strict=True):
+        names = _pass_on(layers[at + 1], names, signals)
         names = _split(layers[at + 2], names, signals, maps, offsets)
-        prefix, signals, at = "new", maps.shape[1], at + 2 + 1
+        signals = maps.shape[1]
     for colour in range(3):
         # The class turns 0..1 into -1..1.
         half = _SCALES[2] / 2
-        _set(layers[at], colour, {(names[f"new {colour}"], _HERE): half}, 0.5 - half * _SHIFT)
+        _set(layers[-1], colour, {(names[f"new {colour}"], _HERE): half}, 0.5 - half * _SHIFT)
     return model
 
 

@@ -1,9 +1,8 @@
 """The latent space that the picture imaginer paints in: principal components of 8x8 patches, half whitened.
 
 Linear, so that it needs no training: 64x64 pixels become 48 numbers in each of 8x8 patches. The decoder has to be one
-of diffusers' own classes: its weights are computed (`training.painter_decoder`). What the numbers leave out is the
-ceiling of what is painted: behind 24, things are read right in 48% of real pictures, behind 48 in 75%, and in 83% of
-the pictures themselves (`training.judge_heads`).
+of diffusers' own classes: its weights are computed (`training.painter_decoder`). What the numbers leave out
+cannot be painted: half as many lost what small things are.
 """
 
 from __future__ import annotations

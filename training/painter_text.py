@@ -57,7 +57,7 @@ def tokens_of(reader: Any, texts: list[str]) -> torch.Tensor:
     return read.input_ids  # type: ignore[no-any-return]
 
 
-def painted_caption(reader: Any, shown: Scene, rng: random.Random, complete: float = 0.35) -> tuple[str, Knowledge]:
+def painted_caption(reader: Any, shown: Scene, rng: random.Random, complete: float = 0.4) -> tuple[str, Knowledge]:
     """A caption to paint from, with what it tells: this share of them complete, the others dense.
 
     What is too long to be read is told shortly, as reformulations tell it.

@@ -107,11 +107,10 @@ def train(work: Path, steps: int, report_every: int = 100) -> None:
         checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 60))
         numbers = checkpoints.batch_numbers(step, BATCH, len(wanted), SEED)
         generator = torch.Generator().manual_seed(1_000_003 * SEED + step)
-        clean = wanted[torch.from_numpy(numbers)]
-        clean, drawn = here(clean), here(torch.randn(clean.shape, generator=generator))
+        clean = here(wanted[torch.from_numpy(numbers)])
+        drawn = here(torch.randn(clean.shape, generator=generator))
         # More often near pure noise, where the caption decides.
-        times = (1000 * torch.rand(BATCH, generator=generator) ** 0.7).long().clamp(0, 999)
-        times = here(times)
+        times = here((1000 * torch.rand(BATCH, generator=generator) ** 0.7).long().clamp(0, 999))
         noisy = noise.add_noise(clean, drawn, times)
         texts = captions([scenes[number] for number in numbers], random.Random(f"prior:{step}"))
         loss = torch.zeros(())

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from training import checkpoints
 from training import reformulator_words as words
-from training.device import here, on_cpu
+from training.device import here
 from training.reformulator_examples import BATCH, IGNORED, batch_of, examples_of, statements, tokens
 from training.twins import Twins
 
@@ -85,7 +85,7 @@ def train(work: Path, steps: int, report_every: int = 100, threads: int = 2) -> 
         told.append((writing.item(), reading.item(), right))
         return writing + READING_WEIGHT * reading
 
-    with Twins(modules["model"], threads if on_cpu() else 1, BATCH) as twins:
+    with Twins(modules["model"], threads, BATCH) as twins:
         for step in range(first, steps):
             checkpoints.set_rate(optimizer, checkpoints.cosine(step, steps, RATE, 200))
             examples = examples_of(step, steps, numbers)

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from training.device import on_cpu
+
 
 class Twins:
     """`model` and copies of it with the same weights; between `with` and its end torch uses one thread in each.
 
     Args:
-        most: how many models there may be; there are as many of them as divide the batch evenly.
+        most: how many models there may be; there are as many of them as divide the batch evenly, and one on a GPU.
         batch: how many examples each call of `backward` has.
 
     Attributes:
@@ -25,7 +27,8 @@ class Twins:
     """
 
     def __init__(self, model: torch.nn.Module, most: int, batch: int) -> None:
-        count = max(number for number in range(1, max(1, most) + 1) if batch % number == 0)
+        most = max(1, most) if on_cpu() else 1
+        count = max(number for number in range(1, most + 1) if batch % number == 0)
         self.models = [model]
         for _ in range(count - 1):
             twin = copy.deepcopy(model)
