@@ -30,14 +30,14 @@ from training import (
     text_tower,
 )
 
-# What the committed bundle was trained for; the painter is not in it yet.
+# What the committed bundle was trained for.
 STEPS = {
     "image_tower": 800,
     "text_tower": 700,
     "imaginer_text": 1_700,
     "prior": 800,
     "painter_text": 3_000,
-    "painter": 10_000,
+    "painter": 12_000,
     "reformulator": 4_000,
     "control": 400,
 }
@@ -50,13 +50,13 @@ def train(work: Path, scale: float, control: bool) -> None:
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
     stages: dict[str, Callable[[], object]] = {
         "pictures": lambda: pictures.render_all(work, "train", image_tower.PICTURES),
+        "painter_text": lambda: painter_text.train(work, steps["painter_text"]),
+        "painter": lambda: painter.train(work, steps["painter"], threads=threads),
         "image_tower": lambda: image_tower.train(work, steps["image_tower"]),
         "features": lambda: image_tower.cached_features(work),
         "text_tower": lambda: text_tower.train(work, steps["text_tower"]),
         "imaginer_text": lambda: imaginer_text.train(work, steps["imaginer_text"]),
         "prior": lambda: prior.train(work, steps["prior"]),
-        "painter_text": lambda: painter_text.train(work, steps["painter_text"]),
-        "painter": lambda: painter.train(work, steps["painter"], threads=threads),
         "reformulator": lambda: reformulator.train(work, steps["reformulator"], threads=threads),
     }
     if control:

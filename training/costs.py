@@ -16,12 +16,12 @@ from statistics import median
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.language import reference_reformulation
 from dar_search.demo.rendering import render
+from dar_search.models.catalogue import BUNDLED_SAMPLING
 from dar_search.models.chat_reformulator import ChatReformulator
 from dar_search.models.open_clip_encoder import open_clip_encoder
 from dar_search.models.picture_imaginer import picture_imaginer
 from dar_search.models.prior_imaginer import prior_imaginer
 from dar_search.models.rules import RulesReformulator
-from training.painter import SAMPLING
 
 RUNS, BATCH = 25, 64
 
@@ -52,7 +52,8 @@ def measured(bundle: Path) -> dict[str, float]:
         imaginer = prior_imaginer(str(bundle / "prior"), encoder, device="cpu", dtype="float32", options={"mode": mode})
         found[f"prior, {mode} x{count}"] = milliseconds(lambda: imaginer.imagine(texts[0], count=count, seed=0))  # noqa: B023
     if (bundle / "painter").exists():
-        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=SAMPLING)
+        drawn = dict(BUNDLED_SAMPLING)
+        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=drawn)
         for count in (1, 4):
             found[f"painter, x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023
     dialogue = talks[0][1].dialogue

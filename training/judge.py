@@ -2,7 +2,8 @@
 
 Readers of the encoder's image side (`training.judge_heads`) read the painted pictures and, beside them, the real ones:
 the ceiling. The encoder's embedding of the first picture, and of the mean of several, is searched in the validation
-gallery. `--bundle` names the folder of both models; the figures are kept in DIR/judge.json.
+gallery: of pictures of complete captions, and of what had been told in some rounds of validation dialogues. `--bundle`
+names the folder of both models; the figures are kept in DIR/judge.json.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from PIL import Image
 from dar_search.demo.language import reference_reformulation
 from dar_search.demo.splits import gallery
 from dar_search.demo.world import truth
+from dar_search.models.catalogue import BUNDLED_SAMPLING
 from dar_search.models.open_clip_encoder import open_clip_encoder
+from dar_search.models.rules import RulesReformulator
 from training import attributes, judge_heads
 from training.image_tower import features
-from training.painter import SAMPLING
-from training.validate import Floats, gallery_pixels, hits, unit
+from training.validate import Floats, Validation, gallery_pixels, hits, unit
+
+ROUNDS_PAINTED = (2, 4, 6, 8, 10)
+SHARES = (0.2, 0.35, 0.5, 1)
 
 
 def painted(folder: Path, captions: list[str], each: int, steps: int, guidance: float) -> np.ndarray:
@@ -55,7 +60,36 @@ def judged(
     return {part: round(100 * share, 1) for part, share in attributes.accuracies(read, labels).items()}
 
 
-def main(work: Path, bundle: Path, captions: int, each: int, steps: int, guidance: float, grid: Path | None) -> None:
+def in_dialogues(
+    seen_by: Validation, folder: Path, each: int, steps: int, guidance: float
+) -> dict[str, dict[str, list[float]]]:
+    """Recall@10 in ROUNDS_PAINTED by number of pictures and share of the imagination, with the rules' prompts."""
+    rounds = list(ROUNDS_PAINTED)
+    written = [[row[number] for number in rounds] for row in seen_by.written(RulesReformulator())]
+    prompts = [one.prompts[0] for row in written for one in row]
+    drawn = painted(folder, prompts, each, steps, guidance)
+    told = seen_by.encoded([[one.text for one in row] for row in written])
+    shown = seen_by.encoder.encode_prepared(drawn.reshape(-1, *drawn.shape[2:]))
+    shown = shown.reshape(len(written), len(rounds), each, -1)
+    counts = [2**power for power in range(each.bit_length()) if 2**power <= each]
+    queries = {"text": told} | {
+        f"{count} at {1 - share:g}/{share:g}": (1 - share) * told + share * shown[:, :, :count].mean(2)
+        for count in counts
+        for share in SHARES
+    }
+    return {name: [round(100 * at, 1) for at in seen_by.found(of).mean(0)] for name, of in queries.items()}
+
+
+def main(
+    work: Path,
+    bundle: Path,
+    captions: int,
+    dialogues: int,
+    each: int,
+    steps: int,
+    guidance: float,
+    grid: Path | None,
+) -> None:
     trunk, heads = judge_heads.fitted(work, bundle / "encoder")
     pixels = gallery_pixels(work)
     chosen = sorted(random.Random(8).sample(range(len(pixels)), captions))
@@ -82,6 +116,12 @@ def main(work: Path, bundle: Path, captions: int, each: int, steps: int, guidanc
     kept["recall_at_10"] = {name: float(hits(queries, known, targets).mean()) for name, queries in rows.items()}
     for name, recall in kept["recall_at_10"].items():
         print(f"{name:20s} Recall@10 {100 * recall:.1f}")
+    if dialogues:
+        seen_by = Validation(work, encoder, dialogues)
+        kept["dialogues"] = in_dialogues(seen_by, bundle / "painter", each, steps, guidance)
+        print(f"Recall@10 at rounds {ROUNDS_PAINTED} of {dialogues} dialogues, pictures at weights of text/pictures")
+        for name, recalls in kept["dialogues"].items():
+            print(f"{name:20s} {recalls}")
     (work / "judge.json").write_text(json.dumps(kept, indent=1) + "\n")
     if grid:
         shown = [np.concatenate([pixels[number], *drawn[row]], 0) for row, number in enumerate(chosen[:16])]
@@ -94,9 +134,19 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, help="default: the work folder")
     parser.add_argument("--captions", type=int, default=500)
+    parser.add_argument("--dialogues", type=int, default=100)
     parser.add_argument("--each", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=SAMPLING["steps"])
-    parser.add_argument("--guidance", type=float, default=SAMPLING["guidance"])
+    parser.add_argument("--steps", type=int, default=BUNDLED_SAMPLING["steps"])
+    parser.add_argument("--guidance", type=float, default=BUNDLED_SAMPLING["guidance"])
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
-    main(given.work, given.bundle or given.work, given.captions, given.each, given.steps, given.guidance, given.grid)
+    main(
+        given.work,
+        given.bundle or given.work,
+        given.captions,
+        given.dialogues,
+        given.each,
+        given.steps,
+        given.guidance,
+        given.grid,
+    )

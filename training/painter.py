@@ -34,8 +34,6 @@ from training.twins import Twins
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
 _EMPHASIS, _GUIDANCE = 4.0, 0.2
-# How pictures are drawn where nothing else is said, and how they are judged.
-SAMPLING = {"steps": 4, "guidance": 2.5}
 _SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
 
 
@@ -168,7 +166,7 @@ def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DCond
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--export-every", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from dar_search.demo.language import dense_facts, described, reference_reformulation
+from dar_search.demo.language import described, reference_reformulation
 from dar_search.demo.splits import scene
 from dar_search.demo.world import MAX_THINGS, PLACES, SETTINGS, SKIES, TYPES, VALUES, Fact, Knowledge, Scene, truth
 from training import checkpoints, tokenizer
@@ -57,12 +57,14 @@ def tokens_of(reader: Any, texts: list[str]) -> torch.Tensor:
     return read.input_ids  # type: ignore[no-any-return]
 
 
-def painted_caption(reader: Any, shown: Scene, rng: random.Random, complete: float = 0.4) -> tuple[str, Knowledge]:
-    """A caption to paint from, with what it tells: this share of them complete, the others dense.
+def painted_caption(reader: Any, shown: Scene, rng: random.Random) -> tuple[str, Knowledge]:
+    """A caption to paint from, with what it tells: two in five complete, the others with any share of the attributes.
 
-    What is too long to be read is told shortly, as reformulations tell it.
+    All tell of every thing in the picture: so the painter paints what is told of, and no things besides. What is too
+    long to be read is told shortly, as reformulations tell it.
     """
-    known = truth(shown) if rng.random() < complete else dense_facts(shown, rng)
+    share = 1.0 if rng.random() < 0.4 else rng.random()
+    known = {fact: value for fact, value in truth(shown).items() if fact.attribute == "type" or rng.random() < share}
     if rng.random() < 0.6:
         text = described(known, rng)
         if len(reader(text, verbose=False).input_ids) <= LENGTH - SLOTS:

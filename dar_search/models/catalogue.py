@@ -23,12 +23,20 @@ REFORMULATORS = ("rules", "demo", "endpoint:MODEL", "chat:FOLDER", "chat:ORG/NAM
 IMAGINERS = (
     "none",
     "demo",
+    "demo-pictures",
     "prior:FOLDER",
     "prior:ORG/NAME",
     "diffusers:FOLDER",
     "diffusers:ORG/NAME",
     "pregenerated:FOLDER",
 )
+# How the bundled text-to-image model draws where nothing else is said.
+BUNDLED_SAMPLING: Mapping[str, Any] = {"steps": 4, "guidance": 2.5}
+_BUNDLED_IMAGINERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "demo": ("prior", "prior", {}),
+    "demo-pictures": ("diffusers", "painter", BUNDLED_SAMPLING),
+}
+"""Name -> kind, folder in the bundle, options."""
 
 
 def encoder(
@@ -113,15 +121,18 @@ def imaginer(
     device, dtype, own = _placed(device, dtype, options)
     if name == "none":
         return None
-    if name == "demo" or (kind == "prior" and source):
+    label = ""
+    if name in _BUNDLED_IMAGINERS:
+        kind, folder, usual = _BUNDLED_IMAGINERS[name]
+        source, label, own = str(BUNDLE / folder), name, {**usual, **own}
+    if kind == "prior" and source:
         from dar_search.models.prior_imaginer import prior_imaginer
 
-        where, label = (str(BUNDLE / "prior"), "demo") if name == "demo" else (source, "")
-        return prior_imaginer(where, encoder, name=label, device=device, dtype=dtype, options=own)
+        return prior_imaginer(source, encoder, name=label, device=device, dtype=dtype, options=own)
     if kind == "diffusers" and source:
         from dar_search.models.picture_imaginer import picture_imaginer
 
-        return picture_imaginer(source, encoder, device=device, dtype=dtype, options=own)
+        return picture_imaginer(source, encoder, name=label, device=device, dtype=dtype, options=own)
     if kind == "pregenerated" and source:
         from dar_search.models.pregenerated_imaginer import pregenerated_imaginer
 
@@ -132,7 +143,7 @@ def imaginer(
 def require_imaginer(name: str) -> None:
     """Raises UnknownModel for a name that `imaginer` does not know; makes nothing."""
     kind, _, source = name.partition(":")
-    if name not in ("none", "demo") and not (kind in ("prior", "diffusers", "pregenerated") and source):
+    if name not in ("none", *_BUNDLED_IMAGINERS) and not (kind in ("prior", "diffusers", "pregenerated") and source):
         raise _unknown("imaginer", name, IMAGINERS)
 
 

@@ -103,8 +103,9 @@ def test_captions_to_paint_from_tell_only_what_is_true_and_are_read_to_their_end
         text, known = painter_text.painted_caption(reader, shown, rng)
         assert text
         assert known.items() <= truth(shown).items()
+        assert {fact.thing for fact in known if fact.thing} == {thing.type for thing in shown.things}
     longest = max(range(200), key=lambda number: len(scene(number, "train").things))
-    texts = [painter_text.painted_caption(reader, scene(longest, "train"), rng, complete=1)[0] for _ in range(50)]
+    texts = [painter_text.painted_caption(reader, scene(longest, "train"), rng)[0] for _ in range(100)]
     read = painter_text.tokens_of(reader, texts)
     assert (read[:, -painter_text.SLOTS :] == reader.pad_token_id).all()
 
