@@ -97,6 +97,7 @@ def ingest(
     Exit status: 0 all are in, 3 some pictures failed (they are listed).
     """
     from dar_search.bootstrap import load_encoder, open_ledger, outside
+    from dar_search.ingestion.decoding.decoders import Decoders
     from dar_search.ingestion.ingest import ingest as bring_in
     from dar_search.ingestion.ledger.retention import forget_old
     from dar_search.ingestion.sources.source import SourceOptions, open_source
@@ -121,10 +122,11 @@ def ingest(
                         target,
                         model,
                         prune=prune,
+                        batch_size=settings.ingest.batch_size,
+                        decoders=Decoders(model.preparation, processes=settings.ingest.decoders, outside=reach),
                         progress=lambda state: _show(bar, task, state),
                         ledger=ledger,
                         store=store.address,
-                        outside=reach,
                     )
                     forget_old(ledger, settings.ingest.keep_jobs_days)
             except KeyboardInterrupt:

@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Dar
+from tests.fakes import FakeEncoder
 
 pytestmark = pytest.mark.usefixtures("light_models")
 INGEST_KEYS = ["indexed", "unchanged", "failed", "removed", "failures"]
@@ -36,6 +38,20 @@ def test_ingest_lists_failures_and_exits_3(dar: Dar, photos: Path) -> None:
     for_people = dar("ingest", "photos", "--index", "photos")
     assert for_people.status == 3
     assert f"failed: photos/broken.jpg: {failure['message']} ({failure['code']})" in for_people.err
+
+
+def test_ingest_encodes_and_decodes_as_the_settings_say(
+    dar: Dar, photos: Path, light_models: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, batches, started = light_models.encode_prepared, [], []
+    monkeypatch.setattr(light_models, "encode_prepared", lambda pixels: batches.append(len(pixels)) or encode(pixels))
+    start = subprocess.Popen.__init__
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda *of, **more: started.append(of[1]) or start(*of, **more))
+    monkeypatch.setenv("DAR_INGEST__BATCH_SIZE", "4")
+    monkeypatch.setenv("DAR_INGEST__DECODERS", "1")
+    assert dar("ingest", "photos", "--index", "photos").status == 0
+    assert batches == [4, 2]
+    assert len(started) == 1
 
 
 def test_prune_removes_what_is_gone(dar: Dar, photos: Path) -> None:
