@@ -32,6 +32,10 @@ class Ledger(Protocol):
         """The newest first, with `running` only those that are running or paused. Without counts: `job` has them."""
         ...
 
+    def ended_jobs(self, limit: int) -> list[Job]:
+        """Those that are done or cancelled, the oldest first (by when they were made). Without counts."""
+        ...
+
     def claim(self, job: str, shard: int, holder: str) -> Lease | None:
         """The lease of a shard, or None: the job does not run, or the shard is held, done or not there.
 

@@ -110,6 +110,15 @@ def test_an_ended_job_is_forgotten_with_all_that_was_kept_of_it_and_no_other(led
     assert ledger.create(SPEC).sequence > other.sequence
 
 
+def test_ended_jobs_are_listed_from_the_oldest_on_without_those_that_go_on(ledger: Ledger) -> None:
+    jobs = [ledger.create(SPEC).id for _ in range(4)]
+    for job in (jobs[2], jobs[0], jobs[3]):
+        ledger.cancel(job)
+    ended = [job.id for job in ledger.ended_jobs(10_000) if job.id in jobs]
+    assert ended == [jobs[0], jobs[2], jobs[3]]
+    assert len(ledger.ended_jobs(1)) == 1
+
+
 def test_the_settings_from_before_the_first_load_are_kept_until_they_are_put_back(ledger: Ledger) -> None:
     ledger.keep_settings("kept-photos", {"refresh_interval": None})
     ledger.keep_settings("kept-photos", {"refresh_interval": "-1"})

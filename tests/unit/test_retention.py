@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dar_search.errors import StoreUnavailable
+from dar_search.ingestion.ledger import retention
 from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.ingestion.ledger.retention import Retention, forget_old
 from dar_search.job_data import JobSpec
@@ -13,7 +14,7 @@ DAY = 86_400
 class Away(MemoryLedger):
     tried = 0
 
-    def jobs(self, *, running=False, limit=100):
+    def ended_jobs(self, limit):
         self.tried += 1
         raise StoreUnavailable("The ledger is away.", "Wait.")
 
@@ -28,9 +29,18 @@ def test_only_jobs_that_ended_long_ago_are_removed():
     assert [job.id for job in ledger.jobs()] == [running.id]
 
 
+def test_old_jobs_are_found_behind_any_number_of_newer_ones(monkeypatch):
+    monkeypatch.setattr(retention, "_PAGE", 3)
+    ledger = MemoryLedger()
+    jobs = [ledger.create(JobSpec("a", f"file:///{number}")).id for number in range(10)]
+    at = max(ledger.cancel(job).ended for job in jobs[1:8])
+    assert forget_old(ledger, 2, now=lambda: at + 2 * DAY + 1) == 7
+    assert {job.id for job in ledger.jobs()} == {jobs[0], *jobs[8:]}
+
+
 def test_it_looks_once_an_hour_and_trouble_ends_nothing():
     ledger, clock = Away(), [0.0]
-    retention = Retention(ledger, 1, clock=lambda: clock[0])
+    upkeep = Retention(ledger, 1, clock=lambda: clock[0])
     for clock[0] in (0, 1, 3_599, 3_600, 3_601):
-        retention.look()
+        upkeep.look()
     assert ledger.tried == 2

@@ -12,7 +12,7 @@ from dar_search.job_ledger import Ledger
 _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 3_600.0
 _DAY = 86_400.0
-_MOST = 10_000
+_PAGE = 500
 
 
 def forget_old(ledger: Ledger, days: float, now: Callable[[], float] = time.time) -> int:
@@ -23,10 +23,12 @@ def forget_old(ledger: Ledger, days: float, now: Callable[[], float] = time.time
     if not days:
         return 0
     before = now() - days * _DAY
-    old = [job.id for job in ledger.jobs(limit=_MOST) if job.ended is not None and job.ended < before]
-    for job in old:
-        ledger.forget(job)
-    return len(old)
+    removed = 0
+    while old := [job.id for job in ledger.ended_jobs(_PAGE) if job.ended is not None and job.ended < before]:
+        for job in old:
+            ledger.forget(job)
+        removed += len(old)
+    return removed
 
 
 class Retention:

@@ -83,6 +83,9 @@ class RowLedger(RowAccess):
         states = ("running", "paused") if running else None
         return [job_of(row) for row in self._rows.find(Wanted("job", states=states, limit=limit, newest=True))]
 
+    def ended_jobs(self, limit: int) -> list[Job]:
+        return [job_of(row) for row in self._rows.find(Wanted("job", states=("done", "cancelled"), limit=limit))]
+
     def expect(self, job: str, items: int) -> None:
         self._change_job(job, lambda found: {"expected": items})
 
