@@ -53,7 +53,7 @@ class IngestSettings(BaseModel):
     )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
     batch_size: int = Field(BATCH_SIZE, ge=1, le=4_096, description="Pictures encoded at once.")
-    decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes of an ingestion; unset: one a core.")
+    decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes at once; unset: one a core.")
     load_replicas: int | None = Field(
         None,
         ge=0,
