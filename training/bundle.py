@@ -37,7 +37,7 @@ STEPS = {
     "imaginer_text": 1_700,
     "prior": 800,
     "painter_text": 3_000,
-    "painter": 12_000,
+    "painter": 8_000,
     "reformulator": 4_000,
     "control": 400,
 }

@@ -113,8 +113,12 @@ def painter(work: Path, bundle: Path) -> str:
     rows = [[f"{name} pictures", *(f"{kept[name][part]:.1f}" for part in parts)] for name in ("real", "painted")]
     found = [[name, percent(recall)] for name, recall in kept["recall_at_10"].items()]
     told = card_text.PICTURES.format(**{name: kept[name] for name in ("captions", "steps", "guidance")})
-    tables = table(["percent right", *parts], rows), table(["searched with", "Recall@10"], found)
-    return card_text.PAINTER + "\n\n".join((told, *tables, ""))
+    written = [told, table(["percent right", *parts], rows), table(["searched with", "Recall@10"], found)]
+    if talks := kept.get("dialogues"):
+        shown = [[name, *(f"{recall:.1f}" for recall in recalls)] for name, recalls in talks["recall_at_10"].items()]
+        written.append(card_text.PAINTED_DIALOGUES.format(dialogues=talks["dialogues"]))
+        written.append(table(["searched with", *map(str, talks["rounds"])], shown))
+    return card_text.PAINTER + "\n\n".join((*written, ""))
 
 
 def costs(work: Path) -> str:

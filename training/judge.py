@@ -60,9 +60,7 @@ def judged(
     return {part: round(100 * share, 1) for part, share in attributes.accuracies(read, labels).items()}
 
 
-def in_dialogues(
-    seen_by: Validation, folder: Path, each: int, steps: int, guidance: float
-) -> dict[str, dict[str, list[float]]]:
+def in_dialogues(seen_by: Validation, folder: Path, each: int, steps: int, guidance: float) -> dict[str, list[float]]:
     """Recall@10 in ROUNDS_PAINTED by number of pictures and share of the imagination, with the rules' prompts."""
     rounds = list(ROUNDS_PAINTED)
     written = [[row[number] for number in rounds] for row in seen_by.written(RulesReformulator())]
@@ -77,7 +75,7 @@ def in_dialogues(
         for count in counts
         for share in SHARES
     }
-    return {name: [round(100 * at, 1) for at in seen_by.found(of).mean(0)] for name, of in queries.items()}
+    return {name: [round(100 * at, 1) for at in seen_by.found(of).mean(0).tolist()] for name, of in queries.items()}
 
 
 def main(
@@ -118,10 +116,11 @@ def main(
         print(f"{name:20s} Recall@10 {100 * recall:.1f}")
     if dialogues:
         seen_by = Validation(work, encoder, dialogues)
-        kept["dialogues"] = in_dialogues(seen_by, bundle / "painter", each, steps, guidance)
+        recalls = in_dialogues(seen_by, bundle / "painter", each, steps, guidance)
+        kept["dialogues"] = {"dialogues": dialogues, "rounds": ROUNDS_PAINTED, "recall_at_10": recalls}
         print(f"Recall@10 at rounds {ROUNDS_PAINTED} of {dialogues} dialogues, pictures at weights of text/pictures")
-        for name, recalls in kept["dialogues"].items():
-            print(f"{name:20s} {recalls}")
+        for name, by_round in recalls.items():
+            print(f"{name:20s} {by_round}")
     (work / "judge.json").write_text(json.dumps(kept, indent=1) + "\n")
     if grid:
         shown = [np.concatenate([pixels[number], *drawn[row]], 0) for row, number in enumerate(chosen[:16])]

@@ -34,7 +34,7 @@ from training.twins import Twins
 BATCH, RATE, SEED = 64, 1e-3, 7
 _DROPPED, _SNR_CAP = 0.1, 5.0
 _EMPHASIS, _GUIDANCE = 4.0, 0.2
-_SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+_SCHEDULE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}
 
 
 def unet() -> diffusers.UNet2DConditionModel:
@@ -101,13 +101,12 @@ def train(
     ) -> torch.Tensor:
         signal = kept[times].view(-1, 1, 1, 1)
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * drawn
-        velocity = signal.sqrt() * drawn - (1 - signal).sqrt() * clean
         with half_precision(), torch.no_grad():
             told = encoder(input_ids=read).last_hidden_state
         with half_precision():
             guess = used(noisy, times, encoder_hidden_states=told).sample.float()
-        weight = (_SNR_CAP / (signal / (1 - signal) + 1)).clamp(max=1).flatten()
-        lost = ((counts * (guess - velocity) ** 2).mean((1, 2, 3)) * weight).mean()
+        weight = (1 / (1 - signal)).clamp(max=_SNR_CAP).flatten()
+        lost = ((counts * (guess - clean) ** 2).mean((1, 2, 3)) * weight).mean()
         looked_past = missed(used)
         misses.append(looked_past.item())
         return lost + guidance * looked_past
@@ -166,7 +165,7 @@ def export(work: Path, reader: Any, encoder: Any, averaged: diffusers.UNet2DCond
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=8_000)
     parser.add_argument("--export-every", type=int, default=1_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
