@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     imaginer: str = Field(
         default_factory=lambda data: "demo" if data["encoder"] == "demo" else "none",
         min_length=1,
-        description="none, demo, diffusers:MODEL, prior:MODEL or pregenerated:PATH; by default demo with the demo "
-        "encoder, else none.",
+        description="none, demo, demo-pictures, diffusers:MODEL, prior:MODEL or pregenerated:PATH; by default demo "
+        "with the demo encoder, else none.",
     )
     imaginer_options: ModelOptions = Field(
         {}, description="The imaginer's own options, such as guidance, width and negative_prompt."

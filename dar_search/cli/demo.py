@@ -18,7 +18,8 @@ from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptio
 from dar_search.cli.output import note, print_json, progress_bar, side_console
 from dar_search.cli.searching import Rewriter, load_rewriter
 from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
-from dar_search.ports import ImageIndex, Store
+from dar_search.models import catalogue
+from dar_search.ports import ImageIndex, Imaginer, Store
 from dar_search.settings import Settings
 
 INDEX = "dar-demo"
@@ -88,7 +89,7 @@ def demo(
         with _small_models_in_one_thread(settings):
             with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:
                 rounds = []
-                for one in replay(chosen, rewriter, index, size):
+                for one in replay(chosen, rewriter, index, size, _sketcher(settings, rewriter)):
                     rounds.append(one)
                     step(len(rounds))
             with _step("Measuring Recall@10", dialogues, common) as step:
@@ -118,6 +119,13 @@ def _demo_settings(
     return settings, folder
 
 
+def _sketcher(settings: Settings, rewriter: Rewriter) -> Imaginer | None:
+    """The demo's own painter where its prior imagines, which draws nothing: what is imagined should be seen."""
+    if settings.imaginer != "demo":
+        return None
+    return catalogue.imaginer("demo-pictures", rewriter.encoder, device=settings.device, dtype=settings.dtype)
+
+
 @contextmanager
 def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
     """The demo's own models are so small that threads which share their operations wait more than they compute, and on
@@ -125,7 +133,7 @@ def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if settings.encoder == "demo" and settings.imaginer == "demo":
+    if settings.encoder == "demo" and settings.imaginer in ("demo", "demo-pictures"):
         torch.set_num_threads(1)
     try:
         yield

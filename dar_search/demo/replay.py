@@ -14,17 +14,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dar_search.data import Dialogue, FloatArray, Hit, RewrittenQuery
+from dar_search.data import Dialogue, FloatArray, Hit, Imagination, RewrittenQuery
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.picture_files import GalleryFiles, picture_name
 from dar_search.errors import ModelFailed
 from dar_search.evaluation.intervals import Interval, paired_bootstrap
 from dar_search.ingestion.sources.locations import file_uri, record_id
-from dar_search.ports import ImageIndex, SearchRequest
+from dar_search.ports import ImageIndex, Imaginer, SearchRequest
 
 TOP = 10
 _MOST_CANDIDATES = 10_000
 _SHOWN = 5
+_SKETCHES = 2
 _BOOTSTRAP_SAMPLES = 2_000
 
 
@@ -56,6 +57,7 @@ class Round:
         text_rank, dar_rank: the target's rank from 1, without and with imagination; None beyond all candidates.
         text_hits, dar_hits: the best few, with thumbnails.
         pictures: what was imagined, where the imaginer draws pictures.
+        sketches: what was drawn from the same prompt to be looked at; nothing is searched with them.
     """
 
     number: int
@@ -66,6 +68,7 @@ class Round:
     text_hits: tuple[Hit, ...]
     dar_hits: tuple[Hit, ...]
     pictures: tuple[bytes, ...]
+    sketches: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +96,23 @@ def held_out(files: GalleryFiles, count: int) -> Iterator[HeldOut]:
         yield HeldOut(conversation.dialogue, record_id(file_uri(os.fsencode(path))), name)
 
 
-def replay(subject: HeldOut, rewriter: Rewriter, index: ImageIndex, gallery: int) -> Iterator[Round]:
-    """The rounds of a dialogue, 0 to its last, each as it would have been answered then."""
+def replay(
+    subject: HeldOut, rewriter: Rewriter, index: ImageIndex, gallery: int, sketcher: Imaginer | None = None
+) -> Iterator[Round]:
+    """The rounds of a dialogue, 0 to its last, each as it would have been answered then.
+
+    sketcher: draws what there is to look at, where the rewriter's own imaginer draws nothing.
+    """
     dialogue = subject.dialogue
     for number in range(dialogue.round + 1):
         said = dialogue.caption if number == 0 else dialogue.turns[number - 1].text
         query = _rewritten(rewriter, dialogue.at_round(number))
         text_rank, text_hits = _ranked(query.text_embedding, subject.target, index, gallery)
         dar_rank, dar_hits = _ranked(query.vector, subject.target, index, gallery)
-        pictures = tuple(one.picture for one in query.imaginations if one.picture is not None)
-        yield Round(number, said, query.reformulation.text, text_rank, dar_rank, text_hits, dar_hits, pictures)
+        drawn = sketcher.imagine(query.reformulation.prompts[0], count=_SKETCHES, seed=number) if sketcher else []
+        pictures, sketches = _pictures(query.imaginations), _pictures(drawn)
+        text = query.reformulation.text
+        yield Round(number, said, text, text_rank, dar_rank, text_hits, dar_hits, pictures, sketches)
 
 
 def recall(
@@ -123,6 +133,10 @@ def recall(
     text_only, dar = found
     gain = paired_bootstrap(dar, text_only, samples=_BOOTSTRAP_SAMPLES, seed=0)
     return Recall(len(subjects), tuple(rounds), _means(text_only), _means(dar), tuple(gain))
+
+
+def _pictures(imaginations: Sequence[Imagination]) -> tuple[bytes, ...]:
+    return tuple(one.picture for one in imaginations if one.picture is not None)
 
 
 def _means(found: NDArray[np.float64]) -> tuple[float, ...]:

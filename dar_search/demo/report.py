@@ -49,15 +49,20 @@ def write_report(files: GalleryFiles, subject: HeldOut, rounds: Sequence[Round],
 
 
 def _round(one: Round, subject: HeldOut) -> str:
-    imagined = "".join(f"<img src='{_inline(picture)}' alt='imagined'>" for picture in one.pictures)
     return (
         f"<section class='round'><div class='number'>{one.number}</div><div>"
         f"<p class='said'>{escape(one.said)}</p><p class='dim'>{escape(one.text)}</p><div class='strips'>"
-        + (f"<div class='strip'><p>imagined</p>{imagined}</div>" if imagined else "")
+        + _drawn("imagined", one.pictures)
+        + _drawn("drawn from the same words, to look at", one.sketches)
         + _strip("text only", one.text_rank, one.text_hits, subject)
         + _strip("DAR", one.dar_rank, one.dar_hits, subject)
         + "</div></div></section>"
     )
+
+
+def _drawn(name: str, pictures: Sequence[bytes]) -> str:
+    shown = "".join(f"<img src='{_inline(picture)}' alt='{name}'>" for picture in pictures)
+    return f"<div class='strip'><p>{name}</p>{shown}</div>" if shown else ""
 
 
 def _strip(name: str, rank: int | None, hits: Iterable[Hit], subject: HeldOut) -> str:

@@ -31,7 +31,7 @@ IMAGINERS = (
     "pregenerated:FOLDER",
 )
 # How the bundled text-to-image model draws where nothing else is said.
-BUNDLED_SAMPLING: Mapping[str, Any] = {"steps": 4, "guidance": 2.5}
+BUNDLED_SAMPLING: Mapping[str, Any] = {"steps": 6, "guidance": 4.0}
 _BUNDLED_IMAGINERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "demo": ("prior", "prior", {}),
     "demo-pictures": ("diffusers", "painter", BUNDLED_SAMPLING),
