@@ -142,7 +142,7 @@ def times(work: Path) -> str:
     if not path.exists():
         return card_text.NO_TIMES
     rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in json.loads(path.read_text()).items()]
-    return table(["stage", "minutes"], rows)
+    return table(["stage", "minutes"], rows) + card_text.UNTIMED
 
 
 def _bytes(folder: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 NO_FIGURES = "Not measured."
 NO_CONTROL = "The control was not trained with this bundle: `python -m training.bundle --control` trains it."
 NO_TIMES = "`make bundle` keeps the time of each stage in `times.json` of its work folder."
+UNTIMED = "\n\nOn two CPU cores; a stage that is not listed was not timed."
 
 PAINTER = "## The picture imaginer\n"
 PICTURES = """{captions} captions of the validation split that tell all there is, a picture each ({steps} steps,

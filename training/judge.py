@@ -124,8 +124,7 @@ def main(
     (work / "judge.json").write_text(json.dumps(kept, indent=1) + "\n")
     if grid:
         shown = [np.concatenate([pixels[number], *drawn[row]], 0) for row, number in enumerate(chosen[:16])]
-        picture = Image.fromarray(np.concatenate(shown, 1))
-        picture.resize((picture.width * 2, picture.height * 2), Image.Resampling.NEAREST).save(grid)
+        Image.fromarray(np.concatenate(shown, 1)).save(grid, optimize=True)
 
 
 if __name__ == "__main__":
