@@ -1,6 +1,9 @@
 """The demo's run: picture files that are drawn once, a table of rounds, Recall@10, and a page that shows it."""
 
+import base64
+import io
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -50,6 +53,29 @@ def test_the_demo_replays_a_dialogue_measures_recall_and_keeps_its_pictures(dar:
     assert shown
     assert all(name.startswith("data:") or (Path("gallery") / name).is_file() for name in shown)
     assert "http" not in "".join(shown)
+
+
+@pytest.mark.usefixtures("light_models")
+def test_the_page_shows_what_is_imagined_and_names_sketches_that_nothing_was_searched_with(dar: Dar) -> None:
+    def strips(*arguments: str) -> dict[str, list[str]]:
+        """Label -> the pictures of each round's strip."""
+        page = Path(dar(*SMALL, "--json", *arguments).json["report"]).read_text()
+        found: dict[str, list[str]] = {}
+        for label, shown in re.findall(r"<div class='strip'><p>([\w ,]+)</p>(.*?)</div>", page):
+            found.setdefault(label, []).append(shown)
+        return found
+
+    sketched = strips()
+    assert list(sketched) == ["drawn from the same words, to look at"]
+    (rounds,) = sketched.values()
+    assert [shown.count("<img") for shown in rounds] == [2] * 11
+    encoded = re.findall(r"base64,([^']+)'", rounds[10])
+    with Image.open(io.BytesIO(base64.b64decode(encoded[0]))) as first:
+        assert first.size == (64, 64)
+    imagined = strips("--imaginer", "demo-pictures")
+    assert list(imagined) == ["imagined"]
+    assert [shown.count("<img") for shown in imagined["imagined"]] == [1] * 11
+    assert strips("--imaginer", "none") == {}
 
 
 @pytest.mark.usefixtures("light_models")
