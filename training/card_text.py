@@ -7,13 +7,12 @@ from pathlib import Path
 NO_FIGURES = "Not measured."
 NO_CONTROL = "The control was not trained with this bundle: `python -m training.bundle --control` trains it."
 NO_TIMES = "`make bundle` keeps the time of each stage in `times.json` of its work folder."
-UNTIMED = "\n\nOn two CPU cores; a stage that is not listed was not timed."
+UNTIMED = "\n\nA stage that is not listed was not timed."
 
 PAINTER = "## The picture imaginer\n"
 PICTURES = """{captions} captions of the validation split that tell all there is, a picture each ({steps} steps,
 guidance {guidance}), read by linear readers of the encoder's picture side (`training.judge`); the real pictures are the
-ceiling. "strict": things with type, colour and place all right. Recall@10 is over the validation split's gallery of
-6,000 pictures with near-duplicates.
+ceiling. "strict": things with type, colour and place all right. Recall@10 is over the validation split's gallery.
 
 ![Captions' own pictures above, and below each what was painted](painter.png)"""
 

@@ -52,8 +52,8 @@ def measured(bundle: Path) -> dict[str, float]:
         imaginer = prior_imaginer(str(bundle / "prior"), encoder, device="cpu", dtype="float32", options={"mode": mode})
         found[f"prior, {mode} x{count}"] = milliseconds(lambda: imaginer.imagine(texts[0], count=count, seed=0))  # noqa: B023
     if (bundle / "painter").exists():
-        drawn = dict(BUNDLED_SAMPLING)
-        painter = picture_imaginer(str(bundle / "painter"), encoder, device="cpu", dtype="float32", options=drawn)
+        folder = str(bundle / "painter")
+        painter = picture_imaginer(folder, encoder, device="cpu", dtype="float32", options=BUNDLED_SAMPLING)
         for count in (1, 4):
             found[f"painter, x{count}"] = milliseconds(lambda: painter.imagine(texts[0], count=count, seed=0))  # noqa: B023
     dialogue = talks[0][1].dialogue

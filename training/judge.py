@@ -62,17 +62,16 @@ def judged(
 
 def in_dialogues(seen_by: Validation, folder: Path, each: int, steps: int, guidance: float) -> dict[str, list[float]]:
     """Recall@10 in ROUNDS_PAINTED by number of pictures and share of the imagination, with the rules' prompts."""
-    rounds = list(ROUNDS_PAINTED)
-    written = [[row[number] for number in rounds] for row in seen_by.written(RulesReformulator())]
+    written = [[row[number] for number in ROUNDS_PAINTED] for row in seen_by.written(RulesReformulator())]
     prompts = [one.prompts[0] for row in written for one in row]
     drawn = painted(folder, prompts, each, steps, guidance)
     told = seen_by.encoded([[one.text for one in row] for row in written])
     shown = seen_by.encoder.encode_prepared(drawn.reshape(-1, *drawn.shape[2:]))
-    shown = shown.reshape(len(written), len(rounds), each, -1)
-    counts = [2**power for power in range(each.bit_length()) if 2**power <= each]
+    shown = shown.reshape(len(written), len(ROUNDS_PAINTED), each, -1)
     queries = {"text": told} | {
         f"{count} at {1 - share:g}/{share:g}": (1 - share) * told + share * shown[:, :, :count].mean(2)
-        for count in counts
+        for count in (1, 2, 4, 8)
+        if count <= each
         for share in SHARES
     }
     return {name: [round(100 * at, 1) for at in seen_by.found(of).mean(0).tolist()] for name, of in queries.items()}
@@ -138,13 +137,4 @@ if __name__ == "__main__":
     parser.add_argument("--guidance", type=float, default=BUNDLED_SAMPLING["guidance"])
     parser.add_argument("--grid", type=Path)
     given = parser.parse_args()
-    main(
-        given.work,
-        given.bundle or given.work,
-        given.captions,
-        given.dialogues,
-        given.each,
-        given.steps,
-        given.guidance,
-        given.grid,
-    )
+    main(**vars(given) | {"bundle": given.bundle or given.work})

@@ -2,7 +2,8 @@
 
 `python -m training.painter --work DIR` needs the painter's finished text encoder. It goes on from its checkpoint, and
 writes DIR/painter, which `DiffusionPipeline.from_pretrained` loads, at every `--export-every` steps.
-Settings follow what was found to work: v-prediction, the loss capped by signal-to-noise ratio (Hang et al., 2023),
+Settings follow what was found to work: the picture is predicted, not the noise, which takes more width than the network
+has; the loss is that of velocities (Salimans and Ho, 2022), capped by signal-to-noise ratio (Hang et al., 2023);
 a tenth of the captions dropped for guidance (Ho and Salimans, 2022), an average of the weights. Where things stand the
 loss counts more: backgrounds are learned soon, and things are small. During the first half of the steps it is told
 where to look in the text (`training.guided_attention`).

@@ -133,7 +133,7 @@ def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    if settings.encoder == "demo" and settings.imaginer in ("demo", "demo-pictures"):
+    if settings.encoder == "demo" and settings.imaginer in catalogue.BUNDLED_IMAGINERS:
         torch.set_num_threads(1)
     try:
         yield

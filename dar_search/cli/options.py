@@ -122,8 +122,9 @@ class RewritingOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="What imagines the picture: none, demo or demo-pictures (small ones), diffusers:ORG/NAME (text to "
-            "image), prior:ORG/NAME, either with a FOLDER too, or pregenerated:FOLDER.",
+            help="What imagines the picture: none, demo (a small prior), demo-pictures (a small text-to-image "
+            "model), diffusers:ORG/NAME (text to image), prior:ORG/NAME, either with a FOLDER too, or "
+            "pregenerated:FOLDER.",
             rich_help_panel=REWRITING,
             show_default=False,
         ),

@@ -32,7 +32,7 @@ IMAGINERS = (
 )
 # How the bundled text-to-image model draws where nothing else is said.
 BUNDLED_SAMPLING: Mapping[str, Any] = {"steps": 6, "guidance": 4.0}
-_BUNDLED_IMAGINERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+BUNDLED_IMAGINERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "demo": ("prior", "prior", {}),
     "demo-pictures": ("diffusers", "painter", BUNDLED_SAMPLING),
 }
@@ -122,8 +122,8 @@ def imaginer(
     if name == "none":
         return None
     label = ""
-    if name in _BUNDLED_IMAGINERS:
-        kind, folder, usual = _BUNDLED_IMAGINERS[name]
+    if name in BUNDLED_IMAGINERS:
+        kind, folder, usual = BUNDLED_IMAGINERS[name]
         source, label, own = str(BUNDLE / folder), name, {**usual, **own}
     if kind == "prior" and source:
         from dar_search.models.prior_imaginer import prior_imaginer
@@ -143,7 +143,7 @@ def imaginer(
 def require_imaginer(name: str) -> None:
     """Raises UnknownModel for a name that `imaginer` does not know; makes nothing."""
     kind, _, source = name.partition(":")
-    if name not in ("none", *_BUNDLED_IMAGINERS) and not (kind in ("prior", "diffusers", "pregenerated") and source):
+    if name not in ("none", *BUNDLED_IMAGINERS) and not (kind in ("prior", "diffusers", "pregenerated") and source):
         raise _unknown("imaginer", name, IMAGINERS)
 
 
