@@ -49,13 +49,15 @@ def mapped(error: Exception) -> DarError:
 def first_cause(info: Any) -> tuple[str, str]:
     """The type and the reason of the first root cause in a server's answer; ("", "") where there is none.
 
+    A search that failed as a whole, on no shard in particular, lists no root cause: what it was caused by is one.
+
     Args:
         info: the answer's JSON, or its text where it is not JSON (a proxy's page).
     """
     if isinstance(info, Mapping):
         error = info.get("error", info)
         if isinstance(error, Mapping):
-            roots = error.get("root_cause") or [error]
+            roots = error.get("root_cause") or [_innermost(error) if "root_cause" in error else error]
             root = roots[0] if isinstance(roots, list) and isinstance(roots[0], Mapping) else error
             return str(root.get("type", "")), str(root.get("reason", ""))[:_LONGEST_REASON]
         return "", str(error)[:_LONGEST_REASON]
@@ -63,6 +65,12 @@ def first_cause(info: Any) -> tuple[str, str]:
         title = re.search(r"<title>(.*?)</title>", info, re.DOTALL | re.IGNORECASE)
         return "", (title[1] if title else info).strip()[:_LONGEST_REASON]
     return "", ""
+
+
+def _innermost(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    while isinstance(cause := error.get("caused_by"), Mapping):
+        error = cause
+    return error
 
 
 def _improperly_configured(error: Any) -> DarError:

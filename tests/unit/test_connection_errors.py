@@ -47,6 +47,13 @@ def answer(kind: str, reason: str = "because") -> dict[str, Any]:
     return {"error": {"root_cause": [{"type": kind, "reason": reason}], "type": kind, "reason": reason}}
 
 
+def failed_whole(cause: str) -> dict[str, Any]:
+    """What a search answers that failed on no shard in particular, as from a node whose neighbour was killed."""
+    caused = {"type": cause, "reason": "[node-1] because"}
+    failed = {"root_cause": [], "type": "search_phase_execution_exception", "reason": "", "phase": "fetch"}
+    return {"error": failed | {"grouped": True, "failed_shards": [], "caused_by": caused}}
+
+
 @pytest.mark.parametrize(
     ("status", "info", "expected"),
     [
@@ -75,6 +82,8 @@ def answer(kind: str, reason: str = "because") -> dict[str, Any]:
         (413, "<html><head><title>413 Request Entity Too Large</title></head></html>", StoreError),
         (500, answer("null_pointer_exception"), StoreError),
         (500, answer("node_disconnected_exception"), StoreUnavailable),
+        (500, failed_whole("node_not_connected_exception"), StoreUnavailable),
+        (500, failed_whole("null_pointer_exception"), StoreError),
         (502, "<html><head><title>502 Bad Gateway</title></head></html>", StoreUnavailable),
         (503, answer("cluster_manager_not_discovered_exception"), StoreUnavailable),
         (504, "", StoreUnavailable),
@@ -118,6 +127,11 @@ def test_a_wrong_setup_of_the_client_is_a_wrong_setting() -> None:
     ("info", "cause"),
     [
         ({"error": {"root_cause": [], "type": "t", "reason": "r"}}, ("t", "r")),
+        (
+            {"error": {"root_cause": [], "type": "t", "caused_by": {"type": "u", "caused_by": {"type": "v"}}}},
+            ("v", ""),
+        ),
+        ({"error": {"type": "t", "reason": "r", "caused_by": {"type": "u"}}}, ("t", "r")),  # of a bulk's item
         ({"error": "text"}, ("", "text")),
         ({"error": {"root_cause": ["odd"], "type": "t", "reason": "r"}}, ("t", "r")),
         ({"error": {"root_cause": [{"type": "t"}]}}, ("t", "")),
