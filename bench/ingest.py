@@ -4,7 +4,7 @@ The bare work is measured apart, stage by stage, on the same files and the same 
 
     decode  reading a file, its sha256, decoding, the encoder's pixels, the thumbnail: a process on each core
     encode  `encode_prepared`, in ingest's own batches: a thread on each core, torch's threads one each
-    write   `index.write` into a new store, 256 records at a time: one writer, as in ingest
+    write   `index.write` into a new store, 256 records at a time, with versions: one writer, as in ingest
 
 Each core has work meanwhile, as it has in ingest: cores share caches and memory, and the same work costs 5 to 10 % less
 where the other is idle, which is not what all of them can give.
@@ -36,7 +36,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,9 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
 WRITE_SIZE = 256
-#: A node's compiler is at work meanwhile: writing costs twice as much in the first run as in the fifth.
-WARM_UPS = 4
+#: A node that has just started compiles its code meanwhile: writing costs three times as much at first, and the same
+#: again and again only after some ten thousands of records. Neither side is measured before.
+WARM_UP, WARM_UP_RUNS = 40_000, 2
 BOUND = 0.9
 _SMALL_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
 #: Architectures with random weights: a ViT of 64 patches, and CLIP's own picture tower.
@@ -212,24 +213,35 @@ def encode_all(pictures: list[DecodedPicture], encoder: Encoder) -> FloatArray:
     return rows
 
 
-def costs_apart(files: list[Path], encoder: Encoder, index: ImageIndex) -> Costs:
-    decode_cpu = decode_cost(files, encoder.preparation)
-    pictures = [decoded(file, encoder.preparation) for file in files]
-    embeddings: list[FloatArray] = []
-    encode_cpu = cpu_of(lambda: embeddings.append(encode_all(pictures, encoder)))
-    records = [
+def records_of(pictures: list[DecodedPicture], embeddings: FloatArray) -> list[ImageRecord]:
+    return [
         ImageRecord(
             f"{number:032}", embedding, f"file:///{number}.jpg", "file:///", "0" * 129, thumbnail=picture.thumbnail
         )
-        for number, (picture, embedding) in enumerate(zip(pictures, embeddings[0], strict=True))
+        for number, (picture, embedding) in enumerate(zip(pictures, embeddings, strict=True))
     ]
 
-    def write_all() -> None:
-        for start in range(0, len(records), WRITE_SIZE):
-            assert index.write(records[start : start + WRITE_SIZE]) == []
-        index.refresh()
 
-    write_cpu = cpu_of(write_all)
+def write_all(records: list[ImageRecord], index: ImageIndex) -> None:
+    for start in range(0, len(records), WRITE_SIZE):
+        part = records[start : start + WRITE_SIZE]
+        assert index.write(part, versions=[1] * len(part)) == []
+    index.refresh()
+
+
+def warm_up(pictures: list[DecodedPicture], encoder: Encoder, index: ImageIndex) -> None:
+    """Writes WARM_UP records."""
+    records = records_of(pictures, encode_all(pictures, encoder))[:WRITE_SIZE]
+    for number in range(WARM_UP // len(records)):
+        write_all([replace(one, id=f"{number:08}{one.id}") for one in records], index)
+
+
+def costs_apart(files: list[Path], pictures: list[DecodedPicture], encoder: Encoder, index: ImageIndex) -> Costs:
+    decode_cpu = decode_cost(files, encoder.preparation)
+    embeddings: list[FloatArray] = []
+    encode_cpu = cpu_of(lambda: embeddings.append(encode_all(pictures, encoder)))
+    records = records_of(pictures, embeddings[0])
+    write_cpu = cpu_of(lambda: write_all(records, index))
     count = len(files)
     return Costs(decode_cpu / count, encode_cpu / count, write_cpu / count)
 
@@ -291,12 +303,15 @@ def main() -> None:
             index = create(name, encoder.provenance)
             return run_ingest(folder, len(files), encoder, index, root / f"{name}-jobs", service=service)
 
-        for number in range(WARM_UPS if service else 0):
-            ingested(f"warm-up{number}")
-        before = costs_apart(files, encoder, create("apart", encoder.provenance))
+        pictures = [decoded(file, encoder.preparation) for file in files]
+        if service:
+            warm_up(pictures, encoder, create("warm-up", encoder.provenance))
+            for number in range(WARM_UP_RUNS):
+                ingested(f"warm-up{number}")
+        before = costs_apart(files, pictures, encoder, create("apart", encoder.provenance))
         for number in range(arguments.repeat):
             run = ingested(f"run{number}")
-            after = costs_apart(files, encoder, create(f"apart{number}", encoder.provenance))
+            after = costs_apart(files, pictures, encoder, create(f"apart{number}", encoder.provenance))
             costs, before = before.mean(after), after
             bound = cores / costs.total
             ratios.append(1 / run.wall / bound)

@@ -18,6 +18,8 @@ from dar_search.ports import ImageIndex
 
 _CHECK_SECONDS = 0.2
 _CAREFUL_GROUP = 16
+# Outcomes go through the queue several at a time, where several are ready: each awakening of its reader has its price.
+_AT_ONCE = 8
 
 
 class Barrier:
@@ -42,7 +44,9 @@ class Supply:
         self._ledger = ledger
         self._index = index
         self._decoders = decoders
-        self._ready: queue.Queue[Outcome | Barrier | BaseException | None] = queue.Queue(capacity)
+        self._ready: queue.Queue[list[Outcome] | Barrier | BaseException | None] = queue.Queue(
+            max(1, capacity // _AT_ONCE)
+        )
         self._stopping = threading.Event()
         self._given = 0
         self._answered = 0
@@ -67,7 +71,10 @@ class Supply:
                 return
             if isinstance(ready, BaseException):
                 raise ready
-            yield ready
+            if isinstance(ready, Barrier):
+                yield ready
+            else:
+                yield from ready
 
     def stop(self) -> None:
         """Returns when the thread and the decoder processes have ended."""
@@ -78,15 +85,16 @@ class Supply:
 
     def _run(self) -> None:
         try:
-            for outcome in self._decoders.decode(self._jobs()):
-                self._answered += 1
-                self._put(outcome)
+            for burst in self._decoders.bursts(self._jobs()):
+                self._answered += len(burst)
+                for start in range(0, len(burst), _AT_ONCE):
+                    self._put(burst[start : start + _AT_ONCE])
         except BaseException as error:  # noqa: BLE001  # raised again in the thread that takes the outcomes
             self._put(error)
         else:
             self._put(None)
 
-    def _put(self, ready: Outcome | Barrier | BaseException | None) -> None:
+    def _put(self, ready: list[Outcome] | Barrier | BaseException | None) -> None:
         while not self._stopping.is_set():
             try:
                 return self._ready.put(ready, timeout=_CHECK_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from dar_search.ports import ImageIndex
 
 MAX_WAITING_BATCHES = 8
 MAX_WRITE = 512
+# A write has its price, however small it is (a request, waiting for the disk, the ledger's row): so many batches are
+# waited for, and so long. A record in writes of 64 costs an OpenSearch's cores a fifth more than in writes of 512.
+_JOINED_BATCHES = 4
+_LINGER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Entry:
 
 
 class Writer:
-    """Writes batches of records in the order in which they were put; joins what waits into larger writes.
+    """Writes batches of records in the order in which they were put; joins what comes within half a second or waits.
 
     A result goes into the ledger once its record is durable in the index. A record that the index refuses is a failure.
     What is held by another worker by now is left alone. An error of the index or the ledger (StoreUnavailable, ...),
@@ -88,9 +93,11 @@ class Writer:
                 self._kept = None
 
     def _waiting(self) -> list[Entry]:
-        """All batches that wait, up to MAX_WRITE entries, or to a barrier or the end, which are noted."""
+        """What is worth a write: batches up to MAX_WRITE entries, or to a barrier or the end, which are noted."""
         entries: list[Entry] = []
+        joined = 0
         batch = self._batches.get()
+        deadline = time.monotonic() + _LINGER_SECONDS
         while True:
             if batch is None:
                 self._ending = True
@@ -98,10 +105,12 @@ class Writer:
                 self._kept = batch
             else:
                 entries.extend(batch)
+                joined += 1
             if self._ending or self._kept is not None or len(entries) >= MAX_WRITE:
                 return entries
+            left = deadline - time.monotonic() if joined < _JOINED_BATCHES else 0.0
             try:
-                batch = self._batches.get_nowait()
+                batch = self._batches.get(timeout=left) if left > 0 else self._batches.get_nowait()
             except queue.Empty:
                 return entries
 

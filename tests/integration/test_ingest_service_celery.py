@@ -65,6 +65,7 @@ class Place:
             "DAR_INGEST__RESEND_SECONDS": "1",
             "DAR_INGEST__SWEEP_SECONDS": "0.3",
             "DAR_INGEST__DECODERS": "1",
+            "DAR_INGEST__BATCH_SIZE": "8",
         }
         command = [sys.executable, "-m", "tests.celery_child", *arguments]
         with subprocess.Popen(

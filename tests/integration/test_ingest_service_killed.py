@@ -49,6 +49,7 @@ def test_a_service_that_is_killed_at_its_work_comes_back_and_ends_the_job(tmp_pa
         "DAR_INGEST__RESEND_SECONDS": "0.5",
         "DAR_INGEST__SWEEP_SECONDS": "0.2",
         "DAR_INGEST__DECODERS": "1",
+        "DAR_INGEST__BATCH_SIZE": "8",
     }
     options = {"at": "written", "count": 3, "whole": False, "marker": str(marker)}
     command = [sys.executable, "-m", "tests.ingest_service_child", json.dumps(options)]

@@ -30,7 +30,7 @@ START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
 #: See `DecoderHandle.wanted`: between these, as many as are done in this time.
-LEAST_JOBS, MOST_JOBS = 2, 8
+LEAST_JOBS, MOST_JOBS = 2, 32
 _STRETCH_SECONDS = 0.05
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
 
@@ -56,6 +56,7 @@ class DecoderHandle:
         self.ready = False
         self.wanted = LEAST_JOBS
         self._received = time.monotonic()
+        self._seconds_each = 0.0
         self._preparation = preparation
         self._limits = limits
         self._unpacker = Unpacker()
@@ -111,12 +112,16 @@ class DecoderHandle:
             return float("inf")
         return self._deadline - time.monotonic()
 
+    def spare_seconds(self) -> float:
+        """How long it is busy before it has less to do than it should have, as far as can be told."""
+        return (len(self.jobs) - LEAST_JOBS) * self._seconds_each
+
     def receive(self) -> list[Outcome]:
         """The answers that have arrived; does not wait. Raises Died."""
         outcomes = self._read()
         if outcomes:
-            each = (time.monotonic() - self._received) / len(outcomes)
-            self.wanted = min(MOST_JOBS, max(LEAST_JOBS, int(_STRETCH_SECONDS / each)))
+            self._seconds_each = (time.monotonic() - self._received) / len(outcomes)
+            self.wanted = min(MOST_JOBS, max(LEAST_JOBS, int(_STRETCH_SECONDS / self._seconds_each)))
             self._received = time.monotonic()
         return outcomes
 

@@ -9,13 +9,14 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 
 from dar_search.errors import DarError
 from dar_search.ingestion.decoding.bringing import brought
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.decoding.decoder_handle import COMMAND, LEAST_JOBS, START_SECONDS, DecoderHandle, Died
+from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
 from dar_search.ingestion.decoding.jobs import Job, Outcome, Undecodable
 from dar_search.ingestion.sources.outside import IN_ORDER, Outside
 from dar_search.preparation import Preparation
@@ -24,7 +25,7 @@ MAX_FAILED_STARTS = 3
 _STOP_CHECK_SECONDS = 0.2
 _NO_JOB_SECONDS = 0.02
 # Answers that come one by one are waited for a little, while every process has work: each awakening has its price.
-_GATHER_SECONDS = 0.01
+_GATHER_SECONDS = 0.02
 
 
 class Decoders:
@@ -56,14 +57,20 @@ class Decoders:
         self._command = command
         self._handles: list[DecoderHandle] = []
         self._again: deque[Job] = deque()
-        self._not_brought: deque[Undecodable] = deque()
+        self._not_brought: list[Outcome] = []
         self._failed_starts = 0
         self._stopping = False
 
     def decode(self, jobs: Iterable[Job | None]) -> Iterator[Outcome]:
-        """One outcome for each job, in the order in which they are done; takes jobs as it needs them.
+        """One outcome for each job; see `bursts`."""
+        with closing(self.bursts(jobs)) as bursts:
+            for burst in bursts:
+                yield from burst
 
-        A None among the jobs says that there is none just now: it is asked again soon.
+    def bursts(self, jobs: Iterable[Job | None]) -> Generator[list[Outcome], None, None]:
+        """One outcome for each job, in the order in which they are done, as many at a time as there are just then.
+
+        Takes jobs as it needs them. A None among the jobs says that there is none just now: it is asked again soon.
 
         Processes start with the first jobs, in the calling thread, and end with the iterator.
 
@@ -77,12 +84,13 @@ class Decoders:
                 more = self._hand_out(source)
                 for handle in self._handles:
                     handle.send()
-                while self._not_brought:
-                    yield self._not_brought.popleft()
+                if self._not_brought:
+                    burst, self._not_brought = self._not_brought, []
+                    yield burst
                 if not more and not any(handle.jobs for handle in self._handles):
                     return
-                for handle in self._worth_a_look():
-                    yield from self._collect(handle)
+                if burst := [outcome for handle in self._worth_a_look() for outcome in self._collect(handle)]:
+                    yield burst
         finally:
             for handle in self._handles:
                 handle.end()
@@ -128,8 +136,9 @@ class Decoders:
             longest = _STOP_CHECK_SECONDS if any(handle.jobs for handle in self._handles) else _NO_JOB_SECONDS
             left = min((handle.seconds_left() for handle in self._handles), default=math.inf)
             ready = poll.poll(max(0, math.ceil(1000 * min(left, longest))))
-            if ready and all(len(handle.jobs) > LEAST_JOBS for handle in self._handles):
-                time.sleep(_GATHER_SECONDS)
+            gather = min((handle.spare_seconds() for handle in self._handles), default=0.0)
+            if ready and gather > 0:
+                time.sleep(min(gather, _GATHER_SECONDS))
                 ready = poll.poll(0)
         found = {descriptor for descriptor, _ in ready}
         return [handle for handle in self._handles if handle.answers in found or handle.seconds_left() <= 0]

@@ -69,8 +69,8 @@ class FolderSource:
             path = found.path if isinstance(found, _Picture) else path_of(found.failure.source)
             if place is not None and _order(path) <= place:
                 continue
-            listed = found if isinstance(found, BadItem) else self._item(found)
-            yield dataclasses.replace(listed, cursor=self._cursor(path))
+            cursor = self._cursor(path)
+            yield dataclasses.replace(found, cursor=cursor) if isinstance(found, BadItem) else self._item(found, cursor)
 
     def count(self) -> Iterator[int]:
         return counted(self._walk())
@@ -138,7 +138,7 @@ class FolderSource:
             return _bad(entry.path, PictureError("not_a_file", "The path is not a regular file."))
         return _Picture(entry.path, sidecars)
 
-    def _item(self, picture: _Picture) -> SourceItem | BadItem:
+    def _item(self, picture: _Picture, cursor: str) -> SourceItem | BadItem:
         key = file_uri(picture.path)
         try:
             for sidecar in picture.sidecars.of(picture.path):
@@ -146,8 +146,8 @@ class FolderSource:
                     raise _link_outside()
             caption, metadata = picture.sidecars.read(picture.path)
         except PictureError as error:
-            return _bad(picture.path, error)
-        return SourceItem(record_id(key), key, picture.path, caption, metadata)
+            return dataclasses.replace(_bad(picture.path, error), cursor=cursor)
+        return SourceItem(record_id(key), key, picture.path, caption, metadata, cursor=cursor)
 
     def _is_inside(self, path: bytes) -> bool:
         real = os.path.realpath(path)
