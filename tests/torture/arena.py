@@ -192,7 +192,7 @@ def late_writer(arena: Arena) -> None:
     with arena.worker(at="encoded", count=1, signal=int(signal.SIGSTOP)) as late:
         wait_stopped(late)
         arena.paint(1)
-        arena.finish(60.0)
+        assert arena.finish(60.0), "the other one did not end the job"
         late.send_signal(signal.SIGCONT)
         late.communicate(timeout=60)
 

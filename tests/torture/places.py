@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,13 @@ class Place:
         if self.cluster:
             return OpenSearchLedger(self.cluster, self._settings(), f"{self.name}-ledger")
         return (CarelessLedger if plant == CARELESS else SQLiteLedger)(self.folder / "ledger.db")
+
+    def wait_until_unlocked(self) -> None:
+        """Until no thread of this process writes to the ledger: one that stops while it does keeps the lock."""
+        if not self.cluster:
+            with closing(sqlite3.connect(self.folder / "ledger.db", timeout=60, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
 
     def remove(self) -> None:
         """What is on a cluster; a folder is the test's own to remove."""

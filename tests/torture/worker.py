@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -39,7 +40,7 @@ def say(what: str) -> None:
     print(what, flush=True)
 
 
-def arm(options: dict[str, Any]) -> None:
+def arm(options: dict[str, Any], place: Place) -> None:
     reached: Counter[str] = Counter()
 
     def hook(name: str) -> None:
@@ -48,6 +49,8 @@ def arm(options: dict[str, Any]) -> None:
         if name == options.get("at") and reached[name] == options["count"]:
             if options["signal"] == STAY:
                 threading.Event().wait()
+            if options["signal"] == signal.SIGSTOP:
+                place.wait_until_unlocked()
             os.kill(os.getpid(), options["signal"])
 
     set_hook(hook)
@@ -58,8 +61,8 @@ def main() -> None:
     plant = options.get("plant")
     true_time, wrong = time.time, options.get("clock", 0)
     time.time = lambda: true_time() + wrong  # type: ignore[assignment]
-    arm(options)
     place = Place(folder, options["cluster"], options["name"], options["replicas"])
+    arm(options, place)
     ledger, index = place.ledger(plant), place.index()
     writers = {plants.EARLY: plants.EarlyWriter, plants.CARELESS: plants.CarelessWriter}
     encoder = GridEncoder()
