@@ -29,9 +29,10 @@ COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoding.decoder_pr
 START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
+_THUMBNAIL_BYTES = 1 << 13  # about
 #: See `DecoderHandle.wanted`: between these, as many as are done in this time.
 LEAST_JOBS, MOST_JOBS = 2, 32
-_STRETCH_SECONDS = 0.05
+_STRETCH_SECONDS = 0.1
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME")
 
 
@@ -57,6 +58,8 @@ class DecoderHandle:
         self.wanted = LEAST_JOBS
         self._received = time.monotonic()
         self._seconds_each = 0.0
+        # Of its pipe no more than half is to be full.
+        self._most_unread = _PIPE_BYTES // 2 // (3 * preparation.width * preparation.height + _THUMBNAIL_BYTES)
         self._preparation = preparation
         self._limits = limits
         self._unpacker = Unpacker()
@@ -113,8 +116,8 @@ class DecoderHandle:
         return self._deadline - time.monotonic()
 
     def spare_seconds(self) -> float:
-        """How long it is busy before it has less to do than it should have, as far as can be told."""
-        return (len(self.jobs) - LEAST_JOBS) * self._seconds_each
+        """How long it may be left alone, as far as can be told: it has enough to do, and room for its answers."""
+        return min(len(self.jobs) - LEAST_JOBS, self._most_unread) * self._seconds_each
 
     def receive(self) -> list[Outcome]:
         """The answers that have arrived; does not wait. Raises Died."""

@@ -25,7 +25,7 @@ MAX_FAILED_STARTS = 3
 _STOP_CHECK_SECONDS = 0.2
 _NO_JOB_SECONDS = 0.02
 # Answers that come one by one are waited for a little, while every process has work: each awakening has its price.
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
 
 
 class Decoders:
