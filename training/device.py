@@ -14,8 +14,10 @@ _chosen = torch.device("cpu")
 
 
 def use(name: str) -> None:
-    """Train there from now on: "cpu" or "cuda"."""
+    """Train there from now on: "cpu" or "cuda". Ends the program where torch sees no GPU."""
     global _chosen
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU here: leave --device out, or install a build of torch for your GPU.")
     _chosen = torch.device(name)
 
 

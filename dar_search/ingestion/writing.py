@@ -39,7 +39,7 @@ class Entry:
 
 
 class Writer:
-    """Writes batches of records in the order in which they were put; joins what comes within half a second or waits.
+    """Writes batches of records in the order in which they were put; joins those that come within half a second.
 
     A result goes into the ledger once its record is durable in the index. A record that the index refuses is a failure.
     What is held by another worker by now is left alone. An error of the index or the ledger (StoreUnavailable, ...),

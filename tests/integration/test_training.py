@@ -11,7 +11,7 @@ from dar_search.demo.splits import scene
 from dar_search.demo.world import TYPES, Fact, truth
 
 image_tower = pytest.importorskip("training.image_tower", exc_type=ImportError)
-from training import attributes, checkpoints, control, imaginer_text, prior, text_tower, tokenizer  # noqa: E402
+from training import attributes, checkpoints, control, device, imaginer_text, prior, text_tower, tokenizer  # noqa: E402
 from training.cells import cell_labels  # noqa: E402
 from training.pictures import render_all  # noqa: E402
 
@@ -153,6 +153,13 @@ def test_a_folded_projection_gives_what_tower_and_projection_gave():
     small.load_state_dict(text_tower.folded(visual, projection))
     with torch.inference_mode():
         torch.testing.assert_close(small(pixels), projection(seen), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gpu_that_is_not_there_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="no GPU"):
+        device.use("cuda")
+    assert device.on_cpu()
 
 
 def test_any_text_has_tokens_and_the_end_is_the_highest():
