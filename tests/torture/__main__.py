@@ -106,7 +106,7 @@ def planted(plant: str) -> Callable[[Path, int], dict[str, Any]]:
 
 def interrupted(folder: Path, seed: int) -> dict[str, Any]:
     arena = Arena(folder, LARGE)
-    arena.killed_at("written", random.Random(seed).randrange(500, 1_000))
+    arena.killed_at("written", random.Random(seed).randrange(100, 300))
     stored = arena.index.count()
     out = arena.finish(3_600)
     encoded = json.loads(out.splitlines()[-1])["encoded"] if out else None

@@ -13,7 +13,7 @@ from tests.torture.arena import BAD, Arena, late_writer, seeded
 from tests.torture.plants import CARELESS, EARLY, PATIENT
 from tests.torture.worker import STAY
 
-PICTURES = 90
+PICTURES = 180
 RANDOM_KILLS = 30 if os.environ.get("DAR_TORTURE") == "1" else 6
 
 
@@ -70,7 +70,7 @@ def test_missing_expiry_is_found_out(tmp_path: Path) -> None:
 
 def test_an_interrupted_job_goes_on_without_encoding_again_what_is_in_the_index(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", PICTURES)
-    assert arena.killed_at("written", 4)
+    assert arena.killed_at("written", 2)
     stored = arena.index.count()
     assert 0 < stored < PICTURES
     out = arena.finish()

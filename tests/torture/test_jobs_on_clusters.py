@@ -10,7 +10,7 @@ import pytest
 from dar_search.stores.node import LocalCluster
 from tests.torture.arena import BAD, Arena, seeded
 
-PICTURES = 90
+PICTURES = 180
 
 
 def test_workers_killed_at_each_point_lose_nothing_on_a_cluster(tmp_path: Path, opensearch_url: str) -> None:
