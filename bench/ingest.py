@@ -1,6 +1,6 @@
 """Ingest's pace against what the cores could give for the bare work, on JPEG files of 640 x 480.
 
-The bare work is measured apart, stage by stage, on the same files and the same cores, as CPU seconds (user and system):
+The bare work is measured apart (ingest_stages.py), on the same files and the same cores, as CPU seconds (user, system):
 
     decode  reading a file, its sha256, decoding, the encoder's pixels, the thumbnail: a process on each core
     encode  `encode_prepared`, in ingest's own batches: a thread on each core, torch's threads one each
@@ -25,8 +25,6 @@ do at all meanwhile. Other programs on the machine lower the pace and not the bo
 from __future__ import annotations
 
 import argparse
-import hashlib
-import multiprocessing
 import resource
 import statistics
 import sys
@@ -34,11 +32,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -47,18 +43,18 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dar_search.data import FloatArray, ImageRecord, Provenance
+from ingest_stages import WRITE_SIZE, costs_apart, cpu_seconds, decoded, encode_all, records_of, write_all
+
+from dar_search.data import Provenance
 from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.cores import usable_cores
-from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodedPicture, decode
+from dar_search.ingestion.decoding.decode import DecodedPicture
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.sources.files import read_file
 from dar_search.ingestion.sources.source import open_source
 from dar_search.ingestion.working import Worker
 from dar_search.job_data import JobSpec
 from dar_search.models import catalogue
 from dar_search.ports import Encoder, ImageIndex
-from dar_search.preparation import Preparation
 from dar_search.settings import load_settings
 from dar_search.stores.node import LocalCluster
 from dar_search.stores.opensearch import OpenSearchStore
@@ -67,11 +63,6 @@ from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.checkpoints import open_clip_folder
 from tests.pictures import encoded, photograph
 
-if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
-    from multiprocessing.synchronize import Barrier
-
-WRITE_SIZE = 256
 #: A node that has just started compiles its code meanwhile: writing costs three times as much at first, and the same
 #: again and again only after some ten thousands of records. Neither side is measured before.
 WARM_UP, WARM_UP_RUNS = 40_000, 2
@@ -90,23 +81,6 @@ RANDOM = {
         "text_cfg": _SMALL_TEXT,
     },
 }
-
-
-@dataclass(frozen=True)
-class Costs:
-    """CPU seconds a picture."""
-
-    decode: float
-    encode: float
-    write: float
-
-    @property
-    def total(self) -> float:
-        return self.decode + self.encode + self.write
-
-    def mean(self, other: Costs) -> Costs:
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Costs(*(statistics.mean(pair) for pair in pairs))
 
 
 @dataclass(frozen=True)
@@ -154,96 +128,11 @@ def opened(store: str, folder: Path) -> Iterator[Callable[[str, Provenance], Ima
             made.close()
 
 
-def cpu_seconds() -> float:
-    """Of this process, of what it has waited for, and of the node that it runs."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    nodes = [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
-    return own + sum(sum(node.cpu_times()[:2]) for node in nodes)
-
-
-def cpu_of(work: Callable[[], object]) -> float:
-    start = cpu_seconds()
-    work()
-    return cpu_seconds() - start
-
-
-def decoded(file: Path, preparation: Preparation) -> DecodedPicture:
-    data = read_file(bytes(file), DEFAULT_LIMITS.max_bytes)
-    hashlib.sha256(data).hexdigest()
-    return decode(data, preparation)
-
-
-def decode_cost(files: list[Path], preparation: Preparation) -> float:
-    """CPU seconds of one of the processes that decode all the files at once, one on each core."""
-    spawn = multiprocessing.get_context("spawn")
-    start, spent = spawn.Barrier(usable_cores()), spawn.Queue()
-    children = [
-        spawn.Process(target=decode_all, args=(files, preparation, start, spent)) for _ in range(usable_cores())
-    ]
-    for child in children:
-        child.start()
-    costs = [spent.get() for _ in children]
-    for child in children:
-        child.join()
-    return statistics.mean(costs)
-
-
-def decode_all(files: list[Path], preparation: Preparation, start: Barrier, spent: Queue[float]) -> None:
-    start.wait()
-    began = time.process_time()
-    for file in files:
-        decoded(file, preparation)
-    spent.put(time.process_time() - began)
-
-
-def encode_all(pictures: list[DecodedPicture], encoder: Encoder) -> FloatArray:
-    """In batches, side by side on the cores, one thread of torch's for each."""
-    import torch
-
-    def encode(start: int) -> FloatArray:
-        torch.set_num_threads(1)
-        batch = np.stack([picture.pixels for picture in pictures[start : start + BATCH_SIZE]])
-        return encoder.encode_prepared(batch)
-
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        rows = np.concatenate(list(pool.map(encode, range(0, len(pictures), BATCH_SIZE))))
-    torch.set_num_threads(threads)
-    return rows
-
-
-def records_of(pictures: list[DecodedPicture], embeddings: FloatArray) -> list[ImageRecord]:
-    return [
-        ImageRecord(
-            f"{number:032}", embedding, f"file:///{number}.jpg", "file:///", "0" * 129, thumbnail=picture.thumbnail
-        )
-        for number, (picture, embedding) in enumerate(zip(pictures, embeddings, strict=True))
-    ]
-
-
-def write_all(records: list[ImageRecord], index: ImageIndex) -> None:
-    for start in range(0, len(records), WRITE_SIZE):
-        part = records[start : start + WRITE_SIZE]
-        assert index.write(part, versions=[1] * len(part)) == []
-    index.refresh()
-
-
 def warm_up(pictures: list[DecodedPicture], encoder: Encoder, index: ImageIndex) -> None:
     """Writes WARM_UP records."""
     records = records_of(pictures, encode_all(pictures, encoder))[:WRITE_SIZE]
     for number in range(WARM_UP // len(records)):
         write_all([replace(one, id=f"{number:08}{one.id}") for one in records], index)
-
-
-def costs_apart(files: list[Path], pictures: list[DecodedPicture], encoder: Encoder, index: ImageIndex) -> Costs:
-    decode_cpu = decode_cost(files, encoder.preparation)
-    embeddings: list[FloatArray] = []
-    encode_cpu = cpu_of(lambda: embeddings.append(encode_all(pictures, encoder)))
-    records = records_of(pictures, embeddings[0])
-    write_cpu = cpu_of(lambda: write_all(records, index))
-    count = len(files)
-    return Costs(decode_cpu / count, encode_cpu / count, write_cpu / count)
 
 
 def run_ingest(folder: Path, count: int, encoder: Encoder, index: ImageIndex, ledger: Path, *, service: bool) -> Run:
