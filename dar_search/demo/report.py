@@ -22,6 +22,7 @@ th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(-
 .round { border-top: 1px solid var(--line); padding: 1rem 0; }
 .number { font-size: 1.6rem; color: var(--dim); } .said { font-weight: 600; margin: 0; }
 .strips { display: flex; flex-wrap: wrap; gap: 1rem 2.5rem; } .strip > p { margin: .4rem 0; }
+.drawn { flex-basis: 100%; }
 .strip img, .target img { width: 96px; height: 96px; object-fit: cover; }
 .strip img, .target img { border-radius: 6px; border: 3px solid transparent; }
 img.found { border-color: var(--good) !important; } .target img { width: 192px; height: 192px; }
@@ -53,7 +54,7 @@ def _round(one: Round, subject: HeldOut) -> str:
         f"<section class='round'><div class='number'>{one.number}</div><div>"
         f"<p class='said'>{escape(one.said)}</p><p class='dim'>{escape(one.text)}</p><div class='strips'>"
         + _drawn("imagined", one.pictures)
-        + _drawn("drawn from the same words, to look at", one.sketches)
+        + _drawn("drawn from the same words, not searched with", one.sketches)
         + _strip("text only", one.text_rank, one.text_hits, subject)
         + _strip("DAR", one.dar_rank, one.dar_hits, subject)
         + "</div></div></section>"
@@ -62,7 +63,7 @@ def _round(one: Round, subject: HeldOut) -> str:
 
 def _drawn(name: str, pictures: Sequence[bytes]) -> str:
     shown = "".join(f"<img src='{_inline(picture)}' alt='{name}'>" for picture in pictures)
-    return f"<div class='strip'><p>{name}</p>{shown}</div>" if shown else ""
+    return f"<div class='strip drawn'><p>{name}</p>{shown}</div>" if shown else ""
 
 
 def _strip(name: str, rank: int | None, hits: Iterable[Hit], subject: HeldOut) -> str:

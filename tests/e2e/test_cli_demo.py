@@ -61,12 +61,12 @@ def test_the_page_shows_what_is_imagined_and_names_sketches_that_nothing_was_sea
         """Label -> the pictures of each round's strip."""
         page = Path(dar(*SMALL, "--json", *arguments).json["report"]).read_text()
         found: dict[str, list[str]] = {}
-        for label, shown in re.findall(r"<div class='strip'><p>([\w ,]+)</p>(.*?)</div>", page):
+        for label, shown in re.findall(r"<div class='strip drawn'><p>([\w ,]+)</p>(.*?)</div>", page):
             found.setdefault(label, []).append(shown)
         return found
 
     sketched = strips()
-    assert list(sketched) == ["drawn from the same words, to look at"]
+    assert list(sketched) == ["drawn from the same words, not searched with"]
     (rounds,) = sketched.values()
     assert [shown.count("<img") for shown in rounds] == [2] * 11
     encoded = re.findall(r"base64,([^']+)'", rounds[10])
