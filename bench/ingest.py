@@ -63,8 +63,8 @@ from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.checkpoints import open_clip_folder
 from tests.pictures import encoded, photograph
 
-#: A node that has just started compiles its code meanwhile: writing costs three times as much at first, and the same
-#: again and again only after some ten thousands of records. Neither side is measured before.
+#: Records, and whole runs, before anything is measured: a node that has just started compiles its code meanwhile, and
+#: writing costs three times as much at first.
 WARM_UP, WARM_UP_RUNS = 40_000, 2
 BOUND = 0.9
 _SMALL_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
@@ -130,7 +130,8 @@ def opened(store: str, folder: Path) -> Iterator[Callable[[str, Provenance], Ima
 
 def warm_up(pictures: list[DecodedPicture], encoder: Encoder, index: ImageIndex) -> None:
     """Writes WARM_UP records."""
-    records = records_of(pictures, encode_all(pictures, encoder))[:WRITE_SIZE]
+    pictures = pictures[:WRITE_SIZE]
+    records = records_of(pictures, encode_all(pictures, encoder))
     for number in range(WARM_UP // len(records)):
         write_all([replace(one, id=f"{number:08}{one.id}") for one in records], index)
 

@@ -44,7 +44,7 @@ class Supply:
         self._ledger = ledger
         self._index = index
         self._decoders = decoders
-        self._ready: queue.Queue[list[Outcome] | Barrier | BaseException | None] = queue.Queue(
+        self._ready: queue.Queue[Sequence[Outcome | Barrier] | BaseException | None] = queue.Queue(
             max(1, capacity // _AT_ONCE)
         )
         self._stopping = threading.Event()
@@ -71,10 +71,7 @@ class Supply:
                 return
             if isinstance(ready, BaseException):
                 raise ready
-            if isinstance(ready, Barrier):
-                yield ready
-            else:
-                yield from ready
+            yield from ready
 
     def stop(self) -> None:
         """Returns when the thread and the decoder processes have ended."""
@@ -94,7 +91,7 @@ class Supply:
         else:
             self._put(None)
 
-    def _put(self, ready: list[Outcome] | Barrier | BaseException | None) -> None:
+    def _put(self, ready: Sequence[Outcome | Barrier] | BaseException | None) -> None:
         while not self._stopping.is_set():
             try:
                 return self._ready.put(ready, timeout=_CHECK_SECONDS)
@@ -128,7 +125,7 @@ class Supply:
         while self._answered < self._given and not self._stopping.is_set():
             yield None
         barrier = Barrier()
-        self._put(barrier)
+        self._put([barrier])
         while not barrier.passed.is_set() and not self._stopping.is_set():
             yield None
 

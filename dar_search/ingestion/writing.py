@@ -93,7 +93,10 @@ class Writer:
                 self._kept = None
 
     def _waiting(self) -> list[Entry]:
-        """What is worth a write: batches up to MAX_WRITE entries, or to a barrier or the end, which are noted."""
+        """A few batches, or those of half a second, and what else is there by then.
+
+        No more than MAX_WRITE entries, and none after a barrier or the end, which are noted.
+        """
         entries: list[Entry] = []
         joined = 0
         batch = self._batches.get()
@@ -110,7 +113,7 @@ class Writer:
                 return entries
             left = deadline - time.monotonic() if joined < _JOINED_BATCHES else 0.0
             try:
-                batch = self._batches.get(timeout=left) if left > 0 else self._batches.get_nowait()
+                batch = self._batches.get(timeout=max(0.0, left))
             except queue.Empty:
                 return entries
 

@@ -106,11 +106,11 @@ def planted(plant: str) -> Callable[[Path, int], dict[str, Any]]:
 
 def interrupted(folder: Path, seed: int) -> dict[str, Any]:
     arena = Arena(folder, LARGE)
-    arena.killed_at("written", random.Random(seed).randrange(100, 300))
+    killed = arena.killed_at("written", random.Random(seed).randrange(100, 300))
     stored = arena.index.count()
     out = arena.finish(3_600)
     encoded = json.loads(out.splitlines()[-1])["encoded"] if out else None
-    problems = arena.problems()
+    problems = arena.problems() if killed else [*arena.problems(), "it was not interrupted"]
     if encoded != LARGE - stored:
         problems.append(f"{encoded} encoded after {stored} were in, of {LARGE}")
     return {"pictures": LARGE, "in_at_kill": stored, "encoded_after": encoded, "problems": problems}

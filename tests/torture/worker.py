@@ -4,7 +4,7 @@ FOLDER holds the index and the ledger, where no cluster does. It works until the
 what it does on standard output: "claimed", "decoded", ... OPTIONS is a JSON object:
 
     at, count, signal   send itself a signal when it reaches the point `at` for the `count`-th time; STAY: this thread
-                        stays there, the others go on (one that a signal stops may hold SQLite's lock)
+                        stays there, the others go on; SIGSTOP: as soon as none of its threads has SQLite's lock
     plant               one of plants.PLANTS
     lease_seconds       after which the sweeper takes a worker for dead
     clock               seconds by which this process's clock is wrong

@@ -29,7 +29,8 @@ COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoding.decoder_pr
 START_SECONDS = 60.0
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
-_THUMBNAIL_BYTES = 1 << 13  # about
+_COMMON_PIPE_BYTES = 1 << 16
+_THUMBNAIL_BYTES = 1 << 13  # a large one
 #: See `DecoderHandle.wanted`: between these, as many as are done in this time.
 LEAST_JOBS, MOST_JOBS = 2, 32
 _STRETCH_SECONDS = 0.1
@@ -58,8 +59,6 @@ class DecoderHandle:
         self.wanted = LEAST_JOBS
         self._received = time.monotonic()
         self._seconds_each = 0.0
-        # Of its pipe no more than half is to be full.
-        self._most_unread = _PIPE_BYTES // 2 // (3 * preparation.width * preparation.height + _THUMBNAIL_BYTES)
         self._preparation = preparation
         self._limits = limits
         self._unpacker = Unpacker()
@@ -85,7 +84,9 @@ class DecoderHandle:
         """The file descriptor to wait on before `receive`."""
         os.set_blocking(self.answers, False)
         os.set_blocking(self._requests, False)
-        _enlarge(self.answers)
+        # Answers that may wait to be read: half of what the pipe holds, so that the process never waits for room.
+        answer_bytes = 3 * preparation.width * preparation.height + _THUMBNAIL_BYTES
+        self._most_unread = _enlarged(self.answers) // (2 * answer_bytes)
         self._deadline = time.monotonic() + START_SECONDS
         setup = {"parent": os.getpid(), "preparation": asdict(preparation), "limits": asdict(limits)}
         self._unsent = bytearray(Message(setup).pack())
@@ -201,11 +202,12 @@ def _environment() -> dict[str, str]:
     return {**kept, **threads, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
-def _enlarge(pipe: int) -> None:
-    """A pipe that holds a whole answer spares the decoder from waiting for its reader."""
+def _enlarged(pipe: int) -> int:
+    """A pipe that holds a whole answer spares the decoder from waiting for its reader -> the bytes that it holds."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # the system's limit for pipes is lower: slower, not wrong
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            return fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return _COMMON_PIPE_BYTES
 
 
 def _ending(status: int) -> str:
