@@ -27,8 +27,8 @@ $(INSTALLED): pyproject.toml
 demo: install ## render a gallery, ingest it, replay a dialogue, print the table of rounds
 	@$(BIN)/dar demo
 
-bundle: install ## train the demo's models again from nothing on the CPU (hours; goes on where it stopped)
-	@$(BIN)/python -m training.bundle --work .demo/training --into dar_search/demo/bundle
+bundle: install ## train the demo's models again from nothing (hours; goes on where it stopped; ARGS="--device cuda")
+	@$(BIN)/python -m training.bundle --work .demo/training --into dar_search/demo/bundle $(ARGS)
 
 test: install lint unit ## everything that must hold: lint, types, layers, all tests
 

@@ -137,19 +137,37 @@ def sizes(bundle: Path) -> str:
     return table(["folder", "MB"], [*rows, ["together", f"{sum(float(row[1]) for row in rows):.1f}"]])
 
 
+def trained_again(work: Path, again: Path | None) -> str:
+    """What a later training from nothing finds beside the bundle; empty where there is none."""
+    if again is None:
+        return ""
+    rows = []
+    for name, folder in (("the bundle", work), ("trained again", again)):
+        kept = json.loads((folder / "validation.json").read_text())["rows"]
+        text, fused, alone = (kept[f"rules: {way}"] for way in ("text", "mean x1, 0.5/0.5", "mean x1, 0/1"))
+        shares = [percent(row["recall_at_10"][-1]) for row in (text, alone, fused)]
+        judged = json.loads((folder / "reformulators-validation.json").read_text())
+        last = judged["reformulators"]["reformulator"]["rounds"]["10"]
+        read = [percent(last[part]) for part in ("precision", "recall")]
+        rows.append([name, *shares, points(fused["gain_at_last"]), *read])
+    head = ["weights", "text only", "0/1", "0.5/0.5", "gain of 0.5/0.5, points [95%]", "precision of facts", "recall"]
+    return f"{card_text.TRAINED_AGAIN}\n\n{table(head, rows)}\n\n"
+
+
 def times(work: Path) -> str:
     path = work / "times.json"
     if not path.exists():
         return card_text.NO_TIMES
-    rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in json.loads(path.read_text()).items()]
-    return table(["stage", "minutes"], rows) + card_text.UNTIMED
+    spent = json.loads(path.read_text())
+    rows = [[name, f"{seconds / 60:.1f}"] for name, seconds in {**spent, "together": sum(spent.values())}.items()]
+    return table(["stage", "minutes"], rows)
 
 
 def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def card(work: Path, results: Path, bundle: Path) -> str:
+def card(work: Path, results: Path, bundle: Path, again: Path | None = None) -> str:
     found = json.loads(results.read_text()) if results.exists() else None
     validation = work / "validation.json"
     return card_text.CARD.format(
@@ -166,7 +184,8 @@ def card(work: Path, results: Path, bundle: Path) -> str:
         reformulators=reformulators(work),
         painter=painter(work, bundle),
         costs=costs(work),
-        times=times(work),
+        trained_again=trained_again(work, again),
+        times=times(again or work),
     )
 
 
@@ -191,7 +210,8 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument("--again", type=Path, help="the work folder of a later training: its times, and what it finds")
     given = parser.parse_args()
     path = given.into / "README.md"
     old = path.read_text() if path.exists() else ""
-    path.write_text(with_kept_sections(card(given.work, given.results, given.into), old))
+    path.write_text(with_kept_sections(card(given.work, given.results, given.into, given.again), old))

@@ -51,6 +51,36 @@ def test_what_was_not_measured_is_said_to_be_so(tmp_path):
     assert "2 dialogues, 50 pictures" in card.card(tmp_path, tmp_path / "results.json", bundle)
 
 
+def measured(folder, text, image, fused, gain, facts):
+    """The files that `training.validate` and `training.reformulators` leave, as far as the card reads them."""
+    folder.mkdir()
+    interval = {"mean": gain, "low": gain - 0.01, "high": gain + 0.01}
+    rows = {
+        "raw dialogue": {"recall_at_10": [0.1, 0.2]},
+        "rules: text": {"recall_at_10": [0.1, text]},
+        "rules: mean x1, 0/1": {"recall_at_10": [0.1, image]},
+        "rules: mean x1, 0.5/0.5": {"recall_at_10": [0.1, fused], "gain_at_last": interval},
+    }
+    (folder / "validation.json").write_text(json.dumps({"best": "0.5/0.5", "rows": rows}))
+    row = {"precision": facts, "recall": facts - 0.1, "whole": facts - 0.2}
+    judged = {"reformulator": {"rounds": {"5": row, "10": row}, "failed": 0, "texts": 400}}
+    (folder / "reformulators-validation.json").write_text(json.dumps({"reformulators": judged}))
+
+
+def test_a_later_training_stands_beside_the_bundle_with_its_times(tmp_path):
+    measured(tmp_path / "work", 0.5, 0.4, 0.75, 0.25, 0.9)
+    measured(tmp_path / "again", 0.52, 0.41, 0.72, 0.2, 0.8)
+    (tmp_path / "again" / "times.json").write_text(json.dumps({"prior": 90.0}))
+    table = card.trained_again(tmp_path / "work", tmp_path / "again")
+    assert "| the bundle | 50.0 | 40.0 | 75.0 | +25.0 [+24.0, +26.0] | 90.0 | 80.0 |" in table
+    assert "| trained again | 52.0 | 41.0 | 72.0 | +20.0 [+19.0, +21.0] | 80.0 | 70.0 |" in table
+    assert card.trained_again(tmp_path / "work", None) == ""
+    (tmp_path / "bundle").mkdir()
+    text = card.card(tmp_path / "work", tmp_path / "results.json", tmp_path / "bundle", tmp_path / "again")
+    assert table in text
+    assert "| prior | 1.5 |\n| together | 1.5 |" in text
+
+
 def test_a_section_without_new_figures_stays_as_it_was():
     old = "# Card\n\n## Costs\n| 1.5 |\n\n## Times\n9 minutes\n"
     new = (
