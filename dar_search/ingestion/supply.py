@@ -33,7 +33,7 @@ class Supply:
     """Runs the first stage in a thread of its own; a bounded queue leads out of it.
 
     A shard whose worker has died before is worked through with care: a few items at a time, each counted in the ledger
-    while it is in hand, and one by one where a worker died with it, so that an item that kills is found.
+    while it is in hand, and at the end one by one those that a worker died with, so that an item that kills is found.
 
     Args:
         capacity: how many outcomes may wait to be taken.
@@ -155,16 +155,14 @@ class Counter:
         self._tally.total = total
 
 
-def _groups(items: Sequence[ShardItem]) -> Iterator[list[int]]:
-    """The places of the items to be in hand at once: those that a worker died with are alone."""
-    group: list[int] = []
-    for number, one in enumerate(items):
-        if one.attempts:
-            yield [number]
-            continue
-        group.append(number)
-        if len(group) == _CAREFUL_GROUP:
-            yield group
-            group = []
-    if group:
-        yield group
+def _groups(items: Sequence[ShardItem]) -> list[list[int]]:
+    """The places of the items to be in hand at once: those that a worker died with are alone, and come last.
+
+    Fewest deaths first: where workers die early, one after another and for another reason, each dies with another item
+    in hand, and none is blamed thrice while there is anything else to do.
+    """
+    new = [number for number, one in enumerate(items) if not one.attempts]
+    tried = [number for number, one in enumerate(items) if one.attempts]
+    tried.sort(key=lambda number: items[number].attempts)
+    together = [new[start : start + _CAREFUL_GROUP] for start in range(0, len(new), _CAREFUL_GROUP)]
+    return together + [[number] for number in tried]

@@ -38,6 +38,15 @@ def test_killed_at_random_the_job_ends_with_everything_in_it(tmp_path: Path) -> 
     arena.close()
 
 
+def test_workers_that_die_early_one_after_another_are_not_laid_to_one_picture(tmp_path: Path) -> None:
+    arena = Arena(tmp_path / "arena", 20)
+    for _ in range(5):  # with all in hand; with a group; with the rest; with one picture; with another one
+        assert arena.killed_at("decoded", 1)
+    arena.finish()
+    assert arena.problems() == []
+    arena.close()
+
+
 def test_a_worker_that_wakes_up_late_changes_nothing(tmp_path: Path) -> None:
     arena = Arena(tmp_path / "arena", 60)
     late_writer(arena)
