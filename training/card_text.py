@@ -7,10 +7,10 @@ from pathlib import Path
 NO_FIGURES = "Not measured."
 NO_CONTROL = "The control was not trained with this bundle: `python -m training.bundle --control` trains it."
 NO_TIMES = "`make bundle` keeps the time of each stage in `times.json` of its work folder."
-TRAINED_AGAIN = """A later training gave other weights: machines do not round alike, and the training split's
-phrasings had changed a little since the bundle's encoder and prior were trained. What they find is close: Recall@10 at
-round 10 on the validation split (`training.validate`), and facts in the reformulator's text at round 10
-(`training.reformulators`), percent. The minutes are the later training's."""
+TRAINED_AGAIN = """A later training, whose painter is the bundle's, gave the other folders other weights: machines do
+not round alike, and the training split's phrasings had changed a little since the bundle's encoder and prior were
+trained. What they find is close: Recall@10 at round 10 on the validation split (`training.validate`), and facts in the
+reformulator's text at round 10 (`training.reformulators`), percent. The minutes are the later training's."""
 
 PAINTER = "## The picture imaginer\n"
 PICTURES = """{captions} captions of the validation split that tell all there is, a picture each ({steps} steps,
