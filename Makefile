@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bundle test lint unit bench torture clean
+.PHONY: help install demo bundle test lint unit cases bench torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ unit: install ## the tests alone (make unit ARGS="-k fusion")
 torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
 	@$(BIN)/python -m tests.torture
 	@DAR_TORTURE=1 $(BIN)/python -m pytest $$(grep -rl --include='test_*.py' DAR_TORTURE tests)
+
+cases: install ## the scripts of other people's bug reports (make cases CASES=../shared/cases)
+	@tests/cases.sh $(CASES)
 
 bench: install ## every benchmark, and one table of all ratios (about an hour)
 	@$(BIN)/python bench/table.py
