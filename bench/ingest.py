@@ -56,7 +56,7 @@ from dar_search.job_data import JobSpec
 from dar_search.models import catalogue
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.settings import load_settings
-from dar_search.stores.node import LocalCluster
+from dar_search.stores.node import ClusterRequest, LocalCluster
 from dar_search.stores.opensearch import OpenSearchStore
 from dar_search.stores.sqlite import SQLiteStore
 from dar_search.stores.sqlite_ledger import SQLiteLedger
@@ -112,7 +112,7 @@ def opened(store: str, folder: Path) -> Iterator[Callable[[str, Provenance], Ima
     if store == "sqlite":
         yield lambda name, provenance: SQLiteStore(folder / f"{name}.db").create(name, provenance)
         return
-    with nullcontext() if store != "node" else LocalCluster(heap="1g", seconds=600) as cluster:
+    with nullcontext() if store != "node" else LocalCluster(ClusterRequest(heap="1g", seconds=600)) as cluster:
         made = OpenSearchStore(cluster.url if cluster else store, load_settings())
         names: list[str] = []
 

@@ -41,7 +41,7 @@ from dar_search.ports import ImageIndex
 from dar_search.retrieval import search_request
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import load_settings
-from dar_search.stores.node import LocalCluster
+from dar_search.stores.node import ClusterRequest, LocalCluster
 from dar_search.stores.opensearch import OpenSearchStore
 
 ROUNDS = 10
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if min(options.pictures, options.queries, options.repeat) < 1:
         parser.error("--pictures, --queries and --repeat are at least 1")
-    with nullcontext() if options.url else LocalCluster(heap="2g", seconds=600) as cluster:
+    with nullcontext() if options.url else LocalCluster(ClusterRequest(heap="2g", seconds=600)) as cluster:
         url = options.url if cluster is None else cluster.url
         store = OpenSearchStore(url, load_settings(opensearch={"timeout": 300}))
         pictures = records(unit_rows(options.pictures, DIMENSION))

@@ -45,7 +45,7 @@ from dar_search.demo.splits import gallery
 from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
-from dar_search.stores.node import LocalCluster
+from dar_search.stores.node import ClusterRequest, LocalCluster
 from dar_search.stores.opensearch import OpenSearchStore
 from dar_search.stores.opensearch_bulk import Action, _bodies
 from dar_search.stores.opensearch_documents import index_action
@@ -259,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--encoder", default="demo")
     parser.add_argument("--url", help="a node; default: a local one is started")
     options = parser.parse_args(arguments)
-    with nullcontext() if options.url else LocalCluster(heap="2g", seconds=600) as cluster:
+    with nullcontext() if options.url else LocalCluster(ClusterRequest(heap="2g", seconds=600)) as cluster:
         url = options.url or cluster.url
         store = OpenSearchStore(url, load_settings(opensearch={"timeout": 300}))
         if "write" in options.parts:

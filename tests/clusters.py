@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from dar_search.stores.node import LocalCluster, read_coordinates
+from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates
 
 URL_VARIABLE = "OPENSEARCH_URL"
 
@@ -23,7 +23,7 @@ def any_cluster() -> Iterator[str]:
 
 def local_cluster(nodes: int = 1, *, without: tuple[str, ...] = ()) -> LocalCluster:
     """A local cluster, not yet started: for tests that kill nodes or leave plugins out."""
-    return LocalCluster(nodes, read_coordinates().names_without(without), quick=True, seconds=300)
+    return LocalCluster(ClusterRequest(nodes, read_coordinates().names_without(without), quick=True, seconds=300))
 
 
 def _in_docker(stack: ExitStack) -> str | None:

@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -21,6 +21,9 @@ from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
 from dar_search.models import catalogue
 from dar_search.ports import ImageIndex, Imaginer, Store
 from dar_search.settings import Settings
+
+if TYPE_CHECKING:
+    from dar_search.cli.demo_shown import Run
 
 INDEX = "dar-demo"
 _ROUNDS_MEASURED = (0, 2, 4, 6, 8, 10)
@@ -68,42 +71,63 @@ def demo(
       dar demo --size 500 --data ./demo --no-serve
       dar demo --number 7 --imagine 4
     """
-    from dar_search.cli.demo_shown import Run, print_run, run_as_json
-    from dar_search.demo.picture_files import draw_gallery
-    from dar_search.demo.replay import held_out, recall, replay
-    from dar_search.demo.report import write_report
-
     if number > dialogues:
         raise RequestError(f"There are {dialogues} dialogues, so none is number {number}.", "Give a smaller --number.")
     if dialogues > size:
         raise RequestError(f"A gallery of {size} pictures has no {dialogues} dialogues.", "Give fewer --dialogues.")
     settings, folder = _demo_settings(common, encoder, rewriting, data)
-    with _step("Drawing pictures", size, common) as step:
-        files = draw_gallery(folder, size, progress=step)
+    run = _run(settings, Plan(folder, size, dialogues, number), common, repeated(encoder))
+    _show(run, common)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not common.json
+    if serve if serve is not None else a_person_looks_on(terminal, os.environ):
+        _serve(folder, port)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A gallery of `size` pictures below `folder`; Recall@10 over `dialogues`, of which number `number` is replayed."""
+
+    folder: Path
+    size: int
+    dialogues: int
+    number: int
+
+
+def _run(settings: Settings, plan: Plan, common: CommonOptions, options: str) -> Run:
+    """Draws, ingests, replays, measures, and writes the page. options: of the command line, to be repeated."""
+    from dar_search.cli.demo_shown import Run
+    from dar_search.demo.picture_files import draw_gallery
+    from dar_search.demo.replay import held_out, recall, replay
+    from dar_search.demo.report import write_report
+
+    with _step("Drawing pictures", plan.size, common) as step:
+        files = draw_gallery(plan.folder, plan.size, progress=step)
     rewriter = load_rewriter(settings, quiet=common.json)
     with opened_store(settings) as store:
         index = _ingested(store, rewriter, files.manifest, common)
         rewriter.warm_up(quiet=common.json)
-        subjects = list(held_out(files, dialogues))
-        chosen = subjects[number - 1]
+        subjects = list(held_out(files, plan.dialogues))
+        chosen = subjects[plan.number - 1]
         with _small_models_in_one_thread(settings):
             with _step("Replaying a dialogue", chosen.dialogue.round + 1, common) as step:
                 rounds = []
-                for one in replay(chosen, rewriter, index, size, _sketcher(settings, rewriter)):
+                for one in replay(chosen, rewriter, index, plan.size, _sketcher(settings, rewriter)):
                     rounds.append(one)
                     step(len(rounds))
-            with _step("Measuring Recall@10", dialogues, common) as step:
+            with _step("Measuring Recall@10", plan.dialogues, common) as step:
                 measured = recall(subjects, _ROUNDS_MEASURED, rewriter, index, step)
         address = store.address
     page = write_report(files, chosen, rounds, measured)
-    run = Run(files, chosen, rounds, measured, page, address, INDEX, repeated(encoder))
+    return Run(files, chosen, rounds, measured, page, address, INDEX, options)
+
+
+def _show(run: Run, common: CommonOptions) -> None:
+    from dar_search.cli.demo_shown import print_run, run_as_json
+
     if common.json:
         print_json(run_as_json(run))
     else:
         print_run(run)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not common.json
-    if serve if serve is not None else a_person_looks_on(terminal, os.environ):
-        _serve(folder, port)
 
 
 def _demo_settings(

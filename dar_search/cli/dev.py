@@ -59,16 +59,18 @@ def opensearch(
 
       dar dev opensearch --without neural-search
     """
-    from dar_search.stores.node import LocalCluster, read_coordinates
+    from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates
 
     cluster = LocalCluster(
-        nodes,
-        read_coordinates().names_without(without or ()),
-        port=port,
-        data=data,
-        heap=heap,
-        java=java,
-        report=note,
+        ClusterRequest(
+            nodes,
+            read_coordinates().names_without(without or ()),
+            port=port,
+            data=data,
+            heap=heap,
+            java=java,
+            report=note,
+        )
     )
     ended = threading.Event()
     # The handler only sets the event: the nodes are ended in order, below, and not in the middle of something.

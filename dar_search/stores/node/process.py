@@ -63,36 +63,39 @@ class ReservedPort:
         self._socket.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What all nodes of a cluster have in common.
+
+    Attributes:
+        home: with lib, modules and plugins; shared, never written.
+        folder: has a folder for each node.
+        quick: starts with half the work, and then searches slower.
+        disposable: a folder to remove if this process dies, or None.
+    """
+
+    home: Path
+    folder: Path
+    java: Java
+    main_class: str
+    heap: str
+    quick: bool
+    user: User | None
+    disposable: Path | None
+
+
 class Node:
     """A server process that can be started, ended, killed and started again with the same data and ports.
 
     Args:
-        name: node-1 and so on; also the folder's name under `folder`.
-        home: with lib, modules and plugins; shared, never written.
-        quick: starts with half the work, and then searches slower.
+        name: node-1 and so on; also the folder's name under `server.folder`.
         settings: of opensearch.yml, flat.
-        disposable: a folder to remove if this process dies, or None.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        home: Path,
-        folder: Path,
-        java: Java,
-        main_class: str,
-        heap: str,
-        quick: bool,
-        settings: Mapping[str, str],
-        user: User | None,
-        disposable: Path | None,
-    ) -> None:
+    def __init__(self, name: str, server: Server, settings: Mapping[str, str]) -> None:
         self.name = name
-        self.folder = folder / name
-        self._home, self._java, self._main_class, self._heap = home, java, main_class, heap
-        self._quick = quick
-        self._user, self._disposable = user, disposable
+        self.folder = server.folder / name
+        self._server = server
         self._warden: subprocess.Popen[bytes] | None = None
         self._write_files(settings)
 
@@ -108,10 +111,10 @@ class Node:
         """Starts the process, and does not wait until it answers."""
         if self.running:
             return
-        uid, gid = (str(self._user.uid), str(self._user.gid)) if self._user else ("-", "-")
+        uid, gid = (str(self._server.user.uid), str(self._server.user.gid)) if self._server.user else ("-", "-")
         self._warden = subprocess.Popen(
             [
-                *(sys.executable, "-I", _WARDEN, uid, gid, self.log, self._disposable or "-"),
+                *(sys.executable, "-I", _WARDEN, uid, gid, self.log, self._server.disposable or "-"),
                 *self._command(),
             ],
             stdin=subprocess.PIPE,
@@ -161,17 +164,17 @@ class Node:
             "".join(f"{key}: {value}\n" for key, value in lines.items())
         )
         (self.folder / "config" / "log4j2.properties").write_text(_LOG_CONFIGURATION)
-        if self._user:
+        if self._server.user:
             for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, self._user.uid, self._user.gid, follow_symlinks=False)
+                os.chown(path, self._server.user.uid, self._server.user.gid, follow_symlinks=False)
 
     def _command(self) -> list[str]:
-        thai = [] if self._java.thai else [f"-Djava.security.policy={self._home / THAI_POLICY}"]
-        vector = ["--add-modules=jdk.incubator.vector"] if self._java.vector else []
+        thai = [] if self._server.java.thai else [f"-Djava.security.policy={self._server.home / THAI_POLICY}"]
+        vector = ["--add-modules=jdk.incubator.vector"] if self._server.java.vector else []
         return [
-            str(self._java.command),
-            *(*vector, *thai, *(_QUICK if self._quick else ())),
-            *(f"-Xms{self._heap}", f"-Xmx{self._heap}", "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError"),
+            str(self._server.java.command),
+            *(*vector, *thai, *(_QUICK if self._server.quick else ())),
+            *(f"-Xms{self._server.heap}", f"-Xmx{self._server.heap}", "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError"),
             f"-XX:ErrorFile={self.folder / 'logs' / 'crash-%p.log'}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             "-Dfile.encoding=UTF-8",
@@ -183,11 +186,11 @@ class Node:
             "-Dio.netty.recycler.maxCapacityPerThread=0",
             "-Dlog4j2.disable.jmx=true",
             "-Dlog4j.shutdownHookEnabled=false",
-            f"-Dopensearch.path.home={self._home}",
+            f"-Dopensearch.path.home={self._server.home}",
             f"-Dopensearch.path.conf={self.folder / 'config'}",
             "-Dopensearch.distribution.type=tar",
             "-Dopensearch.bundled_jdk=false",
-            *("-cp", f"{self._home / 'lib'}/*", self._main_class),
+            *("-cp", f"{self._server.home / 'lib'}/*", self._server.main_class),
         ]
 
 
