@@ -188,8 +188,8 @@ class ImageIndex(Protocol):
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         """Remove; returns how many were there. Durable when it returns. version: as for `write`, for all of them.
 
-        OpenSearch remembers the version of what was deleted for `index.gc_deletes` (a minute, where nothing else is
-        set), the embedded store without end.
+        The version of what was deleted is remembered without end: however late a write of a lower one comes, the
+        record stays deleted.
         """
         ...
 

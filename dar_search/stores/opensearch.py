@@ -19,6 +19,7 @@ from dar_search.stores.names import check_name
 from dar_search.stores.opensearch_bulk import BulkWriter
 from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, quoted
 from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch_doctor import Observation
 from dar_search.stores.opensearch_features import Features, detect
 from dar_search.stores.opensearch_index import Access, OpenSearchIndex
 from dar_search.stores.opensearch_kept import check_kept, not_whole
@@ -35,6 +36,7 @@ from dar_search.stores.opensearch_names import (
     write_alias,
 )
 from dar_search.stores.opensearch_state import Cached, find_state, read_state
+from dar_search.stores.opensearch_troubles import troubles
 from dar_search.stores.provenance import check_dimension, check_provenance
 
 _NAMED = 20
@@ -76,15 +78,15 @@ class OpenSearchStore:
         return self._features.get()
 
     def create(self, name: str, provenance: Provenance) -> OpenSearchIndex:
-        """Also raises IndexExists for what is left of a name (see `opensearch_names.half_state`), FeatureMissing without
-        the k-NN plugin, SettingsError for an analyzer that is not there, and StoreError where a template of the
-        cluster makes it unusable (nothing is left then)."""
+        """Also raises IndexExists for what is left of a name (see `opensearch_names.half_state`), FeatureMissing
+        without the k-NN plugin, SettingsError for an analyzer that is not there, and StoreError where a template of
+        the cluster makes it unusable (nothing is left then)."""
         check_name(name)
         check_dimension(provenance)
         self.features.require_knn()
         self.features.require_engine(self._options.engine)
-        if self._found(name):
-            raise self._exists(name)
+        if found := self._found(name):
+            raise self._taken(name, found)
         left = self._left(name)
         if trouble := half_state(name, left):
             raise IndexExists(trouble.message, trouble.hint)
@@ -146,13 +148,27 @@ class OpenSearchStore:
             if features.hybrid
             else "in the client",
         }
-        for name in self.names():
-            index = self._index(name)
+        for name, indices in names_in(self._all()).items():
+            try:
+                index = self._index(name)
+                count = index.count()
+            except StoreError:
+                continue  # see `troubles`
             provenance = index.provenance
+            at = "" if indices == [name] else f", in {indices[0]}"
             lines[f"index {name}"] = (
-                f"{index.count():,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}"
+                f"{count:,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}{at}"
             )
         return lines
+
+    def troubles(self) -> list[Observation]:
+        """What is wrong with the indices, each with the way out."""
+        try:
+            return list(troubles(self._all(), self._index))
+        except StoreForbidden as error:
+            return [
+                Observation("indices", "note", f"not known: {error.message}", "Get indices:admin/get on all of them.")
+            ]
 
     def close(self) -> None:
         self._writer.close()
@@ -196,6 +212,13 @@ class OpenSearchStore:
 
     def _exists(self, name: str) -> IndexExists:
         return IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
+
+    def _taken(self, name: str, found: Mapping[str, Any]) -> IndexExists:
+        try:
+            led_to(name, found)
+        except StoreError as error:
+            return IndexExists(error.message, error.hint)
+        return self._exists(name)
 
     def _not_found(self, name: str) -> StoreError:
         if trouble := half_state(name, self._left(name)):

@@ -71,6 +71,11 @@ class OpenSearchIndex:
     def provenance(self) -> Provenance:
         return self._provenance
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Fields that the index leaves out of `_source`."""
+        return self._current().left_out
+
     def write(
         self, records: Sequence[ImageRecord], *, versions: Sequence[int] | None = None
     ) -> list[tuple[str, Failure]]:
@@ -96,8 +101,7 @@ class OpenSearchIndex:
         return len(there - outcome.superseded)
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        state = self._current()
-        if "vector" in state.left_out:
+        if "vector" in self.left_out:
             raise without_vectors(self.name)
         return {id: record(id, source) for id, source in self._documents(ids) if not is_grave(source)}
 
@@ -206,6 +210,7 @@ class OpenSearchIndex:
         state = self._current(age=age)
         alias = write_alias(self.name)
         if state.aliases.get(alias) != {"is_write_index": True}:
+            state = self._current(age=0)  # it may have been mended since
             found = self._cluster.read("GET", f"/{quoted(alias)}", ignore_unavailable="true", filter_path="*.aliases")
             check_write_alias(self.name, state.index, {"aliases": state.aliases}, found)
         return state

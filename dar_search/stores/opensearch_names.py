@@ -57,6 +57,11 @@ def names_of(about: About) -> list[str]:
     )
 
 
+def restricted(about: About) -> list[str]:
+    """The aliases that show a part of an index only."""
+    return sorted(alias for alias, options in about.get("aliases", {}).items() if _restriction(options))
+
+
 def generation(index: str, about: About) -> str | None:
     """The name of which an index is a numbered one: "photos" of photos-000001."""
     name = own_name(about)
