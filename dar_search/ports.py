@@ -230,10 +230,12 @@ class Store(Protocol):
         """Raises IndexNotFound (naming the indices that there are), EncoderMismatch if `provenance` differs."""
         ...
 
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Of all indices, sorted: what can be opened, and dropped."""
+        ...
 
     def drop(self, name: str) -> None:
-        """Remove an index and all in it. Raises IndexNotFound."""
+        """Remove an index and all in it. Raises IndexNotFound, StoreError where it is in use by another name."""
         ...
 
     def check(self) -> Mapping[str, str]:

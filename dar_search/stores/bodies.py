@@ -30,7 +30,8 @@ FieldTypes = Mapping[str, FieldType]
 
 META = "dar_search"  # our part of a mapping's `_meta`
 EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that hold an empty list
-DELETED = "deleted"  # when a picture was deleted: the one field of what is left of it (`opensearch_documents`)
+# When a picture was deleted: the one field of what is left of it (`opensearch_documents`). Not a name that others use.
+DELETED = "dar_deleted"
 LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
 NOTHING: Body = {"match_none": {}}

@@ -221,10 +221,10 @@ class OpenSearchStore:
         return self._exists(name)
 
     def _not_found(self, name: str) -> StoreError:
-        if trouble := half_state(name, self._left(name)):
-            return trouble
         message = f'There is no index "{name}" in {self.address}.'
         try:
+            if trouble := half_state(name, self._left(name)):
+                return trouble
             names = self.names()
         except StoreForbidden:
             return IndexNotFound(message, "You may not list the indices that there are.")

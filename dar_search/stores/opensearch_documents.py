@@ -2,7 +2,8 @@
 
 What is deleted leaves a document behind, a **grave**: it holds the id and the version of the delete, so that a write
 that was asked for earlier does not bring the picture back, however late it comes. (OpenSearch itself forgets the
-version of what it deleted after `index.gc_deletes`, a minute.) A grave has no field but `deleted`: no search finds it.
+version of what it deleted after `index.gc_deletes`, a minute.) A grave has no field but `dar_deleted`: no search finds
+it.
 
 Vectors travel as JSON arrays of the shortest decimals that read back as the same float32. Measured for d = 512:
 orjson on the NumPy row 30 us and 6.3 KB, orjson on `tolist()` 39 us and 10.8 KB, the json module 500 us.
@@ -11,7 +12,7 @@ orjson on the NumPy row 30 us and 6.3 KB, orjson on `tolist()` 39 us and 10.8 KB
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def grave_action(id: str, version: int | None, milliseconds: int) -> bytes:
 
 
 def is_grave(source: Mapping[str, Any]) -> bool:
-    """Whether a document's `_source`, or a part of it with `deleted`, is that of a grave."""
+    """Whether a document's `_source`, or a part of it with `dar_deleted`, is that of a grave."""
     return DELETED in source
 
 
@@ -110,3 +111,13 @@ def thumbnail(source: Mapping[str, Any]) -> bytes | None:
     """The document's thumbnail, decoded."""
     text = source.get("thumbnail")
     return None if text is None else base64.b64decode(text)
+
+
+def possible_ids(ids: Sequence[str]) -> Iterator[str]:
+    """The ids without repetition; none that no record can have, which OpenSearch would refuse."""
+    for id in dict.fromkeys(ids):
+        try:
+            if id and len(id.encode()) <= 512:
+                yield id
+        except UnicodeEncodeError:
+            continue

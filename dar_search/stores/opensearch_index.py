@@ -16,7 +16,7 @@ from dar_search.stores.fields import check_filter
 from dar_search.stores.opensearch_bulk import Action, BulkWriter, Outcome
 from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch_described import first_request
-from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, record
+from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch_features import Features
 from dar_search.stores.opensearch_foreign import check_no_foreign_field, without_foreign_fields, without_new_fields
 from dar_search.stores.opensearch_kept import without_vectors
@@ -87,7 +87,7 @@ class OpenSearchIndex:
         Of several who delete a picture at the same time, each may count it.
         """
         state = self._writable()
-        wanted = list(_possible(ids))
+        wanted = list(possible_ids(ids))
         there = {id for id, source in self._documents(wanted, _source_includes="id") if source}
         now = int(time.time() * 1000)
         graves = [id for id in wanted if version is not None or id in there]
@@ -146,9 +146,8 @@ class OpenSearchIndex:
 
     def load_settings(self) -> Mapping[str, Any]:
         """See `ingestion.tuning.Tunable`. What a load left behind counts as the default."""
-        path = f"/{quoted(self.name)}/_settings"
-        ((_, about),) = self._cluster.read("GET", path).items()
-        settings = about["settings"]["index"]
+        index = self._current(age=_WRITE_AGE).index
+        settings = self._cluster.read("GET", f"/{quoted(index)}/_settings")[index]["settings"]["index"]
         interval = settings.get("refresh_interval")
         return {
             "refresh_interval": None if interval == _LOAD_REFRESH else interval,
@@ -270,14 +269,18 @@ class OpenSearchIndex:
         return state, replace(checked, refused=(*checked.refused, *refused))
 
     def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(id, `_source`) of those that are there, graves among them. Raises EncoderMismatch, see `_current`."""
         path = f"/{quoted(self.name)}/_mget"
-        wanted = list(_possible(ids))
+        wanted = list(possible_ids(ids))
+        index = self._current().index
         for start in range(0, len(wanted), _AT_ONCE):
             body = bodies.encode({"ids": wanted[start : start + _AT_ONCE]})
             for document in self._cluster.read("POST", path, body, **params)["docs"]:
                 if "error" in document:
                     raise mapped_part(404, document["error"])
                 if document.get("found"):
+                    if document["_index"] != index:  # the alias moved: do its vectors compare with this handle's?
+                        index = self._current(age=0).index
                     yield document["_id"], document.get("_source", {})
 
 
@@ -291,13 +294,3 @@ def _index_actions(checked: Checked, versions: Mapping[str, int]) -> Iterator[Ac
         Action(one.id, index_action(one, embedding, metadata, versions.get(one.id)))
         for one, embedding, metadata in rows
     )
-
-
-def _possible(ids: Sequence[str]) -> Iterator[str]:
-    """The ids without repetition; none that no record can have, which OpenSearch would refuse."""
-    for id in dict.fromkeys(ids):
-        try:
-            if id and len(id.encode()) <= 512:
-                yield id
-        except UnicodeEncodeError:
-            continue

@@ -99,9 +99,9 @@ def test_graves_are_few_bytes_and_known_by_the_field_that_says_when(store: OpenS
     index.write([ImageRecord("a", UNIT, "file:///a", caption="a dog", thumbnail=b"picture" * 100)], versions=[1])
     index.delete(["a"], version=2)
     index.refresh()
-    query = {"query": {"range": {"deleted": {"lte": "now"}}}}
+    query = {"query": {"range": {"dar_deleted": {"lte": "now"}}}}
     (hit,) = send(store, "POST", f"/{name}/_search", query)["hits"]["hits"]
-    assert (hit["_id"], hit["_source"].keys()) == ("a", {"deleted"})
+    assert (hit["_id"], hit["_source"].keys()) == ("a", {"dar_deleted"})
     assert send(store, "POST", f"/{name}/_delete_by_query", query)["deleted"] == 1
     assert index.write([ImageRecord("a", UNIT, "file:///a")], versions=[3]) == []
 
