@@ -315,3 +315,15 @@ def test_a_data_stream_is_no_index_of_the_store(store: OpenSearchStore, call: Ca
     finally:
         call("DELETE", f"/_data_stream/{name}")
         call("DELETE", f"/_index_template/{name}")
+
+
+def test_a_handle_reads_no_vectors_of_another_encoder_by_id_after_the_change_over(
+    store: OpenSearchStore, call: Call, name: str
+) -> None:
+    index = filled(store.create(name, PROVENANCE), "a")
+    filled(store.create(f"{name}-next", OTHER), "a")
+    assert index.get(["a"]).keys() == {"a"}
+    change_over(call, name)
+    for read in (index.get, index.digests):
+        with pytest.raises(EncoderMismatch):
+            read(["a"])
