@@ -11,7 +11,7 @@ from dar_search.cli.commands import CONTEXT
 from dar_search.cli.opening import opened_index, opened_store
 from dar_search.cli.options import CommonOptions, grouped, settings_from
 from dar_search.cli.output import answer_console, columns_of, note, plain, plain_text, print_json, side_console
-from dar_search.errors import RequestError, StoreError, StoreUnavailable
+from dar_search.errors import RequestError, StoreError
 from dar_search.ports import ImageIndex, Store
 
 app = typer.Typer(
@@ -95,7 +95,7 @@ def _pictures(index: ImageIndex) -> int | None:
     """None: the index cannot say, as it is closed."""
     try:
         return index.count()
-    except StoreUnavailable:
+    except StoreError:
         return None
 
 

@@ -2,7 +2,7 @@
 
 Searching does without the vectors in `_source`. Reading a picture back does not: an explanation, a question, "more like
 this", and a new caption on a picture that is there. So an index is not made without them, and one that is there is
-searched, says once that they are missing, and refuses what needs them.
+searched, says once that they are missing, and answers without what needs them.
 """
 
 from __future__ import annotations

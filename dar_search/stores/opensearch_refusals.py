@@ -22,6 +22,7 @@ STRICT = "strict_dynamic_mapping_exception"
 # Errors of a document's own content, unless what caused them says otherwise.
 _OF_THE_PICTURE = frozenset({"mapper_parsing_exception", STRICT, "max_bytes_length_exceeded_exception"})
 _IMMENSE_TERM = "immense term"  # an illegal_argument_exception like many others
+_CLOSED = "index_closed_exception"
 # k-NN reports its own state as a field that cannot be parsed: a type, and a reason.
 _KNN_BUSY, _KNN_OFF = "knn_circuit_breaker_exception", "KNN plugin is disabled"
 _HINTS: Mapping[str, str] = {
@@ -57,7 +58,7 @@ def is_of_the_picture(target: str, status: int, error: Mapping[str, Any]) -> boo
         if _KNN_OFF in reason:
             raise takes_nothing(target, Refused(kind, reason))
     mapped = mapped_part(status, error)
-    if isinstance(mapped, StoreUnavailable | IndexNotFound | StoreForbidden):
+    if error["type"] == _CLOSED or isinstance(mapped, StoreUnavailable | IndexNotFound | StoreForbidden):
         raise mapped
     return error["type"] in _OF_THE_PICTURE or _IMMENSE_TERM in reason_of(error)
 

@@ -293,7 +293,7 @@ def test_a_closed_index_says_so_hides_no_other_and_can_be_dropped(
     assert troubles(store, name) == [(f"index {name}", "fail")]
     assert f"index {name}-open" in store.check()
     for use in (index.count, lambda: index.get(["a"]), lambda: index.write(pictures("a")), lambda: index.delete(["a"])):
-        with pytest.raises(StoreUnavailable, match="index is closed") as error:
+        with pytest.raises(StoreError, match="index is closed") as error:
             use()
         assert "_open" in error.value.hint
     with pytest.raises(IndexExists):

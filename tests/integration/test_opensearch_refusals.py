@@ -117,7 +117,7 @@ def full(call: Call, name: str) -> None:
 
 
 WHOLE = {
-    closed: (StoreUnavailable, "is closed"),
+    closed: (StoreError, "is closed"),
     no_pipeline: (StoreError, r"takes no pictures.*\[nowhere\] does not exist"),
     no_final_pipeline: (StoreError, r"takes no pictures.*\[nowhere\] does not exist"),
     failing_pipeline: (StoreError, "takes no pictures.*not today"),
@@ -273,17 +273,16 @@ def test_an_index_without_its_vectors_says_so_once_is_searched_and_refuses_what_
     told = Reformulation("a red balloon", ("a",), "rules")
     query = RewrittenQuery(Dialogue("a red balloon"), told, vector, (), VectorWeights(1, 0), vector, legs)
     assert search(query, index, SearchOptions(size=3)).hits[0].id == "p0"
-    asked: list[Callable[[], Any]] = [
-        lambda: search(query, index, SearchOptions(explain=True)),
-        lambda: next_question(query, index),
-        lambda: index.get(["p0"]),
-    ]
-    for ask in asked:
-        with pytest.raises(FeatureMissing, match="leaves its vectors out") as error:
-            ask()
-        assert error.value.hint
+    with pytest.raises(FeatureMissing, match="leaves its vectors out") as error:
+        index.get(["p0"])
+    assert error.value.hint
+    explained = search(query, index, SearchOptions(explain=True))
+    assert [hit.explanation for hit in explained.hits] == [None] * 5
+    question = next_question(query, index)
+    assert question.source == "open"
     judged = edited(query, QueryEdits(more_like=("p0",)), index)
-    assert (judged.legs["edits"].status, "vectors" in judged.legs["edits"].reason) == ("failed", True)
+    for leg in (explained.legs["explanation"], question.legs["groups"], judged.legs["edits"]):
+        assert (leg.status, "leaves its vectors out" in leg.reason) == ("failed", True)
     ((subject, status),) = [(line.subject, line.status) for line in store.troubles() if name in line.subject]
     assert (subject, status) == (f"index {name}", "note")
     assert index.digests(["p0"]) == {"p0": ""}
