@@ -27,12 +27,11 @@ from dar_search.stores.opensearch_names import (
     NAME_PATH,
     also_known_as,
     check_write_alias,
-    generation,
     half_state,
+    kept_beside,
     last_number,
     led_to,
     names_in,
-    names_of,
     write_alias,
 )
 from dar_search.stores.opensearch_state import Cached, find_state, read_state
@@ -118,7 +117,7 @@ class OpenSearchStore:
         return list(names_in(self._all()))
 
     def drop(self, name: str) -> None:
-        """Removes the index that the name leads to, with earlier ones of this name that no other leads to.
+        """Removes the index that the name leads to, with the other numbered ones of this name that no alias leads to.
 
         Raises as `open`, and StoreError where the index has other names, StoreCorrupt where it is written elsewhere.
         """
@@ -132,9 +131,8 @@ class OpenSearchStore:
         elsewhere = {key: one for key, one in left.items() if write_alias(name) in one.get("aliases", {})}
         if elsewhere.keys() - {index}:
             check_write_alias(name, index, about, elsewhere)
-        older = [key for key, one in left.items() if generation(key, one) == name and not names_of(one)]
-        indices = sorted({index, *(older if name != index else ())})
-        self._cluster.send("DELETE", f"/{','.join(map(quoted, indices))}", seconds=WRITE_TIMEOUT)
+        indices = {index, *(kept_beside(name, left) if name != index else ())}
+        self._cluster.send("DELETE", f"/{','.join(map(quoted, sorted(indices)))}", seconds=WRITE_TIMEOUT)
 
     def check(self) -> Mapping[str, str]:
         health = self._cluster.read("GET", "/_cluster/health", filter_path="status,number_of_nodes,active_shards")
@@ -148,14 +146,15 @@ class OpenSearchStore:
             if features.hybrid
             else "in the client",
         }
-        for name, indices in names_in(self._all()).items():
+        found = self._all()
+        for name, indices in names_in(found).items():
             try:
                 index = self._index(name)
                 count = index.count()
             except StoreError:
                 continue  # see `troubles`
             provenance = index.provenance
-            at = "" if indices == [name] else f", in {indices[0]}"
+            at = "" if indices == [name] else ", in " + ", beside it ".join((*indices, *kept_beside(name, found)))
             lines[f"index {name}"] = (
                 f"{count:,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}{at}"
             )

@@ -62,6 +62,11 @@ def restricted(about: About) -> list[str]:
     return sorted(alias for alias, options in about.get("aliases", {}).items() if _restriction(options))
 
 
+def kept_beside(name: str, found: Mapping[str, About]) -> list[str]:
+    """The numbered indices of a name that no alias leads to: earlier ones, as a rule."""
+    return sorted(index for index, about in found.items() if generation(index, about) == name and not names_of(about))
+
+
 def generation(index: str, about: About) -> str | None:
     """The name of which an index is a numbered one: "photos" of photos-000001."""
     name = own_name(about)
@@ -82,8 +87,12 @@ def led_to(name: str, found: Mapping[str, About]) -> tuple[str, About]:
     StoreError where it shows only a part of one.
     """
     if len(found) != 1:
-        indices = ", ".join(sorted(found))
-        raise StoreCorrupt(f'The alias "{name}" leads to several indices ({indices}).', "Point it at one of them.")
+        first, *others = sorted(found, key=lambda index: (generation(index, found[index]) != name, index))
+        remove = ({"remove": {"index": other, "alias": name}} for other in others)
+        raise StoreCorrupt(
+            f'The alias "{name}" leads to several indices ({", ".join(sorted(found))}).',
+            f"Point it at one of them, at {first} say: {way_out(*remove)}",
+        )
     ((index, about),) = found.items()
     aliases = about.get("aliases", {})
     if own_name(about) is None:

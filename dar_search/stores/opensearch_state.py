@@ -15,7 +15,6 @@ from dar_search.stores.bodies import (
     META,
     encode,
     foreign_types,
-    index_meta,
     metadata_types,
     missing_properties,
     schema_version,
@@ -100,7 +99,7 @@ def find_state(cluster: Cluster, name: str) -> IndexState | None:
     state = parse_state(name, index, about)
     if state.version < schema_version():
         try:
-            _upgrade(cluster, name, index, about)
+            _upgrade(cluster, index, about)
         except (StoreForbidden, StoreUnavailable) as error:
             # Who only searches, or an index that is read-only, does without the fields: only writing needs them.
             _LOG.info('The layout of "%s" is left as it is: %s', name, error.message)
@@ -142,11 +141,12 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
         ) from error
 
 
-def _upgrade(cluster: Cluster, name: str, index: str, about: Mapping[str, Any]) -> None:
+def _upgrade(cluster: Cluster, index: str, about: Mapping[str, Any]) -> None:
     mappings = about["mappings"]
-    provenance = parse_state(name, index, about).provenance
+    # Its own name stays, whatever alias it was opened by.
+    meta = {**mappings["_meta"][META], "version": schema_version()}
     body = {
-        "_meta": {**mappings["_meta"], META: index_meta(name, provenance)},
+        "_meta": {**mappings["_meta"], META: meta},
         "properties": missing_properties(mappings["properties"]),
     }
     cluster.send("PUT", f"/{quoted(index)}/_mapping", encode(body))

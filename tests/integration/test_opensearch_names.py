@@ -14,7 +14,7 @@ from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import EncoderMismatch, IndexExists, IndexNotFound, StoreCorrupt, StoreError, StoreUnavailable
 from dar_search.ports import ImageIndex
 from dar_search.settings import load_settings
-from dar_search.stores.bodies import encode
+from dar_search.stores.bodies import META, encode, index_meta
 from dar_search.stores.opensearch import OpenSearchStore
 
 DIMENSION = 16
@@ -96,7 +96,7 @@ def test_after_the_change_over_a_name_is_listed_opened_written_and_dropped_as_wh
     index = store.open(name, OTHER)
     assert index.write(pictures("newest")) == []
     assert index.count() == 3
-    assert store.check()[f"index {name}"].endswith(f"in {name}-next-000001")
+    assert store.check()[f"index {name}"].endswith(f"in {name}-next-000001, beside it {name}-000001")
     assert troubles(store, name) == []
     with pytest.raises(IndexNotFound):
         store.drop(f"{name}-next")
@@ -327,3 +327,31 @@ def test_a_handle_reads_no_vectors_of_another_encoder_by_id_after_the_change_ove
     for read in (index.get, index.digests):
         with pytest.raises(EncoderMismatch):
             read(["a"])
+
+
+def test_an_alias_that_a_restored_copy_came_back_with_leads_to_several_and_the_way_out_works(
+    store: OpenSearchStore, call: Call, name: str
+) -> None:
+    filled(store.create(name, PROVENANCE), "a")
+    store.create(f"{name}-copy", PROVENANCE)
+    aliases(call, {"add": {"index": f"{name}-copy-000001", "alias": name}})
+    assert own(store, name) == [name, f"{name}-copy"]
+    for use in (store.open, store.drop):
+        with pytest.raises(StoreCorrupt, match="leads to several indices") as error:
+            use(name)
+    with pytest.raises(IndexExists, match="leads to several indices"):
+        store.create(name, PROVENANCE)
+    call("POST", "/_aliases", _actions(error.value.hint))
+    assert store.open(name).get(["a"]).keys() == {"a"}
+
+
+def test_an_upgrade_leaves_an_index_the_name_that_it_was_made_with(
+    store: OpenSearchStore, call: Call, name: str
+) -> None:
+    store.create(f"{name}-next", PROVENANCE)
+    meta = index_meta(f"{name}-next", PROVENANCE) | {"version": 1}
+    call("PUT", f"/{name}-next/_mapping", {"_meta": {META: meta}})
+    aliases(call, {"add": {"index": f"{name}-next-000001", "alias": name}})
+    store.open(name)
+    mappings = call("GET", f"/{name}/_mapping")[f"{name}-next-000001"]["mappings"]
+    assert mappings["_meta"][META] == index_meta(f"{name}-next", PROVENANCE)
