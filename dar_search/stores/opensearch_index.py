@@ -244,28 +244,28 @@ class OpenSearchIndex:
     def _admitted(self, records: Sequence[ImageRecord]) -> tuple[IndexState, Checked]:
         """Checks the records, and adds their new metadata fields to the mapping."""
         state = self._writable()
+        conflict: StoreError | None = None
         for _ in range(_TRIES):
             fine, refused = without_foreign_fields(records, state.foreign)
             checked = check_records(fine, self.provenance.dimension, state.types)
             if not checked.new_fields:
                 break
             body = bodies.encode(bodies.metadata_mapping(checked.new_fields))
-            conflict: StoreError | None = None
             try:
                 self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)
+                conflict = None
             except StoreError as error:
                 if type(error) is not StoreError:
                     raise
                 conflict = error  # another writer may have given a field another type: look, and check against that
-            before, state = state, self._writable(age=0)
-            if conflict is not None and (before.types, before.foreign) == (state.types, state.foreign):
-                # Nobody else's doing: the index takes no such field, and those pictures that bring none go in.
-                fine, more = without_new_fields(fine, checked.new_fields, conflict)
-                refused += more
-                checked = check_records(fine, self.provenance.dimension, state.types)
-                break
+            state = self._writable(age=0)
         else:
-            raise StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
+            if conflict is None:
+                raise StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
+            # Nobody else's doing: the index takes no such field, and the pictures that bring none go in.
+            fine, more = without_new_fields(fine, checked.new_fields, conflict)
+            refused += more
+            checked = check_records(fine, self.provenance.dimension, state.types)
         return state, replace(checked, refused=(*checked.refused, *refused))
 
     def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
