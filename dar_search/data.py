@@ -102,6 +102,8 @@ LegStatus = Literal["ok", "late", "failed", "off"]
 class Leg:
     """What became of one part of an answer: reformulation, imagination, edits, knn or keyword.
 
+    Also "explanation" and "groups" (of a question), where an index cannot give them.
+
     Attributes:
         took_ms: wall-clock milliseconds.
         reason: why it is not "ok"; empty if it is.

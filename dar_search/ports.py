@@ -188,8 +188,8 @@ class ImageIndex(Protocol):
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         """Remove; returns how many were there. Durable when it returns. version: as for `write`, for all of them.
 
-        OpenSearch remembers the version of what was deleted for `index.gc_deletes` (a minute, where nothing else is
-        set), the embedded store without end.
+        The version of what was deleted is remembered without end: however late a write of a lower one comes, the
+        record stays deleted.
         """
         ...
 
@@ -230,10 +230,12 @@ class Store(Protocol):
         """Raises IndexNotFound (naming the indices that there are), EncoderMismatch if `provenance` differs."""
         ...
 
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Of all indices, sorted: what can be opened, and dropped."""
+        ...
 
     def drop(self, name: str) -> None:
-        """Remove an index and all in it. Raises IndexNotFound."""
+        """Remove an index and all in it. Raises IndexNotFound, StoreError where it is in use by another name."""
         ...
 
     def check(self) -> Mapping[str, str]:

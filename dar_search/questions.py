@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from dar_search.candidate_splits import Candidate, Split, group, splits, typical, words
 from dar_search.data import Dialogue, Leg, RewrittenQuery
-from dar_search.errors import ModelError, ModelFailed, ModelTimeout, RequestError
+from dar_search.errors import FeatureMissing, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.filters import Filter
 from dar_search.ports import ImageIndex, QuestionWriter
 from dar_search.retrieval import SearchOptions, describe_legs, search
@@ -109,7 +109,10 @@ def next_question(
 
 
 def survey(query: RewrittenQuery, index: ImageIndex, options: QuestionOptions = QuestionOptions()) -> Survey:
-    """Search, spread the candidates into groups, and measure what splits them. Raises what `search` raises."""
+    """Search, spread the candidates into groups, and measure what splits them. Raises what `search` raises.
+
+    Where the index keeps no vectors there are no candidates, and a leg "groups" says so.
+    """
     asked = options.search
     result = search(
         query,
@@ -123,7 +126,11 @@ def survey(query: RewrittenQuery, index: ImageIndex, options: QuestionOptions = 
             exact=asked.exact,
         ),
     )
-    records = index.get([hit.id for hit in result.hits])
+    try:
+        records = index.get([hit.id for hit in result.hits])
+    except FeatureMissing as error:  # an index that keeps no vectors to tell its pictures apart by
+        legs = {**result.legs, "groups": Leg("failed", reason=error.message)}
+        return Survey(query.dialogue, (), (), (), legs)
     candidates = tuple(
         Candidate(hit.id, records[hit.id].embedding, hit.caption, hit.metadata)
         for hit in result.hits

@@ -51,14 +51,18 @@ class SearchOptions:
 def search(query: RewrittenQuery, index: ImageIndex, options: SearchOptions = SearchOptions()) -> SearchResult:
     """One page of hits, with the legs "reformulation", "imagination", "knn" and "keyword".
 
-    A keyword leg that the store cannot run is a leg with a reason, and the k-NN leg answers alone.
+    A keyword leg that the store cannot run is a leg with a reason, and the k-NN leg answers alone. Hits of an index
+    that keeps no vectors to explain them by stay without, and a leg "explanation" says so.
 
     Raises what the index raises: RequestError for sizes and weights, FilterError, DimensionMismatch, and StoreError
     where the k-NN leg failed. (EncoderMismatch comes earlier, from `Store.open` with the encoder's provenance.)
     """
     result = _search(index, search_request(query, options))
     if options.explain:
-        result = replace(result, hits=_explained(result, query, index, options.fusion))
+        try:
+            result = replace(result, hits=_explained(result, query, index, options.fusion))
+        except FeatureMissing as error:
+            result = replace(result, legs={**result.legs, "explanation": Leg("failed", reason=error.message)})
     return replace(result, legs={**query.legs, **result.legs})
 
 

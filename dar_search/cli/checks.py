@@ -158,15 +158,19 @@ def cluster(subject: Subject) -> Iterator[Finding]:
     address = subject.settings.store
     if address.startswith("sqlite:"):
         return
+    from dar_search.stores.opensearch import OpenSearchStore
     from dar_search.stores.opensearch_connection import connect
     from dar_search.stores.opensearch_doctor import examine
 
     client = connect(address, subject.settings)
+    opened = OpenSearchStore(address, subject.settings)
     try:
         report = examine(client)
+        troubles = opened.troubles()
     finally:
+        opened.close()
         client.close()
-    for line in report.observations:
+    for line in (*report.observations, *troubles):
         yield Finding(f"  {line.subject}", line.status, line.detail, line.fix)
     if any(permission.granted is False for permission in report.permissions):
         for name, role in (("to search", report.search_role), ("to write too", report.write_role)):

@@ -11,8 +11,8 @@ from dar_search.cli.commands import CONTEXT
 from dar_search.cli.opening import opened_index, opened_store
 from dar_search.cli.options import CommonOptions, grouped, settings_from
 from dar_search.cli.output import answer_console, columns_of, note, plain, plain_text, print_json, side_console
-from dar_search.errors import RequestError
-from dar_search.ports import ImageIndex
+from dar_search.errors import RequestError, StoreError
+from dar_search.ports import ImageIndex, Store
 
 app = typer.Typer(
     help="List, show and drop indices.", no_args_is_help=True, rich_markup_mode="rich", context_settings=CONTEXT
@@ -29,7 +29,7 @@ def list_indices(common: CommonOptions) -> None:
     """
     settings = settings_from(common)
     with opened_store(settings) as store:
-        described = [_described(store.open(name)) for name in store.names()]
+        described = [_described_or_why_not(store, name) for name in store.names()]
         address = store.address
     if common.json:
         print_json({"store": address, "indices": described})
@@ -41,10 +41,16 @@ def list_indices(common: CommonOptions) -> None:
     for heading in ("index", "pictures", "encoder", "dimension"):
         table.add_column(heading, justify="right" if heading in ("pictures", "dimension") else "left")
     for index in described:
-        table.add_row(
-            plain_text(index["name"]), f"{index['pictures']:,}", plain_text(index["encoder"]), str(index["dimension"])
-        )
+        if "problem" in index:
+            table.add_row(plain_text(index["name"]), "?", plain_text("cannot be used"), "?")
+        else:
+            table.add_row(
+                *map(plain_text, (index["name"], f"{index['pictures']:,}", index["encoder"], str(index["dimension"])))
+            )
     answer_console().print(table)
+    for index in described:
+        if "problem" in index:
+            note(f"{index['name']}: {index['problem']['message']} {index['problem']['hint']}".rstrip())
 
 
 @app.command()
@@ -75,23 +81,45 @@ def drop(
     Example:  dar index drop photos --yes
     """
     with opened_store(settings_from(common)) as store:
-        pictures = opened_index(store, name).count()
+        pictures = _pictures(opened_index(store, name))
         if not yes:
             _ask(name, pictures, store.address)
         store.drop(name)
     if common.json:
         print_json({"dropped": name, "pictures": pictures})
     else:
-        answer_console().print(plain_text(f"Dropped {name} ({pictures:,} pictures)."))
+        answer_console().print(plain_text(f"Dropped {name} ({_number(pictures)} pictures)."))
 
 
-def _ask(name: str, pictures: int, address: str) -> None:
+def _pictures(index: ImageIndex) -> int | None:
+    """None: the index cannot say, as it is closed."""
+    try:
+        return index.count()
+    except StoreError:
+        return None
+
+
+def _number(pictures: int | None) -> str:
+    return "an unknown number of" if pictures is None else f"{pictures:,}"
+
+
+def _ask(name: str, pictures: int | None, address: str) -> None:
     console = side_console()
     if not console.is_terminal:
         raise RequestError(f"Dropping {name} needs a yes.", "Add --yes.")
-    console.print(plain_text(f'Type "{name}" to drop this index of {pictures:,} pictures in {address}: '), end="")
+    console.print(
+        plain_text(f'Type "{name}" to drop this index of {_number(pictures)} pictures in {address}: '), end=""
+    )
     if input().strip() != name:
         raise RequestError("Nothing was dropped.")
+
+
+def _described_or_why_not(store: Store, name: str) -> dict[str, Any]:
+    """One index that cannot be used must not hide the others."""
+    try:
+        return _described(store.open(name))
+    except StoreError as error:
+        return {"name": name, "problem": error.as_dict()}
 
 
 def _described(index: ImageIndex) -> dict[str, Any]:

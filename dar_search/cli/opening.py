@@ -27,7 +27,7 @@ def opened_index(store: Store, name: str, provenance: Provenance | None = None) 
     """An index by name. Raises IndexNotFound, with the names that are near."""
     try:
         return store.open(name, provenance)
-    except IndexNotFound:
+    except IndexNotFound as error:
         names = store.names()
         near = difflib.get_close_matches(name, names, 3, 0.5)
         if near:
@@ -37,4 +37,4 @@ def opened_index(store: Store, name: str, provenance: Provenance | None = None) 
             hint = f"There are: {shown}."
         else:
             hint = f"Make it with: dar ingest FOLDER --index {name}"
-        raise IndexNotFound(f'There is no index "{name}" in {store.address}.', hint) from None
+        raise IndexNotFound(error.message, hint) from None

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import DarError, ModelFailed
+from dar_search.errors import DarError, FeatureMissing, ModelFailed
 from dar_search.fault_points import reached
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
 from dar_search.ingestion.records import record_digest, record_of
@@ -92,7 +92,11 @@ class Finishing:
     def _annotate_again(self) -> None:
         """New captions and metadata on stored embeddings: the picture is the same, so it is not encoded again."""
         jobs, self._reannotated = self._reannotated, []
-        stored = self._index.get([job.item.id for job in jobs])
+        try:
+            stored = self._index.get([job.item.id for job in jobs])
+        except FeatureMissing as error:  # the index gives no vectors back: all else in the source still goes in
+            self._writer.put([_failed(job, "refused", str(error)) for job in jobs])
+            return
         entries = []
         for job in jobs:
             item = job.item

@@ -30,6 +30,9 @@ FieldTypes = Mapping[str, FieldType]
 
 META = "dar_search"  # our part of a mapping's `_meta`
 EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that hold an empty list
+# When a picture was deleted: the one field of what is left of it (`opensearch_documents`). Not a name that others use.
+DELETED = "dar_deleted"
+LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
 NOTHING: Body = {"match_none": {}}
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
@@ -63,8 +66,7 @@ def exact_leg(request: SearchRequest, types: FieldTypes) -> Body:
         "source": "knn_score",
         "params": {"field": "vector", "query_value": request.vector, "space_type": "cosinesimil"},
     }
-    query = filter_query(request.filter, types) if request.filter else {"match_all": {}}
-    return {"script_score": {"query": query, "script": script}}
+    return {"script_score": {"query": live_query(request.filter, types), "script": script}}
 
 
 def keyword_leg(request: SearchRequest, types: FieldTypes) -> Body:
@@ -134,7 +136,7 @@ def multi_search(searches: Sequence[tuple[Body, Body]]) -> bytes:
 def ids_search(point: str, origin: str | None, *, after: str | None, size: int, keep_alive: str) -> Body:
     """A page of ids, ascending, of a point in time: all, or those of one origin."""
     body: Body = {
-        "query": {"match_all": {}} if origin is None else {"term": {"origin": origin}},
+        "query": LIVE if origin is None else {"term": {"origin": origin}},
         "pit": {"id": point, "keep_alive": keep_alive},
         "size": size,
         "sort": [{"id": "asc"}],
@@ -154,6 +156,11 @@ def fusion_pipeline(fusion: ScoreFusion, default: Mapping[str, Any] | None = Non
         if default and default.get(part):
             pipeline[part] = default[part]
     return pipeline
+
+
+def live_query(filter: Filter, types: FieldTypes) -> Body:
+    """All pictures that a filter leaves, without a score."""
+    return {"bool": {"filter": [LIVE, filter_query(filter, types)]}} if filter else LIVE
 
 
 def filter_query(filter: Filter, types: FieldTypes) -> Body:
@@ -243,6 +250,18 @@ def metadata_types(properties: Mapping[str, Any]) -> dict[str, FieldType]:
     kinds: Mapping[str, FieldType] = {"double": "number", "keyword": "keyword", "boolean": "boolean"}
     fields = properties.get("metadata", {}).get("properties", {})
     return {name: kinds[field["type"]] for name, field in fields.items() if field.get("type") in kinds}
+
+
+def foreign_types(properties: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata fields of a type that the project does not give: somebody else mapped them."""
+    ours = metadata_types(properties)
+    fields = properties.get("metadata", {}).get("properties", {})
+    return {name: str(field.get("type", "object")) for name, field in fields.items() if name not in ours}
+
+
+def layout_fields() -> list[str]:
+    """The names of an index's fields, as its template has them."""
+    return list(_asset("templates/image-index.json")["template"]["mappings"]["properties"])
 
 
 def _asset(name: str) -> Body:

@@ -8,7 +8,6 @@ _documents and _searching.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +19,26 @@ from dar_search.stores.names import check_name
 from dar_search.stores.opensearch_bulk import BulkWriter
 from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, quoted
 from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch_doctor import Observation
 from dar_search.stores.opensearch_features import Features, detect
-from dar_search.stores.opensearch_index import Access, OpenSearchIndex, write_alias
-from dar_search.stores.opensearch_state import Cached, read_state
+from dar_search.stores.opensearch_index import Access, OpenSearchIndex
+from dar_search.stores.opensearch_kept import check_kept, not_whole
+from dar_search.stores.opensearch_names import (
+    NAME_PATH,
+    also_known_as,
+    check_write_alias,
+    half_state,
+    kept_beside,
+    last_number,
+    led_to,
+    names_in,
+    write_alias,
+)
+from dar_search.stores.opensearch_state import Cached, find_state, read_state
+from dar_search.stores.opensearch_troubles import troubles
 from dar_search.stores.provenance import check_dimension, check_provenance
 
 _NAMED = 20
-_NAME_PATH = f"*.aliases,*.mappings._meta.{bodies.META}.name"
 
 
 class OpenSearchStore:
@@ -65,15 +77,19 @@ class OpenSearchStore:
         return self._features.get()
 
     def create(self, name: str, provenance: Provenance) -> OpenSearchIndex:
-        """Also raises FeatureMissing without the k-NN plugin, SettingsError for an analyzer that is not there."""
+        """Also raises IndexExists for what is left of a name (see `opensearch_names.half_state`), FeatureMissing
+        without the k-NN plugin, SettingsError for an analyzer that is not there, and StoreError where a template of
+        the cluster makes it unusable (nothing is left then)."""
         check_name(name)
         check_dimension(provenance)
         self.features.require_knn()
         self.features.require_engine(self._options.engine)
-        path = f"/{quoted(name)},{quoted(write_alias(name))}"
-        if self._cluster.read("GET", path, ignore_unavailable="true", filter_path="*.aliases"):
-            raise self._exists(name)
-        index = f"{name}-{self._last_number(name) + 1:06d}"
+        if found := self._found(name):
+            raise self._taken(name, found)
+        left = self._left(name)
+        if trouble := half_state(name, left):
+            raise IndexExists(trouble.message, trouble.hint)
+        index = f"{name}-{last_number(name, left) + 1:06d}"
         aliases: Mapping[str, bodies.Body] = {name: {}, write_alias(name): {"is_write_index": True}}
         body = bodies.index_body(name, provenance, self._options, aliases)
         try:
@@ -83,27 +99,40 @@ class OpenSearchStore:
         except StoreError as error:
             raise self._explained(error) from error
         self._wait_for_primaries(index)
-        return self._index(name)
+        state = read_state(self._cluster, name)
+        if state.left_out:
+            self._cluster.send("DELETE", f"/{quoted(index)}", seconds=WRITE_TIMEOUT)
+            raise not_whole(name, state.left_out)
+        return OpenSearchIndex(name, state, self._access)
 
     def open(self, name: str, provenance: Provenance | None = None) -> OpenSearchIndex:
-        """Also raises StoreTooNew and StoreCorrupt."""
+        """Also raises StoreTooNew, and StoreCorrupt where aliases lead astray (see `opensearch_names`)."""
         check_name(name)
         index = self._index(name)
         check_provenance(name, index.provenance, provenance)
         return index
 
     def names(self) -> list[str]:
-        found = self._cluster.read("GET", "/*", filter_path=_NAME_PATH)
-        names = {_named(about) for about in found.values() if _named(about) in about.get("aliases", {})}
-        return sorted(name for name in names if name)
+        """Also the indices that no alias leads to: each can be opened, to read, and dropped."""
+        return list(names_in(self._all()))
 
     def drop(self, name: str) -> None:
-        """Removes all numbered indices of this name, older ones too."""
+        """Removes the index that the name leads to, with the other numbered ones of this name that no alias leads to.
+
+        Raises as `open`, and StoreError where the index has other names, StoreCorrupt where it is written elsewhere.
+        """
         check_name(name)
-        indices = sorted(index for index, about in self._numbered(name).items() if _named(about) == name)
-        if not indices:
+        found = self._found(name)
+        if not found:
             raise self._not_found(name)
-        self._cluster.send("DELETE", f"/{','.join(map(quoted, indices))}", seconds=WRITE_TIMEOUT)
+        index, about = led_to(name, found)
+        also_known_as(name, index, about)
+        left = self._left(name)
+        elsewhere = {key: one for key, one in left.items() if write_alias(name) in one.get("aliases", {})}
+        if elsewhere.keys() - {index}:
+            check_write_alias(name, index, about, elsewhere)
+        indices = {index, *(kept_beside(name, left) if name != index else ())}
+        self._cluster.send("DELETE", f"/{','.join(map(quoted, sorted(indices)))}", seconds=WRITE_TIMEOUT)
 
     def check(self) -> Mapping[str, str]:
         health = self._cluster.read("GET", "/_cluster/health", filter_path="status,number_of_nodes,active_shards")
@@ -117,30 +146,59 @@ class OpenSearchStore:
             if features.hybrid
             else "in the client",
         }
-        for name in self.names():
-            index = self._index(name)
+        found = self._all()
+        for name, indices in names_in(found).items():
+            try:
+                index = self._index(name)
+                count = index.count()
+            except StoreError:
+                continue  # see `troubles`
             provenance = index.provenance
+            at = "" if indices == [name] else ", in " + ", beside it ".join((*indices, *kept_beside(name, found)))
             lines[f"index {name}"] = (
-                f"{index.count():,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}"
+                f"{count:,} pictures, {provenance.dimension} dimensions, encoder {provenance.encoder}{at}"
             )
         return lines
+
+    def troubles(self) -> list[Observation]:
+        """What is wrong with the indices, each with the way out."""
+        try:
+            return list(troubles(self._all(), self._index))
+        except StoreForbidden as error:
+            return [
+                Observation("indices", "note", f"not known: {error.message}", "Get indices:admin/get on all of them.")
+            ]
 
     def close(self) -> None:
         self._writer.close()
         self._cluster.close()
 
     def _index(self, name: str) -> OpenSearchIndex:
+        state = find_state(self._cluster, name)
+        if state is None:
+            raise self._not_found(name)
+        check_kept(name, state.left_out)
+        return OpenSearchIndex(name, state, self._access)
+
+    def _found(self, name: str) -> dict[str, Any]:
+        """What the name leads to; nothing where there is no such name."""
         try:
-            return OpenSearchIndex(name, read_state(self._cluster, name), self._access)
-        except IndexNotFound as error:
-            raise self._not_found(name) from error
+            found: dict[str, Any] = self._cluster.read("GET", f"/{quoted(name)}", filter_path=NAME_PATH)
+        except IndexNotFound:
+            return {}
+        return found
 
-    def _numbered(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._cluster.read("GET", f"/{quoted(name)}-*", filter_path=_NAME_PATH)
-        return {index: about for index, about in found.items() if re.fullmatch(r"\d{6}", index[len(name) + 1 :])}
+    def _left(self, name: str) -> dict[str, Any]:
+        """The indices that the name is written through, and those named like its numbered ones."""
+        path = f"/{quoted(write_alias(name))},{quoted(name)}-*"
+        found: dict[str, Any] = self._cluster.read(
+            "GET", path, ignore_unavailable="true", expand_wildcards="open,closed", filter_path=NAME_PATH
+        )
+        return found
 
-    def _last_number(self, name: str) -> int:
-        return max((int(index[-6:]) for index in self._numbered(name)), default=0)
+    def _all(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._cluster.read("GET", "/*", expand_wildcards="open,closed", filter_path=NAME_PATH)
+        return found
 
     def _wait_for_primaries(self, index: str) -> None:
         path = f"/_cluster/health/{quoted(index)}"  # answers after half a minute at the latest
@@ -154,9 +212,18 @@ class OpenSearchStore:
     def _exists(self, name: str) -> IndexExists:
         return IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
 
-    def _not_found(self, name: str) -> IndexNotFound:
+    def _taken(self, name: str, found: Mapping[str, Any]) -> IndexExists:
+        try:
+            led_to(name, found)
+        except StoreError as error:
+            return IndexExists(error.message, error.hint)
+        return self._exists(name)
+
+    def _not_found(self, name: str) -> StoreError:
         message = f'There is no index "{name}" in {self.address}.'
         try:
+            if trouble := half_state(name, self._left(name)):
+                return trouble
             names = self.names()
         except StoreForbidden:
             return IndexNotFound(message, "You may not list the indices that there are.")
@@ -172,8 +239,3 @@ class OpenSearchStore:
                 'Set opensearch.index.analyzer to one that it has, such as "standard".',
             )
         return error
-
-
-def _named(about: Mapping[str, Any]) -> str | None:
-    name = about.get("mappings", {}).get("_meta", {}).get(bodies.META, {}).get("name")
-    return name if isinstance(name, str) else None

@@ -5,41 +5,47 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from dar_search.errors import DarError, StoreUnavailable
+from dar_search.errors import StoreUnavailable
 from dar_search.fault_points import reached
-from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, mapped_part, patiently
+from dar_search.stores.opensearch_calls import WRITE_TIMEOUT, Cluster, patiently
+from dar_search.stores.opensearch_refusals import Refused, is_of_the_picture, reason_of, takes_nothing
 
 SUPERSEDED = "version_conflict_engine_exception"  # a later write or delete has been there
-STRICT = "strict_dynamic_mapping_exception"
-_ACTIONS = ("index", "delete")
-_FILTER_PATH = ",".join(f"items.{action}.{part}" for action in _ACTIONS for part in ("status", "error"))
+_DROPPED = {"type": "dropped", "reason": "the index's ingest pipeline drops it"}
+_FILTER_PATH = ",".join(f"items.index.{part}" for part in ("status", "error", "result", "_index"))
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One item of a bulk request: its lines, ended by a newline."""
+    """One item of a bulk request, an `index`: its lines, ended by a newline."""
 
     id: str
     lines: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An item that the index will never take as it is: the server's type of error, and its reason."""
-
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What became of a bulk write's items, by id. found: of deletes, those that were there."""
+    """What became of a bulk write's items.
 
-    refused: dict[str, Refused]
-    found: set[str]
+    Attributes:
+        refused: by id.
+        doubtful: refused, and it is not clear whether they or the index are to blame.
+        superseded: the ids of which the index has seen a later version.
+        landed: the indices that took the others, by their own names.
+    """
+
+    refused: dict[str, Refused] = field(default_factory=dict)
+    doubtful: dict[str, Refused] = field(default_factory=dict)
+    superseded: set[str] = field(default_factory=set)
+    landed: set[str] = field(default_factory=set)
+
+    def add(self, other: Outcome) -> None:
+        self.refused.update(other.refused)
+        self.doubtful.update(other.doubtful)
+        self.superseded |= other.superseded
+        self.landed |= other.landed
 
 
 class BulkWriter:
@@ -62,9 +68,10 @@ class BulkWriter:
 
         The next body is put together while others are under way. Raises StoreUnavailable if some are still not
         acknowledged when the patience for the cluster is at its end, and what makes all the rest hopeless
-        (IndexNotFound, StoreForbidden). Actions may then have been carried out: sending all of them again is harmless.
+        (IndexNotFound, StoreForbidden, an index that takes nothing: see `opensearch_refusals`). Actions may then have
+        been carried out: sending all of them again is harmless.
         """
-        outcome = Outcome({}, set())
+        outcome = Outcome()
         pending: set[Future[Outcome]] = set()
         try:
             for body in _bodies(actions, self._request_bytes):
@@ -78,6 +85,11 @@ class BulkWriter:
             for future in pending:
                 future.cancel()
             wait(pending)
+        if outcome.doubtful:
+            if not (outcome.landed or outcome.superseded or outcome.refused):
+                raise takes_nothing(target, next(iter(outcome.doubtful.values())))
+            outcome.refused |= outcome.doubtful
+            outcome.doubtful = {}
         return outcome
 
     def close(self) -> None:
@@ -93,7 +105,7 @@ class BulkWriter:
             return self._pool
 
     def _write_body(self, target: str, body: Sequence[Action]) -> Outcome:
-        outcome = Outcome({}, set())
+        outcome = Outcome()
         pending: Sequence[Action] = body
         for attempt in patiently(self._cluster.retry_seconds):
             with attempt:
@@ -117,33 +129,21 @@ class BulkWriter:
         again: list[Action] = []
         why: StoreUnavailable | None = None
         for action, item in zip(actions, answer["items"], strict=True):
-            ((kind, result),) = item.items()
-            if "error" not in result:
-                if kind == "delete" and result["status"] == 200:
-                    outcome.found.add(action.id)
-                continue
-            if result["error"]["type"] == SUPERSEDED:
-                continue
-            error = _item_error(result)
-            if isinstance(error, StoreUnavailable):
-                again.append(action)
-                why = error
+            result = item["index"]
+            error = result.get("error") or (_DROPPED if result["result"] == "noop" else None)
+            if error is None:
+                outcome.landed.add(result["_index"])
+            elif error["type"] == SUPERSEDED:
+                outcome.superseded.add(action.id)
             else:
-                outcome.refused[action.id] = Refused(result["error"]["type"], _reason(result["error"]))
+                try:
+                    own = is_of_the_picture(target, result["status"], error)
+                except StoreUnavailable as unavailable:
+                    again.append(action)
+                    why = unavailable
+                else:
+                    (outcome.refused if own else outcome.doubtful)[action.id] = Refused(error["type"], reason_of(error))
         return again, why
-
-
-def _item_error(result: dict[str, Any]) -> DarError | None:
-    """The item's error; raises it if it is one of the whole index. A bad document is one of its own."""
-    error = mapped_part(result["status"], result["error"])
-    if result["status"] in (400, 413) or isinstance(error, StoreUnavailable):
-        return error
-    raise error
-
-
-def _reason(error: dict[str, Any]) -> str:
-    cause = error.get("caused_by") or {}
-    return ": ".join(part for part in (error.get("reason"), cause.get("reason")) if part)[:500]
 
 
 def _bodies(actions: Iterable[Action], limit: int) -> Iterator[list[Action]]:
@@ -163,7 +163,5 @@ def _gather(pending: set[Future[Outcome]], outcome: Outcome) -> set[Future[Outco
     """Waits for at least one; adds what has ended to the outcome. Raises what one raised."""
     done, rest = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
-        part = future.result()
-        outcome.refused.update(part.refused)
-        outcome.found.update(part.found)
+        outcome.add(future.result())
     return rest

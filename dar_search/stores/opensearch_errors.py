@@ -163,6 +163,7 @@ _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
     "index_not_found_exception": lambda said: IndexNotFound(f"The cluster has no such index ({said})."),
     "resource_already_exists_exception": lambda said: IndexExists(f"The index is there already ({said})."),
     "cluster_block_exception": _blocked,
+    "index_closed_exception": lambda said: StoreError("The index is closed.", "Open it (POST /NAME/_open)."),
     "rejected_execution_exception": lambda said: StoreUnavailable(f"The cluster is overloaded: {said}.", _LATER_HINT),
     "opensearch_rejected_execution_exception": lambda said: StoreUnavailable(
         f"The cluster is overloaded: {said}.", _LATER_HINT

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dar_search.data import Failure, ImageRecord, Provenance, SearchResult
@@ -12,12 +13,16 @@ from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.fields import check_filter
-from dar_search.stores.opensearch_bulk import STRICT, Action, BulkWriter, Refused
+from dar_search.stores.opensearch_bulk import Action, BulkWriter, Outcome
 from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch_described import first_request
-from dar_search.stores.opensearch_documents import delete_action, index_action, record
+from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch_features import Features
+from dar_search.stores.opensearch_foreign import check_no_foreign_field, without_foreign_fields, without_new_fields
+from dar_search.stores.opensearch_kept import without_vectors
+from dar_search.stores.opensearch_names import check_write_alias, write_alias
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
+from dar_search.stores.opensearch_refusals import STRICT, Refused
 from dar_search.stores.opensearch_searching import Moved, Searcher
 from dar_search.stores.opensearch_state import Cached, IndexState, read_state
 from dar_search.stores.provenance import check_provenance
@@ -29,11 +34,6 @@ _KEPT_OPEN = "2m"  # how long the cluster keeps a point in time after the last p
 _WRITE_AGE = 1.0  # seconds; a writer looks often whether the alias still leads to vectors of its encoder
 _TRIES = 5
 _LOAD_REFRESH = "30100ms"  # odd, so that it is known for what it is
-
-
-def write_alias(name: str) -> str:
-    """The alias that an index is written through."""
-    return f"{name}-write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +71,43 @@ class OpenSearchIndex:
     def provenance(self) -> Provenance:
         return self._provenance
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Fields that the index leaves out of `_source`."""
+        return self._current().left_out
+
     def write(
         self, records: Sequence[ImageRecord], *, versions: Sequence[int] | None = None
     ) -> list[tuple[str, Failure]]:
         return self._write(records, by_id(records, versions), tries=2)
 
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
-        self._current(age=_WRITE_AGE)
-        actions = (Action(id, delete_action(id, version)) for id in _possible(ids))
-        outcome = self._access.writer.write(write_alias(self.name), actions)
-        self._unseen = True
-        return len(outcome.found)
+        """A grave is left in each one's place (see `opensearch_documents`), also of what was not there, if versioned.
+
+        Of several who delete a picture at the same time, each may count it.
+        """
+        state = self._writable()
+        wanted = list(possible_ids(ids))
+        there = {id for id, source in self._documents(wanted, _source_includes="id") if source}
+        now = int(time.time() * 1000)
+        graves = [id for id in wanted if version is not None or id in there]
+        outcome = self._bulk(state, (Action(id, grave_action(id, version, now)) for id in graves))
+        if outcome.refused:
+            id, refused = next(iter(outcome.refused.items()))
+            raise StoreError(
+                f'{len(outcome.refused)} of {len(graves)} pictures could not be deleted from "{self.name}".',
+                f'Of "{id[:80]}" the cluster says {refused.kind}: {refused.reason}.',
+            )
+        return len(there - outcome.superseded)
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        return {id: record(id, source) for id, source in self._documents(ids)}
+        if "vector" in self.left_out:
+            raise without_vectors(self.name)
+        return {id: record(id, source) for id, source in self._documents(ids) if not is_grave(source)}
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
-        return {id: source.get("digest", "") for id, source in self._documents(ids, _source_includes="digest")}
+        found = self._documents(ids, _source_includes=f"digest,{bodies.DELETED}")
+        return {id: source.get("digest", "") for id, source in found if not is_grave(source)}
 
     def ids(self, *, origin: str | None = None) -> Iterator[str]:
         """All that was written before the first is asked for, as of that moment."""
@@ -115,9 +135,8 @@ class OpenSearchIndex:
         if self._unseen:
             self.refresh()
         types = self._types(filter)
-        query = bodies.filter_query(filter, types) if filter else {"match_all": {}}
-        path = f"/{quoted(self.name)}/_count"
-        return int(self._cluster.read("POST", path, bodies.encode({"query": query}))["count"])
+        body = bodies.encode({"query": bodies.live_query(filter, types)})
+        return int(self._cluster.read("POST", f"/{quoted(self.name)}/_count", body)["count"])
 
     def refresh(self) -> None:
         self._unseen = False
@@ -127,9 +146,8 @@ class OpenSearchIndex:
 
     def load_settings(self) -> Mapping[str, Any]:
         """See `ingestion.tuning.Tunable`. What a load left behind counts as the default."""
-        path = f"/{quoted(self.name)}/_settings"
-        ((_, about),) = self._cluster.read("GET", path).items()
-        settings = about["settings"]["index"]
+        index = self._current(age=_WRITE_AGE).index
+        settings = self._cluster.read("GET", f"/{quoted(index)}/_settings")[index]["settings"]["index"]
         interval = settings.get("refresh_interval")
         return {
             "refresh_interval": None if interval == _LOAD_REFRESH else interval,
@@ -183,15 +201,34 @@ class OpenSearchIndex:
         if any(condition.field not in types for condition in filter):
             types = self._current(age=_WRITE_AGE).types
         check_filter(filter, types)
+        check_no_foreign_field(filter, self._current().foreign)
         return types
+
+    def _writable(self, age: float = _WRITE_AGE) -> IndexState:
+        """The state, if what is written goes where it is read from. Raises as `_current`, and StoreCorrupt."""
+        state = self._current(age=age)
+        alias = write_alias(self.name)
+        if state.aliases.get(alias) != {"is_write_index": True}:
+            state = self._current(age=0)  # it may have been mended since
+            found = self._cluster.read("GET", f"/{quoted(alias)}", ignore_unavailable="true", filter_path="*.aliases")
+            check_write_alias(self.name, state.index, {"aliases": state.aliases}, found)
+        return state
+
+    def _bulk(self, state: IndexState, actions: Iterator[Action]) -> Outcome:
+        outcome = self._access.writer.write(write_alias(self.name), actions)
+        self._unseen = True
+        if outcome.landed - {state.index}:  # the aliases moved meanwhile
+            there = self._writable(age=0).index
+            if outcome.landed - {there}:
+                raise StoreUnavailable(f'The aliases of "{self.name}" moved while it was written to.', "Write again.")
+        return outcome
 
     def _write(
         self, records: Sequence[ImageRecord], versions: Mapping[str, int] | None, *, tries: int
     ) -> list[tuple[str, Failure]]:
-        checked = self._admitted(records)
+        state, checked = self._admitted(records)
         refused = list(checked.refused)
-        outcome = self._access.writer.write(write_alias(self.name), _index_actions(checked, versions or {}))
-        self._unseen = True
+        outcome = self._bulk(state, _index_actions(checked, versions or {}))
         # Fields unknown to the index: it was made anew behind the alias since they were looked at.
         anew = [one for one in checked.accepted if tries > 1 and _is_unknown_field(outcome.refused.get(one.id))]
         for one in checked.accepted:
@@ -204,33 +241,46 @@ class OpenSearchIndex:
             refused += self._write(anew, versions, tries=tries - 1)
         return refused
 
-    def _admitted(self, records: Sequence[ImageRecord]) -> Checked:
+    def _admitted(self, records: Sequence[ImageRecord]) -> tuple[IndexState, Checked]:
         """Checks the records, and adds their new metadata fields to the mapping."""
-        state = self._current(age=_WRITE_AGE)
+        state = self._writable()
+        conflict: StoreError | None = None
         for _ in range(_TRIES):
-            checked = check_records(records, self.provenance.dimension, state.types)
+            fine, refused = without_foreign_fields(records, state.foreign)
+            checked = check_records(fine, self.provenance.dimension, state.types)
             if not checked.new_fields:
-                return checked
+                break
             body = bodies.encode(bodies.metadata_mapping(checked.new_fields))
-            conflict: StoreError | None = None
             try:
                 self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)
+                conflict = None
             except StoreError as error:
                 if type(error) is not StoreError:
                     raise
                 conflict = error  # another writer may have given a field another type: look, and check against that
-            state = self._current(age=0)
-        raise conflict or StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
+            state = self._writable(age=0)
+        else:
+            if conflict is None:
+                raise StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
+            # Nobody else's doing: the index takes no such field, and the pictures that bring none go in.
+            fine, more = without_new_fields(fine, checked.new_fields, conflict)
+            refused += more
+            checked = check_records(fine, self.provenance.dimension, state.types)
+        return state, replace(checked, refused=(*checked.refused, *refused))
 
     def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(id, `_source`) of those that are there, graves among them. Raises EncoderMismatch, see `_current`."""
         path = f"/{quoted(self.name)}/_mget"
-        wanted = list(_possible(ids))
+        wanted = list(possible_ids(ids))
+        index = self._current().index
         for start in range(0, len(wanted), _AT_ONCE):
             body = bodies.encode({"ids": wanted[start : start + _AT_ONCE]})
             for document in self._cluster.read("POST", path, body, **params)["docs"]:
                 if "error" in document:
                     raise mapped_part(404, document["error"])
                 if document.get("found"):
+                    if document["_index"] != index:  # the alias moved: do its vectors compare with this handle's?
+                        index = self._current(age=0).index
                     yield document["_id"], document.get("_source", {})
 
 
@@ -244,13 +294,3 @@ def _index_actions(checked: Checked, versions: Mapping[str, int]) -> Iterator[Ac
         Action(one.id, index_action(one, embedding, metadata, versions.get(one.id)))
         for one, embedding, metadata in rows
     )
-
-
-def _possible(ids: Sequence[str]) -> Iterator[str]:
-    """The ids without repetition; none that no record can have, which OpenSearch would refuse."""
-    for id in dict.fromkeys(ids):
-        try:
-            if id and len(id.encode()) <= 512:
-                yield id
-        except UnicodeEncodeError:
-            continue

@@ -159,6 +159,11 @@ class OpenSearchRows:
             found = self._cluster.read("GET", f"/{quoted(self._name)}/_mapping")
         except IndexNotFound:
             return False
+        if len(found) > 1:
+            indices = ", ".join(sorted(found))
+            raise StoreCorrupt(
+                f"{self.address} leads to several indices ({indices}).", "Point the alias at one of them."
+            )
         for about in found.values():
             meta = about["mappings"].get("_meta", {}).get(META)
             if meta is None:

@@ -19,7 +19,7 @@ from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.bodies import Body
 from dar_search.stores.opensearch_calls import Cluster, mapped_part, quoted
-from dar_search.stores.opensearch_documents import metadata, thumbnail
+from dar_search.stores.opensearch_documents import is_grave, metadata, thumbnail
 from dar_search.stores.opensearch_features import Features
 from dar_search.stores.opensearch_pipelines import DefaultPipeline
 from dar_search.stores.opensearch_state import IndexState
@@ -166,12 +166,12 @@ class Searcher:
             "POST",
             f"/{quoted(self.name)}/_mget",
             bodies.encode({"ids": [candidate.id for candidate in page]}),
-            _source_includes=",".join(_fields(request)),
+            _source_includes=",".join((*_fields(request), bodies.DELETED)),
         )
         return tuple(
             self._hit(document, rank, candidate.score, candidate.legs, request)
             for rank, (document, candidate) in enumerate(zip(answer["docs"], page, strict=True), request.offset + 1)
-            if document.get("found")
+            if document.get("found") and not is_grave(document.get("_source", {}))
         )
 
     def _hit(self, document: Body, rank: int, score: float, legs: Mapping[str, LegHit], request: SearchRequest) -> Hit:

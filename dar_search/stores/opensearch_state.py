@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,11 +10,21 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from dar_search.data import Provenance
-from dar_search.errors import IndexNotFound, StoreCorrupt, StoreTooNew
-from dar_search.stores.bodies import META, encode, index_meta, metadata_types, missing_properties, schema_version
+from dar_search.errors import IndexNotFound, StoreCorrupt, StoreForbidden, StoreTooNew, StoreUnavailable
+from dar_search.stores.bodies import (
+    META,
+    encode,
+    foreign_types,
+    metadata_types,
+    missing_properties,
+    schema_version,
+)
 from dar_search.stores.fields import FieldType
 from dar_search.stores.opensearch_calls import Cluster, quoted
+from dar_search.stores.opensearch_kept import left_out
+from dar_search.stores.opensearch_names import led_to
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 LIFETIME = 30.0  # seconds, after which settings that others may change are read again
 _PARTS = ("aliases", "mappings", "settings.index.number_of_shards", "settings.index.search.default_pipeline")
@@ -30,7 +41,10 @@ class IndexState:
         shards: primary shards.
         engine: what keeps the k-NN graph; empty where the mapping does not say.
         types: the metadata fields.
+        foreign: metadata fields of types that this project does not give, with their types.
+        left_out: fields that the index leaves out of `_source`.
         default_pipeline: the name of the index's own default search pipeline, or None.
+        aliases: all of the index's, with their options.
     """
 
     index: str
@@ -39,7 +53,10 @@ class IndexState:
     shards: int
     engine: str
     types: Mapping[str, FieldType]
+    foreign: Mapping[str, str]
+    left_out: frozenset[str]
     default_pipeline: str | None
+    aliases: Mapping[str, Any]
 
 
 class Cached(Generic[T]):
@@ -61,32 +78,41 @@ class Cached(Generic[T]):
 
 
 def read_state(cluster: Cluster, name: str) -> IndexState:
-    """The state of the index behind the alias `name`.
+    """`find_state`; raises IndexNotFound also where there is nothing of that name."""
+    state = find_state(cluster, name)
+    if state is None:
+        raise IndexNotFound(f'There is no index "{name}" on the cluster any more.', "Make it again, or open another.")
+    return state
 
-    An older layout is upgraded: fields that it lacks are added to the mapping. Raises IndexNotFound (also for an
-    index that is not this project's), StoreTooNew, StoreCorrupt.
+
+def find_state(cluster: Cluster, name: str) -> IndexState | None:
+    """The state of the index that a name leads to; None: nothing has that name.
+
+    An older layout is upgraded: fields that it lacks are added to the mapping, where the caller may. Raises
+    IndexNotFound (for the name of something else), StoreTooNew, StoreCorrupt: see `opensearch_names.led_to`.
     """
-    found = cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)
-    if len(found) != 1:
-        indices = ", ".join(sorted(found))
-        raise StoreCorrupt(f'The alias "{name}" leads to several indices ({indices}).', "Point it at one of them.")
-    ((index, about),) = found.items()
+    try:
+        found = cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)
+    except IndexNotFound:
+        return None
+    index, about = led_to(name, found)
     state = parse_state(name, index, about)
     if state.version < schema_version():
-        _upgrade(cluster, name, index, about)
-        state = parse_state(name, index, cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)[index])
+        try:
+            _upgrade(cluster, index, about)
+        except (StoreForbidden, StoreUnavailable) as error:
+            # Who only searches, or an index that is read-only, does without the fields: only writing needs them.
+            _LOG.info('The layout of "%s" is left as it is: %s', name, error.message)
+            return state
+        state = parse_state(name, *led_to(name, cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)))
     return state
 
 
 def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
     """What `GET /index` says -> the state. Raises as `read_state`."""
     mappings, settings = about.get("mappings", {}), about.get("settings", {}).get("index", {})
-    meta = mappings.get("_meta", {}).get(META)
-    if meta is None:
-        raise IndexNotFound(
-            f'"{name}" is an index of the cluster, but not one of dar-search.', "Choose another name for your pictures."
-        )
     try:
+        meta = mappings["_meta"][META]
         version = int(meta["version"])
         if version > schema_version():
             raise StoreTooNew(
@@ -103,20 +129,24 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             shards=int(settings["number_of_shards"]),
             engine=str(properties["vector"].get("method", {}).get("engine", "")),
             types=metadata_types(properties),
+            foreign=foreign_types(properties),
+            left_out=left_out(mappings),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
+            aliases=about.get("aliases", {}),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(
             f'The index "{name}" says nothing readable about itself ({type(error).__name__}: {error}).',
             f'Look at "_meta.{META}" of GET /{index}/_mapping.',
         ) from error
 
 
-def _upgrade(cluster: Cluster, name: str, index: str, about: Mapping[str, Any]) -> None:
+def _upgrade(cluster: Cluster, index: str, about: Mapping[str, Any]) -> None:
     mappings = about["mappings"]
-    provenance = parse_state(name, index, about).provenance
+    # Its own name stays, whatever alias it was opened by.
+    meta = {**mappings["_meta"][META], "version": schema_version()}
     body = {
-        "_meta": {**mappings["_meta"], META: index_meta(name, provenance)},
+        "_meta": {**mappings["_meta"], META: meta},
         "properties": missing_properties(mappings["properties"]),
     }
-    cluster.read("PUT", f"/{quoted(index)}/_mapping", encode(body))
+    cluster.send("PUT", f"/{quoted(index)}/_mapping", encode(body))

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from dar_search.filters import parse_filter
 from dar_search.job_data import version_of
-from dar_search.ports import ImageIndex
+from dar_search.ports import ImageIndex, SearchRequest
 from tests.contract.gallery import record
 
 OLD, NEW = version_of(1_700_000_000_000, 3), version_of(1_700_000_000_001, 0)
@@ -75,3 +76,33 @@ def test_a_record_written_before_there_were_versions_is_replaced(index: ImageInd
 def test_a_token_that_no_version_has_room_for_is_refused(token: int) -> None:
     with pytest.raises(ValueError, match="version"):
         version_of(1, token)
+
+
+def test_what_was_deleted_shows_nowhere_whatever_is_asked(index: ImageIndex) -> None:
+    there, gone = record("there", caption="a dog", metadata={"year": 1999}), record("gone", caption="a dog")
+    index.write([there, gone], versions=[OLD, OLD])
+    assert index.delete(["gone", "never there"], version=NEW) == 1
+    assert index.delete(["gone", "never there"], version=NEW) == 0
+    assert index.delete(["gone", "never there"]) == 0
+    index.refresh()
+    assert list(index.ids()) == ["there"]
+    assert index.get(["there", "gone", "never there"]).keys() == {"there"}
+    assert index.digests(["there", "gone", "never there"]).keys() == {"there"}
+    nowhere = parse_filter({"not": {"year": 2024}})  # a condition that what is not there satisfies too
+    assert index.count() == index.count(nowhere) == 1
+    for filter in ((), nowhere):
+        for exact in (True, False):
+            for text in ("dog", None):
+                request = SearchRequest(vector=there.embedding, text=text, filter=filter, exact=exact)
+                assert [hit.id for hit in index.search(request).hits] == ["there"]
+        assert [hit.id for hit in index.search(SearchRequest(text="dog", filter=filter)).hits] == ["there"]
+
+
+def test_a_late_delete_of_what_was_deleted_since_counts_nothing_and_leaves_the_later_one_in_force(
+    index: ImageIndex,
+) -> None:
+    index.write([record("a")], versions=[OLD])
+    assert index.delete(["a"], version=NEW) == 1
+    assert index.delete(["a"], version=OLD) == 0
+    assert index.write([record("a", caption="late")], versions=[NEW - 1]) == []
+    assert captions(index) == {}
