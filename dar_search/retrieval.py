@@ -51,7 +51,8 @@ class SearchOptions:
 def reaching(options: SearchOptions) -> SearchOptions:
     """The same for a page that ends beyond `options.depth`: such pages continue the order of the pages before them.
 
-    What `depth` candidates of each leg give stays first. Raises nothing: a page beyond 10,000 is the index's to refuse.
+    What `depth` candidates of each leg give stays first. For callers that name a page and no depth; who names a depth
+    is better told that the page lies beyond it, which the index does.
     """
     if options.offset + options.size <= options.depth:
         return options

@@ -198,7 +198,7 @@ class RankingOptions:
         int | None,
         typer.Option(
             metavar="NUMBER",
-            help="How many candidates each ranking brings (the same for all pages; beyond them pages go on by vector).",
+            help="How many candidates each ranking brings (at least offset + size; the same for all pages).",
             rich_help_panel=RANKING,
             show_default=False,
         ),

@@ -12,7 +12,7 @@ from dar_search.cli.output import busy
 from dar_search.data import Dialogue, RewrittenQuery, SearchResult
 from dar_search.filters import Filter, parse_expressions
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator
-from dar_search.retrieval import SearchOptions, reaching, search
+from dar_search.retrieval import SearchOptions, search
 from dar_search.rewriting import ImaginationOptions, rewrite
 from dar_search.settings import Settings
 
@@ -58,7 +58,7 @@ class Searcher:
 
 def search_options(settings: Settings, filter: Filter, *, size: int, offset: int, exact: bool) -> SearchOptions:
     """What the settings and the command line ask of a search."""
-    options = SearchOptions(
+    return SearchOptions(
         filter=filter,
         size=size,
         offset=offset,
@@ -67,7 +67,6 @@ def search_options(settings: Settings, filter: Filter, *, size: int, offset: int
         keyword=settings.keyword,
         exact=exact,
     )
-    return reaching(options)
 
 
 def load_rewriter(settings: Settings, *, quiet: bool) -> Rewriter:
