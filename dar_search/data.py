@@ -149,6 +149,9 @@ class Feedback:
     embedding: FloatArray
     weight: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", as_float(self.weight))
+
 
 @dataclass(frozen=True, slots=True)
 class RewrittenQuery:
@@ -215,6 +218,10 @@ class ImageRecord:
     width: int = 0
     height: int = 0
     thumbnail: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            object.__setattr__(self, name, as_int(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,3 +337,15 @@ def as_int(value: Any) -> Any:
     if isinstance(value, Integral):
         return int(value)
     return int(float(value)) if float(value).is_integer() else value
+
+
+def as_vector(value: Any) -> Any:
+    """Numbers in an array of any type, or a list -> the float32 array. What is none (booleans too) stays."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return value
+    if array.dtype.kind not in "fiu":
+        return value
+    with np.errstate(over="ignore"):  # infinite then, and refused as that
+        return array.astype(np.float32, copy=False)

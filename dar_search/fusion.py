@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights
+from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights, as_int
 from dar_search.errors import DimensionMismatch, RequestError
 
 TEXT_ONLY = VectorWeights(1.0, 0.0)
@@ -32,6 +32,9 @@ class Schedule:
     """
 
     steps: tuple[tuple[int, VectorWeights], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple((as_int(first), weights) for first, weights in self.steps))
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -197,14 +200,16 @@ def _found_in(places: Mapping[str, Mapping[str, LegHit]], id: str) -> dict[str, 
 def share(fusion: ScoreFusion, name: str, hit: LegHit, lowest: float | None, highest: float | None) -> float:
     """What one leg gives to a candidate's fused score.
 
-    min_max: weight * (score - lowest) / (highest - lowest); the lowest gets 0.001, and all get 1 where
-    lowest == highest. rrf: weight / (rank_constant + rank), ranks from 1 (Cormack et al., SIGIR 2009).
+    min_max: weight * (score - lowest) / (highest - lowest); the lowest gets 0.001. rrf: weight / (rank_constant +
+    rank), ranks from 1, ties by id (Cormack et al., SIGIR 2009). Where lowest == highest the leg tells nothing apart,
+    and each of its candidates gets what the best one gets.
     """
     weight = fusion.knn if name == "knn" else fusion.keyword
-    if fusion.method == "rrf":
+    rrf = fusion.method == "rrf"
+    if lowest is None or highest is None or lowest == highest:
+        return weight / (fusion.rank_constant + 1) if rrf else weight
+    if rrf:
         return weight / (fusion.rank_constant + hit.rank)
-    if lowest is None or highest is None or highest == lowest:
-        return weight
     return weight * ((hit.score - lowest) / (highest - lowest) or LOWEST_SHARE)
 
 

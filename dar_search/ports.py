@@ -21,6 +21,7 @@ from dar_search.data import (
     ScoreFusion,
     SearchResult,
     as_int,
+    as_vector,
 )
 from dar_search.filters import Filter
 from dar_search.preparation import Preparation
@@ -178,11 +179,7 @@ class SearchRequest:
         for name in ("size", "offset", "depth"):
             object.__setattr__(self, name, as_int(getattr(self, name)))
         if self.vector is not None:
-            given = np.asarray(self.vector)
-            if given.dtype.kind in "fiu" and given.dtype != np.float32:
-                with np.errstate(over="ignore"):  # infinite then, and refused as that
-                    given = given.astype(np.float32)
-            object.__setattr__(self, "vector", given)
+            object.__setattr__(self, "vector", as_vector(self.vector))
 
     @property
     def joined(self) -> int:

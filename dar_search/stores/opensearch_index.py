@@ -79,7 +79,7 @@ class OpenSearchIndex:
 
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         self._current(age=_WRITE_AGE)
-        actions = (Action(id, delete_action(id, version)) for id in _possible(ids))
+        actions = (Action(id, delete_action(id, None if version is None else int(version))) for id in _possible(ids))
         outcome = self._access.writer.write(write_alias(self.name), actions)
         self._unseen = True
         return len(outcome.found)

@@ -28,7 +28,9 @@ def check_request(request: SearchRequest, dimension: int) -> None:
             f"Ask for a greater depth, at most {MAX_DEPTH:,}, the same on all pages.",
         )
     if request.vector is not None:
-        _check_vector(np.asarray(request.vector), dimension)
+        if not isinstance(request.vector, np.ndarray):
+            raise RequestError(f"The query vector is an array of numbers, not {type(request.vector).__name__}.")
+        _check_vector(request.vector, dimension)
     if request.vector is not None and request.text is not None:
         check_score_fusion(request.fusion)
     check_candidates(request.fusion)

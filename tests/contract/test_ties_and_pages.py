@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dar_search.data import Hit, ScoreFusion
+from dar_search.data import Hit, ImageRecord, ScoreFusion
 from dar_search.errors import RequestError
 from dar_search.filters import parse_filter
 from dar_search.ports import ImageIndex, SearchRequest, Store
@@ -69,8 +69,8 @@ def whole(index: ImageIndex, request: SearchRequest, leg: str) -> dict[str, floa
 
 @pytest.mark.parametrize("fused_in_client", [False, True])
 @pytest.mark.parametrize("fusion", METHODS, ids=str)
-@pytest.mark.parametrize("depth", [20, 100, COUNT - 1])
-def test_where_more_captions_are_the_same_than_are_joined_the_order_is_that_of_the_vector(
+@pytest.mark.parametrize("depth", [20, 100, COUNT - 1, COUNT, 2 * COUNT])
+def test_where_all_captions_are_the_same_the_order_is_that_of_the_vector(
     alike: ImageIndex, fusion: ScoreFusion, depth: int, fused_in_client: bool
 ) -> None:
     request = SearchRequest(VECTOR, "red kite", size=20, depth=depth, fusion=fusion, exact=True)
@@ -101,7 +101,7 @@ def test_pictures_that_a_legs_cut_parts_get_nothing_of_that_leg(
             if beyond and score == lowest == beyond[0][1]:
                 continue
             if fusion.method == "rrf":
-                given = weight / (fusion.rank_constant + rank)
+                given = weight / (fusion.rank_constant + (1 if highest == lowest else rank))
             else:
                 given = weight * (1 if highest == lowest else (score - lowest) / (highest - lowest) or 0.001)
             expected[id] = expected.get(id, 0.0) + given
@@ -235,6 +235,24 @@ def test_numbers_of_any_type_search_as_the_declared_ones_do(tied: ImageIndex, gi
     for client in (False, True):
         expected = tied.search(replace(plain, fused_in_client=client)).hits
         assert tied.search(replace(plain, fused_in_client=client, **given)).hits == expected
+
+
+def test_a_record_and_its_version_may_have_numbers_of_any_type(index: ImageIndex) -> None:
+    given = np.eye(24)[:3]
+    pictures = [
+        ImageRecord(f"p{n}", vector, "file:///x", width=np.int64(640), height=480.0)  # type: ignore[arg-type]
+        for n, vector in enumerate(given)
+    ]
+    assert index.write(pictures, versions=[np.int64(5)] * 3) == []  # type: ignore[list-item]
+    index.refresh()
+    for id, found in index.get(["p0", "p1", "p2"]).items():
+        assert found.embedding.dtype == np.float32
+        assert found.embedding.tolist() == given[int(id[1])].tolist()
+        assert (found.width, found.height) == (640, 480)
+    assert index.delete(["p0"], version=np.int64(6)) == 1
+    assert index.write(pictures[:1], versions=[5]) == []
+    index.refresh()
+    assert list(index.ids()) == ["p1", "p2"], "the version of the delete is the greater one"
 
 
 @pytest.mark.parametrize(
