@@ -201,7 +201,8 @@ class SearchRequest:
 class ImageIndex(Protocol):
     """An index of pictures. Its contract suite is tests/contract/test_image_index.py.
 
-    Ties in a score are broken by id, ascending. Raises StoreError, and InputError for what cannot be used.
+    Ties in a score are broken by id, ascending (of the pictures that are found: an approximate graph may stop amid more
+    equal ones than it was asked for). Raises StoreError, and InputError for what cannot be used.
     """
 
     @property

@@ -41,7 +41,8 @@ def write_all(
         (folder / f"{measure}.png").write_bytes(plot(results, measure, "png"))
     shown: list[Example] = examples(ranked, ranker, ranked.configuration.examples)
     page = report(ranked, results, latencies, plots, shown, imagined_picture)
-    (folder / "report.html").write_text(page, "utf-8")
+    # A picture's name may be no text: a lone surrogate, which no encoding has.
+    (folder / "report.html").write_text(page, "utf-8", "replace")
     (folder / "timings.json").write_text(json.dumps(latencies, indent=1) + "\n", "utf-8")
     # The last of all: where it is, the run is whole.
     write_results(results, folder / "results.json")

@@ -108,6 +108,18 @@ def test_every_line_has_its_columns_every_query_its_name_and_scores_descend_as_f
         assert (np.diff(scores) < 0).all()
 
 
+def test_a_run_over_names_that_no_encoding_has_is_written_whole(world: Path, tmp_path: Path) -> None:
+    for name in ("gallery.npy", "dialogues.json"):
+        (tmp_path / name).write_bytes((world / name).read_bytes())
+    targets = {dialogue["img"] for dialogue in json.loads((world / "dialogues.json").read_text())}
+    names = json.loads((world / "names.json").read_text())
+    renamed = [name if name in targets else f"{name}\udcff" for name in names]
+    (tmp_path / "names.json").write_text(json.dumps(renamed))
+    perform(tmp_path, tmp_path / "out", imagination={"kind": "none"}, raw_text=False)
+    assert "%ED%B3%BF" in (tmp_path / "out" / "text-only.run.txt").read_text("utf-8")
+    assert "</html>" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
 def test_names_are_told_apart_and_plain_ones_stay_as_they_are() -> None:
     assert len({named(name) for name in AWKWARD}) == len(AWKWARD)
     assert all(len(f"x {named(name)} y".split()) == 3 for name in AWKWARD)
