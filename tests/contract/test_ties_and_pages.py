@@ -76,8 +76,7 @@ def test_where_all_captions_are_the_same_the_order_is_that_of_the_vector(
     request = SearchRequest(VECTOR, "red kite", size=20, depth=depth, fusion=fusion, exact=True)
     by_vector = alike.search(replace(request, text=None)).hits
     hits = alike.search(replace(request, fused_in_client=fused_in_client)).hits
-    if fusion.knn >= 0.5:
-        assert ids(hits) == ids(by_vector)
+    assert ids(hits) == ids(by_vector)
     assert sorted(hits, key=lambda hit: -hit.score) == list(hits)
 
 
