@@ -117,7 +117,7 @@ def test_pictures_that_a_legs_cut_parts_get_nothing_of_that_leg(
 
 
 @pytest.mark.parametrize("fusion", METHODS, ids=str)
-@pytest.mark.parametrize("depth", [5, 20, 120, 200])
+@pytest.mark.parametrize("depth", [5, 20, 120, 200, COUNT])
 def test_the_order_is_the_same_with_and_without_the_legs_own_scores(
     tied: ImageIndex, fusion: ScoreFusion, depth: int
 ) -> None:
