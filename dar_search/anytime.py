@@ -286,6 +286,7 @@ class AnytimeSearcher:
             size=options.size,
             offset=options.offset,
             depth=options.depth,
+            fusion=options.fusion,
             thumbnails=options.thumbnails,
         )
         work = self._crews["search"].start(lambda: index.search(request))

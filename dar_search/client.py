@@ -150,7 +150,7 @@ class DarClient:
     def _send(self, route: str, body: Mapping[str, Any], *, accept: str) -> urllib3.BaseHTTPResponse:
         """An answer with status 2xx, its body unread. Busy services are asked again."""
         try:
-            content = orjson.dumps(body)
+            content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
         # A loop of its own: stamina would print each wait to standard output where structlog is installed.

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dar_search.errors import RequestError
 
 FloatArray = NDArray[np.float32]
 MetadataValue = str | float | bool | tuple[str, ...] | tuple[float, ...] | tuple[bool, ...]
@@ -89,10 +92,20 @@ class Imagination:
 
 @dataclass(frozen=True, slots=True)
 class VectorWeights:
-    """Vector fusion's weights of one round: q = text * t + image * mean(imagined)."""
+    """Vector fusion's weights of one round: q = text * t + image * mean(imagined).
+
+    Any real number is kept as a float. Raises RequestError for what is none.
+    """
 
     text: float
     image: float
+
+    def __post_init__(self) -> None:
+        for name in ("text", "image"):
+            weight = as_float(getattr(self, name))
+            if not isinstance(weight, float) or not np.isfinite(weight):
+                raise RequestError(f"The {name} weight of vector fusion is a number, not {weight!r:.40}.")
+            object.__setattr__(self, name, weight)
 
 
 LegStatus = Literal["ok", "late", "failed", "off"]
@@ -108,6 +121,7 @@ class Leg:
         took_ms: wall-clock milliseconds.
         reason: why it is not "ok"; empty if it is.
         lowest, highest: the leg's raw scores over its candidates (search legs only), as min-max needs them.
+        cut: the raw score that goes on beyond the last candidate: hits of it get nothing of the leg. None: no such one.
     """
 
     status: LegStatus
@@ -115,6 +129,7 @@ class Leg:
     reason: str = ""
     lowest: float | None = None
     highest: float | None = None
+    cut: float | None = None
 
 
 FeedbackKind = Literal["more_like", "not_this", "negative"]
@@ -135,6 +150,9 @@ class Feedback:
     id: str
     embedding: FloatArray
     weight: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", as_float(self.weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +221,10 @@ class ImageRecord:
     height: int = 0
     thumbnail: bytes | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("width", "height"):
+            object.__setattr__(self, name, as_int(getattr(self, name)))
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -239,7 +261,8 @@ class Explanation:
         edits: "more_like:ID", "not_this:ID" or "negative:ID" -> what that judged picture gave, or took (below 0).
         knn: what the k-NN leg gave in all.
         keyword: what the keyword leg gave.
-        knn_rank, keyword_rank: the hit's rank in each leg; None where it is not among the leg's candidates.
+        knn_rank, keyword_rank: the hit's rank in each leg; None where it is not among the leg's candidates. A leg whose
+            last candidate ties with the next one gives nothing to those of that score (`Leg.cut`).
     """
 
     text: float | None
@@ -279,14 +302,52 @@ class SearchResult:
 class ScoreFusion:
     """How the k-NN leg and the keyword leg are joined.
 
+    Any real number is kept as the float, any whole one as the int that is declared: what a server is sent must not
+    depend on how a caller wrote it. `fusion.check_score_fusion` refuses the rest, where a search is asked for.
+
     Attributes:
         method: "min_max" (weighted arithmetic mean of min-max normalised scores) or "rrf" (weighted reciprocal
             rank fusion, Cormack et al., SIGIR 2009).
         knn, keyword: weights, each >= 0, sum 1.
         rank_constant: RRF's k.
+        candidates: how many of each leg are joined; None: as many as the search is deep. What lies beyond them
+            follows: see `ports.SearchRequest`.
     """
 
     method: Literal["min_max", "rrf"] = "min_max"
     knn: float = 0.7
     keyword: float = 0.3
     rank_constant: int = 60
+    candidates: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("knn", "keyword"):
+            object.__setattr__(self, name, as_float(getattr(self, name)))
+        for name in ("rank_constant", "candidates"):
+            object.__setattr__(self, name, as_int(getattr(self, name)))
+
+
+def as_float(value: Any) -> Any:
+    """A real number of any type -> the float. What is none (a boolean too) stays, for the caller to refuse."""
+    return value if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+
+
+def as_int(value: Any) -> Any:
+    """A whole number of any type, 60.0 too, -> the int. What is none (a boolean too) stays."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return int(float(value)) if float(value).is_integer() else value
+
+
+def as_vector(value: Any) -> Any:
+    """Numbers in an array of any type, or a list -> the float32 array. What is none (booleans too) stays."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return value
+    if array.dtype.kind not in "fiu":
+        return value
+    with np.errstate(over="ignore"):  # infinite then, and refused as that
+        return array.astype(np.float32, copy=False)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from dar_search.data import Feedback, FeedbackKind, FloatArray, Imagination, Leg, RewrittenQuery
+from dar_search.data import Feedback, FeedbackKind, FloatArray, Imagination, Leg, RewrittenQuery, as_float
 from dar_search.errors import RequestError, StoreError
 from dar_search.fusion import TEXT_ONLY, fuse_vectors
 from dar_search.ports import ImageIndex, ImaginationCache
@@ -71,8 +71,10 @@ class EditWeights:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not 0 <= getattr(self, field.name) <= MAX_WEIGHT:
-                raise RequestError(f"The weight {field.name} of edits is 0 to {MAX_WEIGHT:g}.")
+            weight = as_float(getattr(self, field.name))
+            if not isinstance(weight, float) or not 0 <= weight <= MAX_WEIGHT:
+                raise RequestError(f"The weight {field.name} of edits is a number from 0 to {MAX_WEIGHT:g}.")
+            object.__setattr__(self, field.name, weight)
 
 
 def parse_edits(raw: Any) -> QueryEdits:

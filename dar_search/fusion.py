@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
-from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights
+from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights, as_int
 from dar_search.errors import DimensionMismatch, RequestError
 
 TEXT_ONLY = VectorWeights(1.0, 0.0)
@@ -31,6 +32,9 @@ class Schedule:
     """
 
     steps: tuple[tuple[int, VectorWeights], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple((as_int(first), weights) for first, weights in self.steps))
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -107,58 +111,124 @@ def ranked(candidates: Mapping[str, float]) -> dict[str, LegHit]:
     return {id: LegHit(rank, score) for rank, (id, score) in enumerate(order, 1)}
 
 
-def fuse_scores(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion, page: slice = slice(None)) -> list[Fused]:
+def fuse_scores(
+    legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion, page: slice = slice(None), joined: int | None = None
+) -> list[Fused]:
     """The legs' candidates in one order: by fused score, ties by id; of them, those of the page.
 
     The rules are those of OpenSearch's normalization-processor (`min_max` with `arithmetic_mean`) and of its
     score-ranker-processor (`rrf`), so that fusing here or on the server gives the same order: a leg that lacks a
-    candidate counts 0 for it; see `share` for one that has it.
+    candidate counts 0 for it; see `share` for one that has it. Unlike there, a leg is never cut in the midst of equal
+    scores: none of those counts then (`Range.cut`), while `Fused.legs` still says where it was found.
 
     Args:
         legs: "knn" and "keyword" -> id -> raw score, of all the leg's candidates.
         page: which candidates of that order are wanted.
+        joined: of each leg, only so many; None: all.
     """
-    places = {name: ranked(candidates) for name, candidates in sorted(legs.items())}
+    places = {name: _best(candidates, joined) for name, candidates in sorted(legs.items())}
     fused: dict[str, float] = {}
     for name, hits in places.items():
-        lowest, highest = score_range(legs[name])
+        range = leg_range(legs[name].values(), joined)
         for id, hit in hits.items():
-            fused[id] = fused.get(id, 0.0) + share(fusion, name, hit, lowest, highest)
+            if hit.score != range.cut:
+                fused[id] = fused.get(id, 0.0) + share(fusion, name, hit, range.lowest, range.highest)
     order = sorted(fused.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        Fused(id, score, {name: hits[id] for name, hits in places.items() if id in hits}) for id, score in order[page]
-    ]
+    return [Fused(id, score, _found_in(places, id)) for id, score in order[page]]
 
 
-def in_order(legs: Mapping[str, Mapping[str, float]], fusion: ScoreFusion, page: slice = slice(None)) -> list[Fused]:
-    """`fuse_scores` of several legs; of a single one its candidates as they are, by raw score."""
-    if len(legs) > 1:
-        return fuse_scores(legs, fusion, page)
-    ((name, candidates),) = legs.items()
-    return [Fused(id, hit.score, {name: hit}) for id, hit in list(ranked(candidates).items())[page]]
+def in_order(
+    legs: Mapping[str, Mapping[str, float]],
+    fusion: ScoreFusion,
+    page: slice = slice(None),
+    joined: int | None = None,
+    further: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> list[Fused]:
+    """The page of the order that `ports.SearchRequest` describes. Of a single leg: its candidates, by raw score.
+
+    Args:
+        legs: each leg's candidates; of two legs at least one more than `joined`, if it has more.
+        further: what a deeper search of a leg found, where that is not sure to begin with what the first one found.
+    """
+    alone = len(legs) == 1
+    order = [] if alone else fuse_scores(legs, fusion, joined=joined)
+    places = {name: _best(candidates, joined) for name, candidates in legs.items()}
+    seen = {one.id for one in order}
+    for name in sorted(legs, key=lambda name: -fusion.keyword if name == "keyword" else -fusion.knn):
+        for found in (legs[name], further.get(name, {})):
+            for id, hit in ranked(found).items():
+                if id not in seen:
+                    seen.add(id)
+                    place = {name: LegHit(len(order) + 1, hit.score)} if alone else _found_in(places, id)
+                    order.append(Fused(id, hit.score if alone else 0.0, place))
+    return order[page]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A leg's lowest and highest raw score, None where it has no candidate; and its cut, as `data.Leg` has it."""
+
+    lowest: float | None
+    highest: float | None
+    cut: float | None
+
+
+def leg_range(scores: Iterable[float], joined: int | None = None) -> Range:
+    """Of the `joined` best of a leg's raw scores; whether the last of them goes on shows in one more."""
+    scores = sorted(scores, reverse=True)
+    best = scores[:joined]
+    if not best:
+        return Range(None, None, None)
+    goes_on = len(scores) > len(best) and scores[len(best)] == best[-1]
+    return Range(best[-1], best[0], best[-1] if goes_on else None)
 
 
 def score_range(candidates: Mapping[str, float]) -> tuple[float | None, float | None]:
-    """A leg's lowest and highest raw score, as min-max and `data.Leg` need them; None where it has no candidate."""
-    return min(candidates.values(), default=None), max(candidates.values(), default=None)
+    """A leg's lowest and highest raw score, None where it has no candidate."""
+    range = leg_range(candidates.values())
+    return range.lowest, range.highest
+
+
+def _best(candidates: Mapping[str, float], joined: int | None) -> dict[str, LegHit]:
+    return dict(itertools.islice(ranked(candidates).items(), joined))
+
+
+def _found_in(places: Mapping[str, Mapping[str, LegHit]], id: str) -> dict[str, LegHit]:
+    return {name: hits[id] for name, hits in places.items() if id in hits}
 
 
 def share(fusion: ScoreFusion, name: str, hit: LegHit, lowest: float | None, highest: float | None) -> float:
     """What one leg gives to a candidate's fused score.
 
-    min_max: weight * (score - lowest) / (highest - lowest); the lowest gets 0.001, and all get 1 where
-    lowest == highest. rrf: weight / (rank_constant + rank), ranks from 1 (Cormack et al., SIGIR 2009).
+    min_max: weight * (score - lowest) / (highest - lowest); the lowest gets 0.001. rrf: weight / (rank_constant +
+    rank), ranks from 1, ties by id (Cormack et al., SIGIR 2009). Where lowest == highest the leg tells nothing apart,
+    and each of its candidates gets what the best one gets.
     """
     weight = fusion.knn if name == "knn" else fusion.keyword
-    if fusion.method == "rrf":
+    rrf = fusion.method == "rrf"
+    if lowest is None or highest is None or lowest == highest:
+        return weight / (fusion.rank_constant + 1) if rrf else weight
+    if rrf:
         return weight / (fusion.rank_constant + hit.rank)
-    if lowest is None or highest is None or highest == lowest:
-        return weight
     return weight * ((hit.score - lowest) / (highest - lowest) or LOWEST_SHARE)
+
+
+def check_candidates(fusion: ScoreFusion) -> None:
+    """Raises RequestError for a number of joined candidates that no leg can have."""
+    wanted = fusion.candidates
+    if wanted is not None and (type(wanted) is not int or wanted < 1):
+        raise RequestError(
+            f"Score fusion joins at least 1 candidate of each leg, not {wanted!r:.40}.", "None: the search's depth."
+        )
 
 
 def check_score_fusion(fusion: ScoreFusion) -> None:
     """Raises RequestError for weights that are not two shares of 1, an unknown method or a bad rank constant."""
+    for name in ("knn", "keyword"):
+        if not isinstance(weight := getattr(fusion, name), float):
+            raise RequestError(f"The {name} weight of score fusion is a number, not {weight!r:.40}.")
+    if type(fusion.rank_constant) is not int:
+        raise RequestError(f"RRF's rank constant is a whole number, not {fusion.rank_constant!r:.40}.", "60 is usual.")
     if fusion.method not in ("min_max", "rrf"):
         raise RequestError(f'There is no score fusion "{fusion.method}".', "Use min_max or rrf.")
     weights = (fusion.knn, fusion.keyword)

@@ -20,6 +20,8 @@ from dar_search.data import (
     Reformulation,
     ScoreFusion,
     SearchResult,
+    as_int,
+    as_vector,
 )
 from dar_search.filters import Filter
 from dar_search.preparation import Preparation
@@ -129,16 +131,32 @@ class ImaginationCache(Protocol):
     def put(self, imaginations: Iterable[Imagination]) -> None: ...
 
 
+MAX_DEPTH = 10_000
+"""OpenSearch's limit for the candidates of a leg."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
     """One search in an index. At least one of vector and text.
 
+    THE ORDER of a fused search depends on the legs and on `joined` alone, never on the page:
+
+    1. the best `joined` of each leg, joined by `fusion`. Where the score of a leg's last one goes on beyond it, all of
+       that score are left out of that leg together: it cannot tell them apart, so none of them gets anything of it
+       that another of the same score does not get. (The score still counts as the leg's lowest.)
+    2. then, with the score 0, what else the leg of the greater weight has (the k-NN leg, if they are equal), best
+       first, down to `depth`; then the rest of the other leg.
+
+    A search of one leg is its ranking, with the leg's own scores.
+
     Attributes:
-        vector: (d,) float32 of any length > 0; the k-NN leg ranks by its inner product with the (unit) pictures.
+        vector: (d,) of any length > 0, kept as float32; the k-NN leg ranks by its inner product with the (unit)
+            pictures.
         text: the keyword leg's words, matched against captions: only words, never query syntax.
         filter: holds for every hit, in every leg.
         size, offset: a page of hits; offset + size <= depth.
-        depth: candidates of each leg; the same over all pages of a search, 1 to 10,000.
+        depth: candidates of each leg; the same over all pages of a search, 1 to 10,000. Or, for a page further down
+            than `fusion.candidates`: how far down that leads, and does not change what comes before.
         fusion: how the legs are joined where both are there.
         exact: compare with every picture instead of an approximate graph.
         fused_in_client: ask for the legs' own scores and ranks (`Hit.legs`, `Leg.lowest`, `Leg.highest`),
@@ -157,11 +175,34 @@ class SearchRequest:
     fused_in_client: bool = False
     thumbnails: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("size", "offset", "depth"):
+            object.__setattr__(self, name, as_int(getattr(self, name)))
+        if self.vector is not None:
+            object.__setattr__(self, "vector", as_vector(self.vector))
+
+    @property
+    def joined(self) -> int:
+        """How many candidates of each leg are joined: of two legs one less than a leg may have, to look at the next."""
+        most = MAX_DEPTH if self.vector is None or self.text is None else MAX_DEPTH - 1
+        return min(self.fusion.candidates or self.depth, self.depth, most)
+
+    @property
+    def looked_at(self) -> int:
+        """How many candidates of a leg it takes to see whether its last score goes on beyond `joined`."""
+        return min(self.joined + 1, MAX_DEPTH)
+
+    @property
+    def goes_beyond(self) -> bool:
+        """Whether the page ends further down than the candidates that are joined."""
+        return self.offset + self.size > self.joined
+
 
 class ImageIndex(Protocol):
     """An index of pictures. Its contract suite is tests/contract/test_image_index.py.
 
-    Ties in a score are broken by id, ascending. Raises StoreError, and InputError for what cannot be used.
+    Ties in a score are broken by id, ascending (of the pictures that are found: an approximate graph may stop amid more
+    equal ones than it was asked for). Raises StoreError, and InputError for what cannot be used.
     """
 
     @property

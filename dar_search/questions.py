@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dar_search.candidate_splits import Candidate, Split, group, splits, typical, words
-from dar_search.data import Dialogue, Leg, RewrittenQuery
+from dar_search.data import Dialogue, Leg, RewrittenQuery, as_int
 from dar_search.errors import FeatureMissing, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.filters import Filter
 from dar_search.ports import ImageIndex, QuestionWriter
@@ -45,6 +45,11 @@ class QuestionOptions:
     fields: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("candidates", "groups"):
+            number = as_int(getattr(self, name))
+            if type(number) is not int:
+                raise RequestError(f"The number of {name} of a question is a whole one, not {number!r:.40}.")
+            object.__setattr__(self, name, number)
         if not 2 <= self.candidates <= MAX_CANDIDATES:
             raise RequestError(f"A question is about 2 to {MAX_CANDIDATES} candidates, not {self.candidates}.")
         if not 2 <= self.groups <= MAX_GROUPS:

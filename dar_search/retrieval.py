@@ -22,7 +22,7 @@ from dar_search.dialogues import as_json
 from dar_search.errors import FeatureMissing, StoreError
 from dar_search.filters import Filter
 from dar_search.fusion import share
-from dar_search.ports import ImageIndex, SearchRequest
+from dar_search.ports import MAX_DEPTH, ImageIndex, SearchRequest
 
 #: A k-NN score and its split differ by rounding up to this; more means that the index approximates its vectors.
 _ROUNDING = 1e-4
@@ -46,6 +46,17 @@ class SearchOptions:
     exact: bool = False
     explain: bool = False
     thumbnails: bool = False
+
+
+def reaching(options: SearchOptions) -> SearchOptions:
+    """The same for a page that ends beyond `options.depth`: such pages continue the order of the pages before them.
+
+    What `depth` candidates of each leg give stays first. For callers that name a page and no depth; who names a depth
+    is better told that the page lies beyond it, which the index does.
+    """
+    if options.offset + options.size <= options.depth:
+        return options
+    return replace(options, depth=MAX_DEPTH, fusion=replace(options.fusion, candidates=options.depth))
 
 
 def search(query: RewrittenQuery, index: ImageIndex, options: SearchOptions = SearchOptions()) -> SearchResult:
@@ -167,18 +178,15 @@ def _explanation(
     hit: Hit, legs: Mapping[str, Leg], query: RewrittenQuery, embedding: FloatArray, fusion: ScoreFusion, fused: bool
 ) -> Explanation:
     ranks = {f"{name}_rank": hit.legs[name].rank for name in ("knn", "keyword") if name in hit.legs}
-    given = {
-        name: share(fusion, name, hit.legs[name], legs[name].lowest, legs[name].highest)
-        for name in ("knn", "keyword")
-        if fused and name in hit.legs
-    }
+    counted = {name: place for name, place in hit.legs.items() if fused and place.score != legs[name].cut}
+    given = {name: share(fusion, name, place, legs[name].lowest, legs[name].highest) for name, place in counted.items()}
     keyword = given.get("keyword", 0.0)
     knn = given.get("knn", 0.0) if fused else hit.score
     if fused and fusion.method == "rrf":
         return Explanation(None, None, None, knn, keyword, **ranks, edits=None)
 
     scale = _scale(fusion, legs["knn"]) if fused else 1.0
-    if "knn" not in hit.legs and fused:
+    if "knn" not in counted and fused:
         scale = 0.0
     text, images, edits = _split(query, embedding, scale)
     offset = knn - text - sum(images.values()) - sum(edits.values())

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, VectorWeights
+from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, VectorWeights, as_int
 from dar_search.errors import DialogueError, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.fusion import SCHEDULES, TEXT_ONLY, Schedule, fuse_vectors
 from dar_search.ports import Encoder, Imaginer, Reformulator
@@ -26,7 +26,7 @@ RELEASED = SCHEDULES["released"]
 
 @dataclass(frozen=True, slots=True)
 class ImaginationOptions:
-    """How to imagine each prompt.
+    """How to imagine each prompt. Raises RequestError for what are no whole numbers.
 
     Attributes:
         count: imaginations of each prompt, 1 to 64.
@@ -37,6 +37,13 @@ class ImaginationOptions:
     count: int = 1
     seed: int = 0
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("count", "seed", "steps"):
+            number = as_int(getattr(self, name))
+            if type(number) is not int and not (name == "steps" and number is None):
+                raise RequestError(f"The {name} of an imagination is a whole number, not {number!r:.40}.")
+            object.__setattr__(self, name, number)
 
 
 def rewrite(

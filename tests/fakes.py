@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from dar_search.data import (
 )
 from dar_search.errors import DarError, DimensionMismatch, IndexExists, IndexNotFound
 from dar_search.filters import Condition, Filter
-from dar_search.fusion import fuse_scores, ranked, score_range
+from dar_search.fusion import Fused, in_order, leg_range
 from dar_search.ports import SearchRequest
 from dar_search.preparation import Preparation
 from dar_search.stores.provenance import check_provenance
@@ -158,21 +158,16 @@ class FakeIndex:
             wanted = set(request.text.lower().split())
             scores = {record.id: len(wanted & set(record.caption.lower().split())) for record in found}
             legs["keyword"] = {id: float(score) for id, score in scores.items() if score}
-        places = {name: dict(list(ranked(leg).items())[: request.depth]) for name, leg in legs.items()}
-        legs = {name: {id: place.score for id, place in hits.items()} for name, hits in places.items()}
-        if len(legs) == 2:
-            order = [(one.id, one.score) for one in fuse_scores(legs, request.fusion)]
-        else:
-            order = [(id, place.score) for hits in places.values() for id, place in hits.items()]
-        page = order[request.offset : request.offset + request.size]
-        hits = [self._hit(id, rank, score, places) for rank, (id, score) in enumerate(page, request.offset + 1)]
-        ranges = {name: score_range(leg) for name, leg in legs.items()}
-        return SearchResult(tuple(hits), {name: Leg("ok", 1.0, "", *ends) for name, ends in ranges.items()})
+        page = in_order(legs, request.fusion, slice(request.offset, request.offset + request.size), request.joined)
+        ranges = {name: leg_range(leg.values(), request.joined) for name, leg in legs.items()}
+        return SearchResult(
+            tuple(self._hit(found, rank) for rank, found in enumerate(page, request.offset + 1)),
+            {name: Leg("ok", 1.0, "", found.lowest, found.highest, found.cut) for name, found in ranges.items()},
+        )
 
-    def _hit(self, id: str, rank: int, score: float, places: Mapping[str, Mapping[str, object]]) -> Hit:
-        record = self._records[id]
-        legs = {name: hits[id] for name, hits in places.items() if id in hits}
-        return Hit(id, rank, score, record.source, record.caption, record.metadata, legs)  # type: ignore[arg-type]
+    def _hit(self, found: Fused, rank: int) -> Hit:
+        record = self._records[found.id]
+        return Hit(found.id, rank, found.score, record.source, record.caption, record.metadata, found.legs)
 
 
 class FakeStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,14 @@ def request_shown(
             "knn": request.fusion.knn,
             "keyword": request.fusion.keyword,
             "rank_constant": request.fusion.rank_constant,
+            "candidates": request.fusion.candidates,
         },
         "exact": request.exact,
     }
 
 
 def _opensearch(request: SearchRequest, settings: Settings, index: str) -> dict[str, Any]:
-    """The search of a cluster that has all plugins. The types of filtered fields are taken from the filter's values."""
+    """The first search of a cluster that has all plugins. Filtered fields have the types of the filter's values."""
     from dar_search.stores import bodies
 
     types = {
@@ -50,19 +52,21 @@ def _opensearch(request: SearchRequest, settings: Settings, index: str) -> dict[
     }
     types |= {condition.field: "keyword" for condition in request.filter if not condition.values}
     chosen = settings.opensearch.index
+    depth = request.looked_at
+    asked = replace(request, depth=depth)
     if request.exact:
-        leg = bodies.exact_leg(request, types)
+        leg = bodies.exact_leg(asked, types)
     else:
-        leg = bodies.knn_leg(request, types, engine=chosen.engine, ef_search=chosen.ef_search)
+        leg = bodies.knn_leg(asked, types, engine=chosen.engine, ef_search=chosen.ef_search)
     if request.text is None:
         body = bodies.page_search(leg, size=request.size, offset=request.offset, fields=bodies.PAGE_FIELDS)
         return {"method": "POST", "path": f"/{index}/_search", "body": body}
     legs = [leg, bodies.keyword_leg(request, types)]
     if request.fusion.method == "min_max":
-        body = bodies.hybrid_search(legs, request.depth, bodies.fusion_pipeline(request.fusion))
+        body = bodies.hybrid_search(legs, depth, bodies.fusion_pipeline(request.fusion))
         return {"method": "POST", "path": f"/{index}/_search", "body": body}
     # Ranks are joined in the client: OpenSearch 2.19 ranks them shard by shard.
-    searches = [bodies.candidates_search(one, request.depth) for one in legs]
+    searches = [bodies.candidates_search(one, depth) for one in legs]
     return {"method": "POST", "path": f"/{index}/_msearch", "body": searches}
 
 

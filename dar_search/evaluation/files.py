@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dar_search.data import FloatArray
 from dar_search.evaluation.plots import plot
-from dar_search.evaluation.ranking import Ranker
+from dar_search.evaluation.ranking import BLOCK, Ranker
 from dar_search.evaluation.report import Example, ImaginedPicture, examples, report
 from dar_search.evaluation.results import evaluate, timings, write_results
 from dar_search.evaluation.runs import Progress, Ranked
-from dar_search.evaluation.trec import document, standard_measures, topic, write_qrels, write_run
+from dar_search.evaluation.trec import document, standard_measures, topics, write_qrels, write_run
+from dar_search.evaluation.variants import Variant
 
 
 def write_all(
@@ -39,7 +41,8 @@ def write_all(
         (folder / f"{measure}.png").write_bytes(plot(results, measure, "png"))
     shown: list[Example] = examples(ranked, ranker, ranked.configuration.examples)
     page = report(ranked, results, latencies, plots, shown, imagined_picture)
-    (folder / "report.html").write_text(page, "utf-8")
+    # A picture's name may be no text: a lone surrogate, which no encoding has.
+    (folder / "report.html").write_text(page, "utf-8", "replace")
     (folder / "timings.json").write_text(json.dumps(latencies, indent=1) + "\n", "utf-8")
     # The last of all: where it is, the run is whole.
     write_results(results, folder / "results.json")
@@ -50,9 +53,10 @@ def _write_trec(ranked: Ranked, ranker: Ranker, folder: Path, progress: Progress
     qrels = folder / "qrels.txt"
     write_qrels(ranked, qrels)
     found: dict[str, dict[str, float]] = {}
+    names = _file_names(list(ranked.ranks))
     for number, (variant, by_seed) in enumerate(ranked.ranks.items()):
         seed = next(iter(by_seed))
-        path = folder / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', variant.name)}.run.txt"
+        path = folder / f"{names[variant]}.run.txt"
         write_run(ranked, variant, path, _rows(ranked, ranker, ranked.queries(variant, seed)))
         found[variant.name] = {name: round(value, 6) for name, value in standard_measures(qrels, path).items()}
         progress("writing TREC runs", number + 1, len(ranked.ranks))
@@ -60,8 +64,21 @@ def _write_trec(ranked: Ranked, ranker: Ranker, folder: Path, progress: Progress
 
 
 def _rows(ranked: Ranked, ranker: Ranker, queries: FloatArray) -> Iterator[tuple[str, str, int, float]]:
-    for conversation, rounds in zip(ranked.conversations, queries, strict=True):
-        rows, scores = ranker.top(rounds, ranked.configuration.trec_depth)
-        for number, (found, values) in enumerate(zip(rows, scores, strict=True)):
+    dialogues, rounds, dimension = queries.shape
+    names = list(itertools.chain.from_iterable(topics(ranked.conversations, rounds)))
+    flat = queries.reshape(dialogues * rounds, dimension)
+    # The blocks in which the ranks were found, so that the files say the same.
+    for start in range(0, len(flat), BLOCK):
+        rows, scores = ranker.top(flat[start : start + BLOCK], ranked.configuration.trec_depth)
+        for name, found, values in zip(names[start : start + BLOCK], rows, scores, strict=True):
             for rank, (row, score) in enumerate(zip(found, values, strict=True), 1):
-                yield topic(conversation.id, number), document(ranked, int(row)), rank, float(score)
+                yield name, document(ranked, int(row)), rank, float(score)
+
+
+def _file_names(variants: Sequence[Variant]) -> dict[Variant, str]:
+    """A name for each variant's file, without what a file system may not like; two of one name are numbered."""
+    plain = [re.sub(r"[^A-Za-z0-9.-]+", "_", variant.name) for variant in variants]
+    return {
+        variant: name if plain.index(name) == place else f"{name}_{place}"
+        for place, (variant, name) in enumerate(zip(variants, plain, strict=True))
+    }

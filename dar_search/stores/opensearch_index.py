@@ -23,7 +23,7 @@ from dar_search.stores.opensearch_kept import without_vectors
 from dar_search.stores.opensearch_names import check_write_alias, write_alias
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
 from dar_search.stores.opensearch_refusals import STRICT, Refused
-from dar_search.stores.opensearch_searching import Moved, Searcher
+from dar_search.stores.opensearch_searching import Cuts, Moved, Searcher
 from dar_search.stores.opensearch_state import Cached, IndexState, read_state
 from dar_search.stores.provenance import check_provenance
 from dar_search.stores.records import Checked, by_id, check_records
@@ -61,6 +61,7 @@ class OpenSearchIndex:
         self._cluster = access.cluster
         self._state = Cached(lambda: read_state(access.cluster, name), state)
         self._pipeline: Cached[DefaultPipeline] = Cached(self._read_pipeline)
+        self._cuts = Cuts()
         self._unseen = False  # written through this object, and not refreshed since
 
     @property
@@ -91,7 +92,9 @@ class OpenSearchIndex:
         there = {id for id, source in self._documents(wanted, _source_includes="id") if source}
         now = int(time.time() * 1000)
         graves = [id for id in wanted if version is not None or id in there]
-        outcome = self._bulk(state, (Action(id, grave_action(id, version, now)) for id in graves))
+        outcome = self._bulk(
+            state, (Action(id, grave_action(id, None if version is None else int(version), now)) for id in graves)
+        )
         if outcome.refused:
             id, refused = next(iter(outcome.refused.items()))
             raise StoreError(
@@ -170,9 +173,8 @@ class OpenSearchIndex:
         features = self._access.features()
         for _ in range(_TRIES):
             state = self._current()
-            searcher = Searcher(self._cluster, features, self.name, state, self._pipeline.get(), self._access.ef_search)
             try:
-                return searcher.search(request)
+                return self._searcher(features, state).search(request)
             except Moved:
                 self._current(age=0)
         raise StoreUnavailable(f'The alias "{self.name}" keeps moving.', "Try again later.")
@@ -182,8 +184,11 @@ class OpenSearchIndex:
         check_request(request, self.provenance.dimension)
         self._types(request.filter)
         features, state = self._access.features(), self._current()
-        searcher = Searcher(self._cluster, features, self.name, state, self._pipeline.get(), self._access.ef_search)
-        return first_request(searcher, request)
+        return first_request(self._searcher(features, state), request)
+
+    def _searcher(self, features: Features, state: IndexState) -> Searcher:
+        pipeline, ef_search = self._pipeline.get(), self._access.ef_search
+        return Searcher(self._cluster, features, self.name, state, pipeline, ef_search, self._cuts)
 
     def _current(self, *, age: float | None = None) -> IndexState:
         """The state, at most so many seconds old. Raises EncoderMismatch if the alias leads to other vectors now."""

@@ -56,7 +56,7 @@ def by_id(records: Sequence[ImageRecord], versions: Sequence[int] | None) -> dic
     """The records' versions by id: of several records with the same id, the last one's. None: there are none."""
     if versions is None:
         return None
-    return {record.id: version for record, version in zip(records, versions, strict=True)}
+    return {record.id: int(version) for record, version in zip(records, versions, strict=True)}
 
 
 def check_records(records: Sequence[ImageRecord], dimension: int, fields: Mapping[str, FieldType]) -> Checked:

@@ -87,7 +87,7 @@ class SQLiteIndex:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
             self._change(connection)
-            return sqlite_writing.delete(connection, self._row.id, ids, version)
+            return sqlite_writing.delete(connection, self._row.id, ids, None if version is None else int(version))
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.reading() as connection:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dar_search.data import Hit, Leg, SearchResult
-from dar_search.fusion import Fused, in_order
+from dar_search.fusion import Fused, in_order, leg_range
 from dar_search.ports import SearchRequest
 from dar_search.stores import sqlite_filters, sqlite_reading
 from dar_search.stores.sqlite_schema import words_table
@@ -33,22 +33,25 @@ def search(
     keys: dict[str, int] = {}
     legs = {"knn": Leg("off"), "keyword": Leg("off")}
     alone = request.vector is None or request.text is None
+    wanted = request.depth if request.goes_beyond else request.looked_at
+    if alone:
+        wanted = request.offset + request.size  # it is the ranking: what comes after the page needs no id
     for name in legs:
         started = time.perf_counter()
         if name == "knn" and request.vector is not None and snapshot is not None:
             among, without = sqlite_filters.keys(connection, selection, snapshot.selected)
-            found = snapshot.nearest(request.vector, request.depth, among, without)
+            found = snapshot.nearest(request.vector, max(wanted, request.joined), among, without)
         elif name == "keyword" and request.text is not None:
             found = _matches(connection, index_id, request.text, selection)
         else:
             continue
-        # A leg alone is the ranking: what comes after the page needs no id.
-        best = _best(connection, index_id, *found, request.offset + request.size if alone else request.depth)
+        best = _best(connection, index_id, *found, wanted)
         candidates[name] = {id: score for _, id, score in best}
         keys |= {id: key for key, id, _ in best}
-        lowest, highest = _range(found[1], request.depth)
-        legs[name] = Leg("ok", took_ms=1e3 * (time.perf_counter() - started), lowest=lowest, highest=highest)
-    page = in_order(candidates, request.fusion, slice(request.offset, request.offset + request.size))
+        range = leg_range(_highest(found[1], request.looked_at), request.joined)
+        took = 1e3 * (time.perf_counter() - started)
+        legs[name] = Leg("ok", took, "", range.lowest, range.highest, None if alone else range.cut)
+    page = in_order(candidates, request.fusion, slice(request.offset, request.offset + request.size), request.joined)
     return SearchResult(_hits(connection, page, keys, request), legs)
 
 
@@ -67,12 +70,9 @@ def _matches(
     return found["key"], found["score"]
 
 
-def _range(scores: Scores, depth: int) -> tuple[float | None, float | None]:
-    """The lowest and the highest of the `depth` highest scores."""
-    if not len(scores):
-        return None, None
-    first = max(0, len(scores) - depth)
-    return float(np.partition(scores, first)[first]), float(scores.max())
+def _highest(scores: Scores, count: int) -> list[float]:
+    first = max(0, len(scores) - count)
+    return np.partition(scores, first)[first:].tolist() if len(scores) else []
 
 
 def _best(

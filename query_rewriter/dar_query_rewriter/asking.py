@@ -14,8 +14,9 @@ from dar_search.edits import MAX_EDITS, MAX_ID_BYTES, EditWeights, QueryEdits, p
 from dar_search.errors import RequestError
 from dar_search.filters import parse_filter
 from dar_search.fusion import Schedule
+from dar_search.ports import MAX_DEPTH
 from dar_search.questions import MAX_CANDIDATES, MAX_GROUPS, QuestionOptions
-from dar_search.retrieval import SearchOptions
+from dar_search.retrieval import SearchOptions, reaching
 from dar_search.rewriting import MAX_IMAGINATIONS, ImaginationOptions
 from dar_search.settings import Settings
 
@@ -142,7 +143,9 @@ class SearchIn(DialogueAsked):
     size: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="Hits on a page.")
     offset: Annotated[int, Field(ge=0, le=10_000)] = Field(0, description="Hits before the page.")
     depth: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Candidates of each leg; the same over all pages, at least offset + size."
+        None,
+        description="Candidates of each leg; the same over all pages, at least offset + size. Left out: the service's "
+        "own, beyond which pages go on by vector.",
     )
     fields: Annotated[list[HitField], Field(max_length=4)] = Field(
         list(DEFAULT_FIELDS), description="What a hit brings beside id, rank and score."
@@ -237,19 +240,23 @@ def _options(body: SearchIn, settings: Settings) -> SearchOptions:
     if body.fusion is not None:
         chosen = body.fusion
         fusion = ScoreFusion(chosen.method, chosen.knn, round(1 - chosen.knn, 12), chosen.rank_constant)
-    depth = body.depth or max(settings.depth, body.offset + body.size)
-    if body.offset + body.size > depth:
+    end = body.offset + body.size
+    if body.depth is not None and end > body.depth:
         raise RequestError(
-            f"offset + size is {body.offset + body.size}, beyond the depth of {depth}.", "Raise depth, up to 10,000."
+            f"offset + size is {end}, beyond the depth of {body.depth}.",
+            "Raise depth, up to 10,000, on all pages; or leave it out: then pages go on beyond the service's own.",
         )
-    return SearchOptions(
+    if end > MAX_DEPTH:
+        raise RequestError(f"offset + size is {end}; pages end at {MAX_DEPTH:,}.", "Ask for an earlier page.")
+    options = SearchOptions(
         filter=parse_filter(body.filter),
         size=body.size,
         offset=body.offset,
-        depth=min(depth, 10_000),
+        depth=settings.depth if body.depth is None else body.depth,
         fusion=fusion,
         keyword=settings.keyword if body.keyword is None else body.keyword,
         exact=body.exact,
         explain=body.explain,
         thumbnails="thumbnail" in body.fields,
     )
+    return reaching(options)

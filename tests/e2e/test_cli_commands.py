@@ -96,6 +96,22 @@ def test_pages_follow_each_other(dar: Dar, indexed: Path) -> None:
     assert len({hit["id"] for page in pages for hit in page}) == 6
 
 
+@pytest.mark.parametrize(
+    "how", [(), ("--fusion", "rrf"), ("--keyword-weight", "0"), ("--keyword-weight", "0.9")], ids=str
+)
+def test_pages_of_one_depth_are_parts_of_one_order_explained_or_not(
+    dar: Dar, indexed: Path, how: tuple[str, ...]
+) -> None:
+    ask = ("search", "--index", "photos", "--caption", "picture", "--json", "--depth", "6", *how)
+    one_by_one = [dar(*ask, "--size", "1", "--offset", str(offset)).json["hits"] for offset in range(6)]
+    hits = [hit for page in one_by_one for hit in page]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3, 4, 5, 6]
+    assert len({hit["id"] for hit in hits}) == 6
+    for more in ((), ("--explain",)):
+        whole = dar(*ask, "--size", "6", *more).json["hits"]
+        assert [hit["id"] for hit in whole] == [hit["id"] for hit in hits]
+
+
 def test_filters_hold(dar: Dar, indexed: Path) -> None:
     ask = ("search", "--index", "photos", "--caption", "picture", "--json")
     cities = dar(*ask, "--filter", "city=Paris").json["hits"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dar_search.client import DarClient
@@ -77,6 +78,13 @@ def test_every_form_of_a_dialogue_is_the_same(client: DarClient, dialogue: Any) 
     ours, other = client.search(DIALOGUE), client.search(dialogue)
     assert other.text == ours.text
     assert [hit.id for hit in other.hits] == [hit.id for hit in ours.hits]
+
+
+def test_options_may_be_numbers_of_numpy(client: DarClient) -> None:
+    plain = client.search(DIALOGUE, size=2, weights={"text": 0.5, "image": 1}, fusion={"knn": 1})
+    weights = {"text": np.float32(0.5), "image": np.int64(1)}
+    same = client.search(DIALOGUE, size=np.int64(2), weights=weights, fusion={"knn": np.float64(1)})
+    assert same.hits == plain.hits
 
 
 def test_a_stream_brings_the_texts_answer_first_and_the_imagined_one_last(client: DarClient) -> None:

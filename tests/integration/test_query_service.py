@@ -6,14 +6,20 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from werkzeug.test import Client
 
-from dar_search.data import Dialogue
-from dar_search.errors import ModelFailed
-from tests.query_service import SEARCH, V1, Service, asked
+from dar_search.client import DarClient
+from dar_search.data import Dialogue, ImageRecord
+from dar_search.errors import ModelFailed, RequestError
+from dar_search.stores.sqlite import SQLiteStore
+from tests.fakes import unit
+from tests.query_service import SEARCH, V1, Service, asked, query_settings
+from tests.query_service_http import served
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,39 @@ class TestSearch:
         assert "caption" not in winter[0]
         assert "source" not in winter[0]
         assert asked(client, fields=[])["hits"][0].keys() == {"id", "rank", "score", "legs"}
+
+    def test_pages_without_a_depth_are_parts_of_one_order_that_goes_on_beyond_the_services_own(
+        self, tmp_path: Path
+    ) -> None:
+        words = ("kite", "dog", "house", "sea", "star")
+        vectors = np.random.default_rng(1).standard_normal((60, 16)).astype(np.float32)
+        vectors[::5] = vectors[0]
+        store, settings = SQLiteStore(tmp_path / "store.sqlite"), query_settings()
+        made = Service(settings.model_copy(update={"depth": 8}), store)
+        index = store.create("photos", made.encoder.provenance)
+        captions = [" and ".join(words[: n % 6]) for n in range(60)]
+        pictures = [ImageRecord(f"p{n * 7 % 60:02d}", unit(v), "file:///x", caption=c) for n, (v, c) in
+                    enumerate(zip(vectors, captions, strict=True))]  # fmt: skip
+        assert index.write(pictures) == []
+        ways: list[dict[str, Any]] = [{}, {"fusion": {"method": "rrf"}}, {"fusion": {"knn": 0}}, {"fusion": {"knn": 1}}]
+        ways += [{"keyword": False}, {"exact": True}, {"imagine": {"count": 0}}, {"depth": 60}]
+        with served(made) as address, DarClient(address, index="photos") as asking:
+            for way in ways:
+                pages = [asking.search(["a dog and a kite"], size=7, offset=offset, explain=offset % 2 == 1, **way).hits
+                         for offset in range(0, 60 if "depth" not in way else 53, 7)]  # fmt: skip
+                hits = [hit for page in pages for hit in page]
+                assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+                assert len({hit.id for hit in hits}) == len(hits) == (60 if "depth" not in way else 56)
+                assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+                for hit in hits:
+                    if (why := hit.explanation) is not None and why.text is not None:
+                        parts = why.text + sum(why.images.values()) + why.keyword + why.offset  # type: ignore[union-attr,operator]
+                        assert parts == pytest.approx(hit.score, abs=1e-5)
+                whole = asking.search(["a dog and a kite"], size=len(hits), **way).hits
+                assert [hit.id for hit in whole] == [hit.id for hit in hits]
+            with pytest.raises(RequestError, match="pages end at 10,000"):
+                asking.search(["a dog"], size=1, offset=10_000)
+        store.close()
 
     def test_a_thumbnail_is_base64_where_it_is_asked_for(self, client: Client, service: Service) -> None:
         from dataclasses import replace

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dar_search.data import LegHit, ScoreFusion, VectorWeights
+from dar_search.data import Feedback, LegHit, ScoreFusion, VectorWeights
+from dar_search.edits import EditWeights
 from dar_search.errors import DimensionMismatch, RequestError
-from dar_search.fusion import SCHEDULES, TEXT_ONLY, Schedule, fuse_scores, fuse_vectors, ranked, score_range, share
+from dar_search.fusion import (
+    SCHEDULES,
+    TEXT_ONLY,
+    Schedule,
+    fuse_scores,
+    fuse_vectors,
+    in_order,
+    ranked,
+    score_range,
+    share,
+)
+from dar_search.questions import QuestionOptions
+from dar_search.rewriting import ImaginationOptions
 
+ONE = np.ones(1, np.float32)
 RELEASED = SCHEDULES["released"]
 
 
@@ -206,3 +222,91 @@ def test_the_shares_of_the_legs_sum_to_the_fused_score(
 
 def test_a_leg_is_ranked_from_one_with_ties_by_id() -> None:
     assert ranked({"b": 1.0, "a": 1.0, "c": 2.0}) == {"c": LegHit(1, 2.0), "a": LegHit(2, 1.0), "b": LegHit(3, 1.0)}
+
+
+def test_a_leg_that_is_cut_amid_equal_scores_gives_nothing_to_any_of_them() -> None:
+    legs = {"knn": {"a": 0.9, "b": 0.5, "c": 0.1}, "keyword": {"b": 8.0, "c": 2.0, "d": 2.0, "e": 2.0}}
+    fused = fuse_scores(legs, ScoreFusion("min_max", 0.6, 0.4), joined=3)
+    assert [(one.id, one.score) for one in fused] == [
+        ("b", pytest.approx(0.6 * 0.5 + 0.4)),
+        ("a", pytest.approx(0.6)),
+        ("c", pytest.approx(0.6 * 0.001)),
+    ]
+    assert fused[2].legs == {"knn": LegHit(3, 0.1), "keyword": LegHit(2, 2.0)}, "where it was found is still told"
+    order = in_order(legs, ScoreFusion("min_max", 0.6, 0.4), joined=3)
+    assert [(one.id, one.score) for one in order[3:]] == [("d", 0.0), ("e", 0.0)]
+    assert [one.id for one in in_order(legs, ScoreFusion("rrf", 0.5, 0.5), joined=3)] == ["b", "a", "c", "d", "e"]
+
+
+def test_a_leg_whose_candidates_are_all_equal_gives_them_the_same_by_either_method() -> None:
+    for method, score in (("min_max", 0.3), ("rrf", 0.3 / 61)):
+        fusion = ScoreFusion(method)  # type: ignore[arg-type]
+        assert share(fusion, "keyword", LegHit(1, 2.0), 2.0, 2.0) == share(fusion, "keyword", LegHit(9, 2.0), 2.0, 2.0)
+        assert share(fusion, "keyword", LegHit(9, 2.0), 2.0, 2.0) == pytest.approx(score)
+
+
+@settings(deadline=None)
+@given(
+    knn=scores,
+    keyword=scores,
+    method=st.sampled_from(["min_max", "rrf"]),
+    percent=st.integers(0, 100),
+    joined=st.integers(1, 12),
+)
+def test_the_order_has_every_candidate_once_and_a_page_is_a_part_of_it(
+    knn: dict[str, float], keyword: dict[str, float], method: str, percent: int, joined: int
+) -> None:
+    fusion = ScoreFusion(method, percent / 100, 1 - percent / 100)  # type: ignore[arg-type]
+    legs = {"knn": knn, "keyword": keyword}
+    order = in_order(legs, fusion, joined=joined)
+    assert sorted(one.id for one in order) == sorted({*knn, *keyword})
+    assert [one.score for one in order] == sorted((one.score for one in order), reverse=True)
+    assert in_order(legs, fusion, slice(2, 5), joined) == order[2:5]
+    # What a shallower search of each leg looks at is enough for the places that are joined.
+    looked_at = {
+        name: dict(sorted(leg.items(), key=lambda one: (-one[1], one[0]))[: joined + 1]) for name, leg in legs.items()
+    }
+    assert in_order(looked_at, fusion, slice(joined), joined) == order[:joined]
+    deeper = in_order(looked_at, fusion, joined=joined, further=legs)
+    assert [one.id for one in deeper][:joined] == [one.id for one in order][:joined]
+    assert sorted(one.id for one in deeper) == sorted(one.id for one in order)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(1, 1.0), (0, 0.0), (np.float32(0.5), 0.5), (np.int8(1), 1.0), (Fraction(1, 4), 0.25), (0.7, 0.7)],
+)
+def test_a_weight_of_any_numeric_type_is_kept_as_the_float_that_is_declared(given: Any, kept: float) -> None:
+    kinds = (ScoreFusion(knn=given, keyword=given), VectorWeights(given, given), Feedback("more_like", "a", ONE, given))
+    for made in kinds:
+        values = [getattr(made, name) for name in ("knn", "keyword", "text", "image", "weight") if hasattr(made, name)]
+        assert values
+        assert [(type(value), value) for value in values] == [(float, kept)] * len(values)
+    fusion = ScoreFusion(rank_constant=60.0, candidates=np.int64(7))  # type: ignore[arg-type]
+    assert (type(fusion.rank_constant), type(fusion.candidates)) == (int, int)
+    assert Schedule(((np.int64(0), VectorWeights(1, 0)),)) == Schedule.parse("1/0")  # type: ignore[arg-type]
+    assert str(Schedule(((0, VectorWeights(1, 0)),))) == "0:1/0"
+
+
+def test_options_keep_whole_numbers_of_any_type_as_ints_and_refuse_others() -> None:
+    three: Any = np.int64(3)
+    made = (ImaginationOptions(three, three, 3.0), QuestionOptions(candidates=three, groups=three))  # type: ignore[arg-type]
+    for options, names in zip(made, (("count", "seed", "steps"), ("candidates", "groups")), strict=True):
+        assert [(type(getattr(options, name)), getattr(options, name)) for name in names] == [(int, 3)] * len(names)
+    wrong: Any
+    for wrong in (2.5, True, "3", float("nan")):
+        with pytest.raises(RequestError, match="count"):
+            ImaginationOptions(wrong)
+        with pytest.raises(RequestError, match="candidates"):
+            QuestionOptions(candidates=wrong)
+        if wrong != 2.5:
+            with pytest.raises(RequestError, match="more_like"):
+                EditWeights(more_like=wrong)
+    assert type(EditWeights(1, 0).more_like) is float
+
+
+@pytest.mark.parametrize("wrong", [True, "0.5", None, float("nan"), float("inf"), np.bool_(True), 1j], ids=repr)
+def test_a_vector_weight_that_is_no_number_is_refused(wrong: Any) -> None:
+    for weights in ((wrong, 0.5), (0.5, wrong)):
+        with pytest.raises(RequestError, match="weight of vector fusion is a number"):
+            VectorWeights(*weights)
