@@ -117,7 +117,7 @@ def crafted() -> dict[str, bytes]:
     return {
         "bomb.png": png(16_000, 16_000),
         "just-too-many.png": png(10_001, 10_000),
-        "long.png": png(60_000, 1),
+        "long.png": png(70_000, 1),
         "all-bits.png": _png_of(0xFFFFFFFF, 0xFFFFFFFF, b""),
         "no-size.png": _png_of(0, 0, b""),
         "zip-bomb-in-text.png": _with_chunk(good["png"], b"zTXt", b"a\0\0" + zlib.compress(bytes(64 << 20), 9)),
