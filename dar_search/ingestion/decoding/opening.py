@@ -105,7 +105,7 @@ def _heic(data: bytes) -> ImageFile.ImageFile:
     for option in ("THUMBNAILS", "DEPTH_IMAGES", "AUX_IMAGES"):
         setattr(pillow_heif.options, option, False)
     pillow_heif.options.DECODE_THREADS = 1
-    image: ImageFile.ImageFile = pillow_heif.HeifImageFile(io.BytesIO(data))
+    image: ImageFile.ImageFile = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return image
 
 

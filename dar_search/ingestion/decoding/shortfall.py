@@ -1,8 +1,8 @@
 """Pictures whose last bytes are missing: what every viewer shows is decoded, what lacks much is refused.
 
 A JPEG without its end marker has every pixel. One whose last rows are missing is decoded if no more than a tenth of
-them are: libjpeg makes those grey. A progressive JPEG that breaks off keeps all rows and lacks detail. A WebP may lack a
-hundredth of its bytes. A PNG without its last chunk has every pixel, and Pillow takes it.
+them are: libjpeg makes those grey. A progressive JPEG that breaks off keeps all rows and lacks detail. A WebP may lack
+a two-hundredth of its bytes. A PNG without its last chunk has every pixel, and Pillow takes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 #: The share of a JPEG's rows that may be missing.
 MAX_MISSING = 0.1
-_MAX_MISSING_BYTES = 0.01
+_MAX_MISSING_BYTES = 0.005
 _JPEG_END = b"\xff\xd9"
 
 
