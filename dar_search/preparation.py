@@ -6,6 +6,7 @@ that of the encoder's own image transform up to the conversion into floats.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,8 @@ Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 # From this ratio of the sides on only what the crop keeps is resized. Pillow's box gives the same up to its rounding;
 # below it, where the whole costs little, the result stays the library's own to the bit.
 _THIN = 8
+# Pixels, of the smaller picture, on each side: Lanczos's.
+_FILTER_REACH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,7 @@ class Preparation:
         kept = (left, top, left + self.width, top + self.height)
         if max(rgb.size) < _THIN * min(rgb.size):
             return _resized(rgb, width, height, resample).crop(kept)
-        across, down = rgb.width / width, rgb.height / height
-        box = (kept[0] * across, kept[1] * down, kept[2] * across, kept[3] * down)
-        return rgb.resize((self.width, self.height), resample, box=box)
+        return _region(rgb, (width, height), kept, resample)
 
     def _padded(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:
         scale = min(self.height / rgb.height, self.width / rgb.width)
@@ -91,6 +92,20 @@ class Preparation:
         canvas = Image.new("RGB", (self.width, self.height), (self.fill,) * 3)
         canvas.paste(fitted, ((self.width - width) // 2, (self.height - height) // 2))
         return canvas
+
+
+def _region(
+    image: Image.Image, size: tuple[int, int], kept: tuple[int, int, int, int], resample: Image.Resampling
+) -> Image.Image:
+    """What `kept` cuts out of the image at `size`, without making the rest of it."""
+    across, down = image.width / size[0], image.height / size[1]
+    left, top, right, bottom = kept[0] * across, kept[1] * down, kept[2] * across, kept[3] * down
+    # Cut to what the filter reaches first: Pillow takes a box as 32-bit floats, which are coarse far from 0.
+    reach = [_FILTER_REACH * max(1.0, scale) + 1 for scale in (across, down)]
+    first = max(0, math.floor(left - reach[0])), max(0, math.floor(top - reach[1]))
+    last = min(image.width, math.ceil(right + reach[0])), min(image.height, math.ceil(bottom + reach[1]))
+    box = (left - first[0], top - first[1], right - first[0], bottom - first[1])
+    return image.crop((*first, *last)).resize((kept[2] - kept[0], kept[3] - kept[1]), resample, box=box)
 
 
 def _resized(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:

@@ -184,7 +184,8 @@ def awkward_pictures() -> dict[bytes, tuple[bytes, Good | Bad]]:
         b"text.jpg": (b"This is a text, whatever its name says.\n", "not_a_picture"),
         b"bomb.png": (png(16_000, 16_000), "too_many_pixels"),
         b"long-side.png": (png(70_000, 4), "side_too_long"),
-        b"phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "unsupported_format"),
+        b"phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "broken_picture"),
+        b"new.jxl": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "unsupported_format"),
         b"drawing.svg.png": (b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>', "unsupported_format"),
     }
     found = {name: value if isinstance(value, tuple) else (value, Good()) for name, value in good.items()}

@@ -34,6 +34,7 @@ __all__ = ["DEFAULT_LIMITS", "DRAFT_MARGIN", "THUMBNAIL_SIDE", "DecodeLimits", "
 
 DRAFT_MARGIN = 3
 THUMBNAIL_SIDE = 256
+_DIVISORS = (8, 4, 2, 1)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -142,10 +143,20 @@ def _draft(image: ImageFile.ImageFile, preparation: Preparation, limits: DecodeL
     """
     shortest, longest = min(image.size), max(image.size)
     looked_at = max(preparation.height, preparation.width) / shortest
-    allowed = math.sqrt(limits.max_pixels / (image.width * image.height))
-    scale = max(min(DRAFT_MARGIN * looked_at, max(allowed, looked_at)), THUMBNAIL_SIDE / longest)
-    if scale < 1:
-        image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    fraction = _fraction(image.size, max(DRAFT_MARGIN * looked_at, THUMBNAIL_SIDE / longest))
+    smallest = _fraction(image.size, max(looked_at, THUMBNAIL_SIDE / longest))
+    while fraction < smallest and image.width * image.height > limits.max_pixels * fraction**2:
+        fraction *= 2
+    if fraction > 1:
+        image.draft(image.mode, (image.width // fraction, image.height // fraction))
+
+
+def _fraction(size: tuple[int, int], scale: float) -> int:
+    """The largest of libjpeg's divisors that leaves both sides at `scale` of what they are, or more."""
+    if scale >= 1:
+        return 1
+    most = min(side // math.ceil(side * scale) for side in size)
+    return next(divisor for divisor in _DIVISORS if divisor <= most)
 
 
 def _orientation(image: Image.Image) -> int:

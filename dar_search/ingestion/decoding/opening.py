@@ -32,6 +32,8 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 def kind_of(data: bytes) -> Signature:
     """Raises PictureError not_a_picture, unsupported_format."""
+    if not data:
+        raise PictureError("empty_file", "The file is empty: it has 0 bytes.", "Copy it again from where it came.")
     signature = signature_of(data)
     if signature is None:
         name, hint = what_else(data)
