@@ -1,4 +1,4 @@
-"""What a file is, by its content: HEIC, and a name for whatever is not decoded, so that nothing whole is called damaged."""
+"""What a file is, by its content: HEIC, and a name for what is not decoded, so that nothing whole is called damaged."""
 
 import io
 import struct

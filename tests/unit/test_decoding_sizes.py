@@ -1,4 +1,4 @@
-"""Large, long and thin pictures, and pictures without their last bytes: decided by what decoding costs and what is there."""
+"""Large, long and thin pictures, and those without their last bytes: by what decoding costs, and what is there."""
 
 import functools
 import io
@@ -56,13 +56,16 @@ def test_what_costs_too_much_is_refused_and_the_setting_is_named() -> None:
     found = [
         failure(plain_jpeg(1_200, 900), replace(DEFAULT_LIMITS, max_jpeg_pixels=1_000_000)),
         failure(png(1_200, 900), replace(DEFAULT_LIMITS, max_pixels=1_000_000)),
+        failure(plain_jpeg(1_200, 900, progressive=True), replace(DEFAULT_LIMITS, max_pixels=500_000)),
         failure(png(1_200, 9), replace(DEFAULT_LIMITS, max_side=1_000)),
     ]
     assert [(error.code, error.hint.partition("ingest.decode.")[2]) for error in found] == [
         ("too_many_pixels", "max_jpeg_megapixels."),
         ("too_many_pixels", "max_megapixels."),
+        ("too_many_pixels", "max_megapixels."),
         ("side_too_long", "max_side."),
     ]
+    assert decode(plain_jpeg(1_200, 900), CROP, replace(DEFAULT_LIMITS, max_pixels=500_000)).width == 1_200
     names = {error.hint.partition("ingest.decode.")[2].rstrip(".") for error in found}
     limits = DEFAULT_LIMITS
     for error in (limits.out_of_memory(), limits.timed_out(), limits.too_large(PictureError("too_large", "x"))):

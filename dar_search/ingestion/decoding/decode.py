@@ -90,7 +90,8 @@ def decode(data: bytes, preparation: Preparation, limits: DecodeLimits = DEFAULT
     except MemoryError:
         raise limits.out_of_memory() from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise limits.too_many_pixels() from None
+        # Pillow's own check, of a frame that is larger than its picture.
+        raise PictureError("too_many_pixels", "A frame is larger than its picture.", "Save it again.") from None
     except Exception as error:
         # Pillow's plugins raise whatever comes to hand on hostile input: struct.error, KeyError, ZeroDivisionError ...
         raise unsound(error, data, kind.name, limits) from error
@@ -101,14 +102,10 @@ def _decoded(
 ) -> DecodedPicture:
     with opened(data, kind) as image:
         width, height = image.size
-        if max(width, height) > limits.max_side:
-            raise limits.side_too_long(max(width, height))
         if kind.name == "JPEG":
-            if width * height > limits.max_jpeg_pixels:
-                raise limits.too_many_pixels(width, height, jpeg=True)
+            limits.check(width, height, jpeg=True, progressive="progressive" in image.info)
             _draft(image, preparation, limits)
-        if image.width * image.height > limits.max_pixels:
-            raise limits.too_many_pixels(image.width, image.height)
+        limits.check(*image.size)
         image.load()
         if lacks_its_end and kind.name == "JPEG" and (missing := missing_rows(image)) > MAX_MISSING:
             raise PictureError(

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 #: The table of the settings that limits come from.
 TABLE = "ingest.decode"
+# libjpeg holds all of a progressive JPEG's coefficients (2 to 6 bytes a pixel), at whatever fraction it decodes: it may
+# have this times the pixels of a picture that is decoded whole, and costs no more memory than that.
+PROGRESSIVE_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class DecodeLimits:
     Attributes:
         max_bytes: of the file.
         max_pixels: width times height of what is decoded: of a JPEG, after it was read at a fraction of its size.
-        max_jpeg_pixels: width times height of a JPEG as it is in the file: all of it is read, whatever is decoded.
+        max_jpeg_pixels: width times height of a JPEG as it is in the file: all of it is read, whatever is decoded. A
+            progressive one may have `PROGRESSIVE_SHARE` times `max_pixels`.
         max_side: pixels. A long side costs no more than its pixels; 65,535 is JPEG's longest.
         seconds: wall-clock time for reading and decoding one picture.
         memory_bytes: address space that a decoder process may take beyond what it starts with.
@@ -34,20 +38,26 @@ class DecodeLimits:
     seconds: float = 60.0
     memory_bytes: int = 3 << 30
 
-    def too_many_pixels(self, width: int = 0, height: int = 0, *, jpeg: bool = False) -> PictureError:
-        most, setting = (self.max_jpeg_pixels, "max_jpeg_megapixels") if jpeg else (self.max_pixels, "max_megapixels")
-        return PictureError(
-            "too_many_pixels",
-            f"The picture has more than {most:,} pixels{f' ({width:,} x {height:,})' if width else ''}.",
-            f"Make it smaller, or raise {TABLE}.{setting}.",
-        )
-
-    def side_too_long(self, side: int) -> PictureError:
-        return PictureError(
-            "side_too_long",
-            f"A side has {side:,} pixels; the limit is {self.max_side:,}.",
-            f"Crop it, or raise {TABLE}.max_side.",
-        )
+    def check(self, width: int, height: int, *, jpeg: bool = False, progressive: bool = False) -> None:
+        """Raises PictureError side_too_long, too_many_pixels. jpeg: the size is the file's, not yet what is decoded."""
+        if max(width, height) > self.max_side:
+            raise PictureError(
+                "side_too_long",
+                f"A side has {max(width, height):,} pixels; the limit is {self.max_side:,}.",
+                f"Crop it, or raise {TABLE}.max_side.",
+            )
+        most, setting = self.max_pixels, "max_megapixels"
+        if jpeg:
+            most, setting = self.max_jpeg_pixels, "max_jpeg_megapixels"
+            if progressive and PROGRESSIVE_SHARE * self.max_pixels < most:
+                most, setting = PROGRESSIVE_SHARE * self.max_pixels, "max_megapixels"
+        if width * height > most:
+            raise PictureError(
+                "too_many_pixels",
+                f"The {'progressive JPEG' if progressive else 'picture'} has more than {most:,} pixels "
+                f"({width:,} x {height:,}).",
+                f"Make it smaller, or raise {TABLE}.{setting}.",
+            )
 
     def too_large(self, error: PictureError) -> PictureError:
         """The same, naming the setting."""
