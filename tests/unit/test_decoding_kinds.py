@@ -176,7 +176,9 @@ def test_a_whole_tiff_of_a_kind_that_is_not_decoded_is_named_and_not_called_dama
 def test_a_tiff_that_breaks_off_is_not_called_another_kind() -> None:
     whole = tiff(2, (32, 32, 32), 3, 12)
     assert failure(whole[:5_000]).code != "unsupported_format"
-    assert failure(encoded(photograph(1, 64, 64), "TIFF")[:5_000]).code in ("truncated_picture", "broken_picture")
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
+        cut = encoded(photograph(1), "TIFF", compression=compression)[:100_000]
+        assert failure(cut).code == "truncated_picture"
 
 
 def test_a_raw_file_whose_tiff_begins_with_a_preview_is_named() -> None:
@@ -255,6 +257,17 @@ def test_a_bitmap_of_a_kind_that_is_not_decoded_is_not_called_damaged() -> None:
         (b"\x1f\x8b\x08" + zlib.compress(b"x"), "not_a_picture", "compressed"),
         (bytes(4_096), "not_a_picture", "zeros"),
         (b"404 page not found\n", "not_a_picture", '"404 page not found"'),
+        (encoded(scene(), "TGA") + bytes(8) + b"TRUEVISION-XFILE.\0", "unsupported_format", "TGA"),
+        (encoded(scene(), "PCX"), "unsupported_format", "PCX"),
+        (encoded(scene(), "SGI"), "unsupported_format", "SGI"),
+        (encoded(scene(), "PPM"), "unsupported_format", "PNM"),
+        (encoded(scene().convert("1"), "XBM"), "unsupported_format", "XBM"),
+        (encoded(scene(), "JPEG2000"), "unsupported_format", "JPEG 2000"),
+        (encoded(scene(), "ICO"), "unsupported_format", "icon"),
+        (encoded(scene(), "EPS"), "unsupported_format", "PostScript"),
+        (encoded(scene(), "DDS"), "unsupported_format", "DirectDraw"),
+        ("Not found".encode("utf-16"), "not_a_picture", "UTF-16"),
+        (b" \n \n", "not_a_picture", "not a picture"),
         (b"\x93\xf1\0\x07\x99" * 9, "not_a_picture", "not a picture"),
     ],
 )

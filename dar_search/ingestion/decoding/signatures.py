@@ -66,7 +66,17 @@ SIGNATURES = (
     _kind("Windows metafile", rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF"),
     _kind("DICOM", rb".{128}DICM"),
     _kind("FITS", rb"SIMPLE  ="),
+    _kind("PCX", rb"\x0a[\0-\x05][\0\x01][\x01\x02\x04\x08]"),
+    _kind("SGI", rb"\x01\xda[\0\x01][\x01\x02]"),
+    _kind("MNG", rb"[\x8a\x8b][MJ]NG\r\n\x1a\n"),
+    _kind("FLIF", rb"FLIF[\x31-\x61]"),
+    _kind("JBIG2", rb"\x97JB2\r\n\x1a\n"),
+    _kind("KTX", rb"\xabKTX "),
+    _kind("XBM", rb"\s*#define\s+\S+_width\s"),
+    _kind("XPM", rb"\s*/\* XPM \*/"),
 )
+
+_TGA = _kind("TGA", b"")  # known by its end
 
 _NOT_A_PICTURE = tuple(
     (name, hint, re.compile(pattern, re.DOTALL | re.IGNORECASE))
@@ -102,18 +112,22 @@ _NOT_A_PICTURE = tuple(
         ("a sound, not a picture", "", rb"ID3|RIFF.{4}WAVE|fLaC"),
         ("a ZIP archive (or a document that is one)", "Unpack it.", rb"PK\x03\x04"),
         ("a compressed file or archive", "Unpack it.", rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd"),
+        ("a tar archive", "Give it as the source: 'NAME.tar'.", rb".{257}ustar"),
+        ("a text (UTF-16), not a picture", "", rb"\xff\xfe[^\0]\0|\xfe\xff\0[^\0]"),
         ("a Windows shortcut, not the picture", "Take the file that it leads to.", rb"L\0\0\0\x01\x14\x02\0"),
         ("a program, not a picture", "", rb"\x7fELF|MZ.{50}|#!"),
         ("a property list, not a picture", "", rb"bplist00"),
     )
 )
+_TGA_END = b"TRUEVISION-XFILE.\0"
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]+\Z")
 
 
 def signature_of(data: bytes) -> Signature | None:
     """The first kind that a file's first bytes match; None if none does."""
     head = data[:2048]
-    return next((signature for signature in SIGNATURES if signature.pattern.match(head)), None)
+    found = next((signature for signature in SIGNATURES if signature.pattern.match(head)), None)
+    return found or (_TGA if data.endswith(_TGA_END) else None)
 
 
 def what_else(data: bytes) -> tuple[str, str]:
@@ -122,7 +136,7 @@ def what_else(data: bytes) -> tuple[str, str]:
     for name, hint, pattern in _NOT_A_PICTURE:
         if pattern.match(head):
             return name, hint
-    if _TEXT.match(head):
+    if head.strip() and _TEXT.match(head):
         beginning = " ".join(head[:80].decode("utf-8", "replace").split())
         readable = "".join(character if character.isprintable() else " " for character in beginning)
         return f'a text that begins "{readable[:40].strip()}", not a picture', ""
@@ -130,7 +144,9 @@ def what_else(data: bytes) -> tuple[str, str]:
 
 
 def ends_early(data: bytes) -> bool:
-    """Whether a WebP or AVIF file is shorter than its outermost lengths say. (The other decoders say so themselves.)"""
+    """Whether a WebP, AVIF, HEIC or TIFF is shorter than it says at its beginning. (Other decoders say so themselves.)"""
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return len(data) < int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") + 2
     if data[:4] == b"RIFF":
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     start = 0
