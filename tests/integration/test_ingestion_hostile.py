@@ -64,6 +64,7 @@ def test_crafted_pictures_are_decoded_or_the_failure_that_they_are(tmp_path: Pat
         "bomb.webp": "too_many_pixels",
         "bomb.gif": "too_many_pixels",
         "bomb.bmp": "too_many_pixels",
+        "bomb.heic": "too_many_pixels",
         "bomb.jpg": "too_many_pixels",
         "two-in-one.jpg": "decoded",
         "grey-with-profile.jpg": "decoded",

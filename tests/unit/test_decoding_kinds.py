@@ -20,6 +20,7 @@ from tests.pictures import (
     ORIENTATION,
     STORED,
     encoded,
+    heic,
     jpeg,
     photograph,
     png,
@@ -32,12 +33,6 @@ from tests.unit.test_colours import AS_SRGB, P3, P3_RED, near
 from tests.unit.test_decoding import far
 
 SQUASH = Preparation(64, 64, "squash")
-
-
-def heic(image: Image.Image, **options: object) -> bytes:
-    file = io.BytesIO()
-    pillow_heif.from_pillow(image).save(file, quality=95, **options)
-    return file.getvalue()
 
 
 def failure(data: bytes) -> PictureError:
