@@ -73,7 +73,7 @@ def _from_numbers(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     negative = _is_negative(tags)
     scaled = Image.new("L", image.size)
     for top, values in _bands(image, unsigned):
-        floats = np.nan_to_num(values.astype(np.float32), nan=low, posinf=ceiling, neginf=low)
+        floats = np.nan_to_num(values.astype(np.float64), nan=low, posinf=ceiling, neginf=low)
         levels = np.rint((floats.clip(low, ceiling) - low) * (255 / max(ceiling - low, 1e-12))).astype(np.uint8)
         scaled.paste(Image.fromarray(255 - levels if negative else levels), (0, top))
     return scaled

@@ -153,6 +153,15 @@ def test_png_says_its_space_in_chunks_and_the_one_that_counts_most_wins() -> Non
         assert colour(with_chunks(red, nonsense)) == P3_RED
 
 
+def test_avif_says_its_space_in_codes() -> None:
+    data = encoded(plain(P3_RED), "AVIF", quality=100, subsampling="4:4:4")
+    at = data.index(b"colrnclx") + 8
+    assert near(colour(data), P3_RED, 4)
+    for primaries, transfer, seen in ((12, 13, AS_SRGB), (1, 13, P3_RED), (2, 2, P3_RED), (9, 13, None)):
+        found = colour(data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :])
+        assert near(found, seen or computed(P3_RED, BT2020_CHROMATICITY), 5)
+
+
 def test_hdr_codes_become_screen_light_with_diffuse_white_white() -> None:
     # BT.2408: diffuse white is 58% of PQ's signal and 75% of HLG's.
     for transfer, white in ((16, 148), (18, 191)):
@@ -291,6 +300,9 @@ def test_infinite_and_slightly_too_bright_numbers_are_white_and_nothing_else_cha
     assert decode(encoded(Image.fromarray(values), "TIFF"), Preparation(1, 4, "squash")).pixels[0, :, 0].tolist() == [
         0, 128, 255, 255,
     ]  # fmt: skip
+    far_apart = np.array([[-3e38, 0.0, 3e38]], np.float32)
+    pixels = decode(encoded(Image.fromarray(far_apart), "TIFF"), Preparation(1, 3, "squash")).pixels
+    assert pixels[0, :, 0].tolist() == [0, 128, 255]
     bright = np.array([[0.0, 0.3, 1.2]], np.float32)
     pixels = decode(encoded(Image.fromarray(bright), "TIFF"), Preparation(1, 3, "squash")).pixels
     assert pixels[0, :, 0].tolist() == [0, 64, 255]

@@ -144,7 +144,7 @@ def what_else(data: bytes) -> tuple[str, str]:
 
 
 def ends_early(data: bytes) -> bool:
-    """Whether a WebP, AVIF, HEIC or TIFF is shorter than it says at its beginning. (Other decoders say so themselves.)"""
+    """Whether a WebP, AVIF, HEIC or TIFF is shorter than its beginning says. (Other decoders say so themselves.)"""
     if data[:4] in (b"II*\0", b"MM\0*"):
         return len(data) < int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") + 2
     if data[:4] == b"RIFF":
