@@ -105,7 +105,7 @@ def _region(
     first = max(0, math.floor(left - reach[0])), max(0, math.floor(top - reach[1]))
     last = min(image.width, math.ceil(right + reach[0])), min(image.height, math.ceil(bottom + reach[1]))
     part = image.crop((*first, *last))
-    # Across, then down, as Pillow did for every picture up to 12. From 13 on it begins with what costs less, which is
+    # Across, then down, as Pillow did for every picture up to 12.1. It now begins with what costs less, which is
     # another thing for the part than for the whole; and what is cut off at 0 and 255 in between differs by the order.
     width, height = kept[2] - kept[0], kept[3] - kept[1]
     part = part.resize((width, part.height), resample, box=(left - first[0], 0, right - first[0], part.height))
