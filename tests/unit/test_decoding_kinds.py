@@ -158,6 +158,7 @@ def tiff(photometric: int, bits: tuple[int, ...], form: int, size: int, **more: 
         (tiff(8, (32, 32, 32), 3, 12), "CIELAB, 3 samples of 32 bits (float)"),
         (tiff(1, (10,), 1, 2), "grey, 1 sample of 10 bits"),
         (tiff(32_803, (16,), 1, 2), "camera raw"),
+        (tiff(2, (8, 8, 8), 1, 3, compression=50_001), "webp"),
         (tiff(2, (8, 8, 8), 1, 3, compression=50_002), "compression 50002"),
     ],
 )

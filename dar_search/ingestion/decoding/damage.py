@@ -9,6 +9,7 @@ from dar_search.errors import PictureError
 from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.opening import CONVERT_HINT
 from dar_search.ingestion.decoding.signatures import ends_early
+from dar_search.ingestion.decoding.tiffs import packed_otherwise
 
 # How decoders say that they understand the file, and have nothing to decode it with.
 _NOT_DECODED = re.compile(r"unsupported|not supported|unknown pixel mode|cannot handle|not implemented|no codec", re.I)
@@ -31,7 +32,7 @@ def unsound(error: Exception, data: bytes, kind: str, limits: DecodeLimits) -> P
             f"A side has {side:,} pixels; AVIF is decoded up to {min(_AVIF_MAX_SIDE, limits.max_side):,}.",
             CONVERT_HINT,
         )
-    special = _jpeg_frame(data) if kind == "JPEG" else ""
+    special = _jpeg_frame(data) if kind == "JPEG" else packed_otherwise(data) if kind == "TIFF" else ""
     if special or _NOT_DECODED.search(text):
         return PictureError(
             "unsupported_format",

@@ -19,6 +19,8 @@ _COLOURS = {
     10: "ITULAB", 32_803: "camera raw", 32_844: "LogL", 32_845: "LogLuv", 34_892: "linear raw",
 }  # fmt: skip
 _RAW_COLOURS = (32_803, 34_892)
+# JBIG and WebP: Pillow knows their numbers, and its own libtiff cannot unpack them.
+_NOT_BUILT_IN = (34_661, 50_001)
 
 # (byte order, photometric, sample formats, fill order, bits, extra samples) -> mode, how samples are packed. Pillow has
 # these with the other byte order or polarity; `colours.sample_values` turns and scales them.
@@ -50,9 +52,10 @@ def opened_tiff(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def described_tiff(image: ImageFile.ImageFile) -> str:
-    """What an opened TIFF is, for a message."""
-    return _described(getattr(image, "tag_v2", {}))
+def packed_otherwise(data: bytes) -> str:
+    """What a whole TIFF is that cannot be unpacked because libtiff was built without it; empty for others."""
+    tags = _directory(data)
+    return _described(tags) if tags is not None and tags.get(_COMPRESSION) in _NOT_BUILT_IN else ""
 
 
 def _unsupported(what: str) -> PictureError:
