@@ -16,7 +16,7 @@ class DecodeSettings(BaseModel):
         gt=0,
         le=10_000,
         description="Pixels that a picture may have where it is decoded: a JPEG's are counted after it was read at a "
-        "fraction of its size. 100 take up to 1.2 GB while they are worked on.",
+        "fraction of its size. 100 take up to 1.3 GiB while they are worked on.",
     )
     max_jpeg_megapixels: float = Field(
         500, gt=0, le=5_000, description="Pixels that a JPEG may have as it is in the file."
