@@ -29,6 +29,7 @@ from dar_search.evaluation.imaginations import (
 )
 from dar_search.evaluation.ranking import ArrayRanker, Ranker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Progress, run
+from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.sources.source import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
@@ -134,6 +135,7 @@ def _encoded(target: Path, settings: Settings, encoder: Encoder, cache: Path, pr
         index,
         encoder,
         prune=True,
+        limits=limits_of(settings.ingest.decode),
         progress=lambda now: progress("encoding the gallery", now.done, now.total or now.done),
     )
     if report.failures:

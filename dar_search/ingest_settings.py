@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from dar_search.decode_settings import DecodeSettings
 from dar_search.fetch_settings import FetchSettings
 
 #: Pictures encoded at once, unless it is said otherwise.
@@ -52,6 +53,7 @@ class IngestSettings(BaseModel):
         'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
     )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
+    decode: DecodeSettings = Field(DecodeSettings(), description="A table: what decoding one picture may cost.")
     batch_size: int = Field(BATCH_SIZE, ge=1, le=4_096, description="Pictures encoded at once.")
     decoders: int | None = Field(None, ge=1, le=512, description="Decoder processes at once; unset: one a core.")
     load_replicas: int | None = Field(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from PIL import Image, ImageCms
 
-from tests.pictures import encoded, jpeg, photograph, png
+from tests.pictures import encoded, heic, jpeg, photograph, png
 
 SIDE = 48
 
@@ -42,6 +42,7 @@ def real() -> dict[str, bytes]:
         "lzw.tif": encoded(picture, "TIFF", compression="tiff_lzw"),
         "jpeg.tif": encoded(picture, "TIFF", compression="jpeg"),
         "bmp": encoded(picture, "BMP"),
+        "heic": heic(picture),
     }
 
 
@@ -117,7 +118,7 @@ def crafted() -> dict[str, bytes]:
     return {
         "bomb.png": png(16_000, 16_000),
         "just-too-many.png": png(10_001, 10_000),
-        "long.png": png(60_000, 1),
+        "long.png": png(70_000, 1),
         "all-bits.png": _png_of(0xFFFFFFFF, 0xFFFFFFFF, b""),
         "no-size.png": _png_of(0, 0, b""),
         "zip-bomb-in-text.png": _with_chunk(good["png"], b"zTXt", b"a\0\0" + zlib.compress(bytes(64 << 20), 9)),
@@ -159,6 +160,7 @@ def crafted() -> dict[str, bytes]:
         "two-in-one.jpg": good["jpg"] + archive.getvalue(),
         "gif-and-script.gif": b"GIF89a/*" + bytes(20) + b"*/=1;alert(1)",
         "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+        "bomb.heic": heic(photograph(1, 64, 64)).replace(struct.pack(">II", 64, 64), b"\0\0\x75\x30" * 2),
         "avif-of-nothing.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(200),
         "avif-of-gigabytes.avif": good["avif"][:16] + b"\xff\xff\xff\xff" + good["avif"][20:],
     }  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageCms
 
 Colour = tuple[int, int, int]
@@ -92,6 +93,12 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def heic(image: Image.Image, **options: object) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, **{"quality": 95, **options})
+    return file.getvalue()
+
+
 def png(width: int, height: int, *, bits: int = 1) -> bytes:
     """A black greyscale PNG of any size, made without holding its pixels."""
     row = b"\0" * (1 + (width * bits + 7) // 8)
@@ -146,6 +153,7 @@ def awkward_pictures() -> dict[bytes, tuple[bytes, Good | Bad]]:
         b"alpha.webp": (encoded(see_through(), "WEBP", lossless=True), on_white),
         b"animated.webp": encoded(picture, "WEBP", save_all=True, append_images=frames, quality=95),
         b"plain.avif": encoded(picture, "AVIF", quality=90),
+        b"IMG_0001.HEIC": heic(picture),
         b"plain.tiff": encoded(picture, "TIFF"),
         b"packed.tif": encoded(picture, "TIFF", compression="tiff_lzw"),
         b"cmyk.tif": encoded(picture.convert("CMYK"), "TIFF"),
@@ -183,8 +191,9 @@ def awkward_pictures() -> dict[bytes, tuple[bytes, Good | Bad]]:
         b"empty.jpg": (b"", "empty_file"),
         b"text.jpg": (b"This is a text, whatever its name says.\n", "not_a_picture"),
         b"bomb.png": (png(16_000, 16_000), "too_many_pixels"),
-        b"long-side.png": (png(20_000, 4), "side_too_long"),
-        b"phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "unsupported_format"),
+        b"long-side.png": (png(70_000, 4), "side_too_long"),
+        b"phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "broken_picture"),
+        b"new.jxl": (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "unsupported_format"),
         b"drawing.svg.png": (b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>', "unsupported_format"),
     }
     found = {name: value if isinstance(value, tuple) else (value, Good()) for name, value in good.items()}

@@ -81,6 +81,9 @@ def ingest(
     Run it again after a change: what did not change is not encoded again. A picture that cannot be read is listed,
     and the others go in. Killed at any moment, run it again and it goes on.
 
+    JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP are decoded, and HEIC with the extra "heif". What one may cost is set in the
+    table ingest.decode (max_megapixels, max_side, seconds, ...); a failure names the setting.
+
     Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
 
       {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
@@ -98,6 +101,7 @@ def ingest(
     """
     from dar_search.bootstrap import load_encoder, open_ledger, outside
     from dar_search.ingestion.decoding.decoders import Decoders
+    from dar_search.ingestion.decoding.limits import limits_of
     from dar_search.ingestion.ingest import ingest as bring_in
     from dar_search.ingestion.ledger.retention import forget_old
     from dar_search.ingestion.sources.source import SourceOptions, open_source
@@ -123,7 +127,12 @@ def ingest(
                         model,
                         prune=prune,
                         batch_size=settings.ingest.batch_size,
-                        decoders=Decoders(model.preparation, processes=settings.ingest.decoders, outside=reach),
+                        decoders=Decoders(
+                            model.preparation,
+                            limits_of(settings.ingest.decode),
+                            processes=settings.ingest.decoders,
+                            outside=reach,
+                        ),
                         progress=lambda state: _show(bar, task, state),
                         ledger=ledger,
                         store=store.address,

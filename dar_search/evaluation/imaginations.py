@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dar_search.data import FloatArray, Imagination
 from dar_search.errors import SourceError
@@ -103,7 +103,7 @@ class PictureSource:
     def _encode(self, path: Path) -> FloatArray:
         try:
             with Image.open(path, formats=("JPEG", "PNG", "WEBP")) as image:
-                return self._encoder.encode_images([image.convert("RGB")])
+                return self._encoder.encode_images([ImageOps.exif_transpose(image)])
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise SourceError(f"{path} is no readable picture: {error}.", "Generate it again.") from error
 

@@ -16,8 +16,8 @@ import psutil
 from dar_search.data import Failure
 from dar_search.errors import DarError, StoreError
 from dar_search.ingest_settings import BATCH_SIZE
-from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.draining import Bench, drain, end
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.ledger.memory import MemoryLedger

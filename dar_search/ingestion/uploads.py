@@ -14,9 +14,9 @@ import numpy as np
 
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, ModelFailed, PictureError
-from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.records import record_of
 from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
 from dar_search.ingestion.sources.locations import record_id

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from dar_search.errors import DarError, JobNotFound, StoreError
 from dar_search.ingest_settings import BATCH_SIZE
-from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.listing import SHARD_SIZE, Lister

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside
 from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ledger.retention import Retention
 from dar_search.ingestion.sweeping import Sweeper
 from dar_search.ingestion.tuning import put_back_if_possible
@@ -72,6 +73,7 @@ class Runtime:
             lambda job: self.index(job.spec.index),
             self.encoder,
             batch_size=ingest.batch_size,
+            limits=limits_of(ingest.decode),
             processes=ingest.decoders,
             outside=self.outside,
             beat_seconds=ingest.beat_seconds,

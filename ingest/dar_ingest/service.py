@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 from dar_ingest.runtime import Runtime, Send
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
+from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ledger.job_rows import jobs_fields
 from dar_search.ingestion.sources.locations import path_of
 from dar_search.ingestion.sources.source import open_source
@@ -157,6 +158,7 @@ class IngestService:
                     self.runtime.encoder,
                     lambda url: self.runtime.outside.fetcher.fetch(url),
                     at_once=self.settings.uploads,
+                    limits=limits_of(self.settings.decode),
                 )
             return self._uploads
 

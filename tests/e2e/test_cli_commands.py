@@ -54,6 +54,18 @@ def test_ingest_encodes_and_decodes_as_the_settings_say(
     assert len(started) == 1
 
 
+def test_ingest_decodes_within_the_limits_of_the_settings_and_names_the_one_that_was_met(
+    dar: Dar, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (200, 100)).save(photos / "large.png")
+    monkeypatch.setenv("DAR_INGEST__DECODE__MAX_MEGAPIXELS", "0.015")
+    (failure,) = dar("ingest", "photos", "--index", "photos", "--json").json["failures"]
+    assert failure["code"] == "too_many_pixels"
+    assert "ingest.decode.max_megapixels" in failure["message"]
+    monkeypatch.setenv("DAR_INGEST__DECODE__MAX_MEGAPIXELS", "0.02")
+    assert dar("ingest", "photos", "--index", "photos", "--json").json["indexed"] == 1
+
+
 def test_prune_removes_what_is_gone(dar: Dar, photos: Path) -> None:
     dar("ingest", "photos", "--index", "photos")
     (photos / "0.png").unlink()

@@ -119,7 +119,7 @@ def test_a_picture_that_hangs_its_decoder_costs_one_failure_and_the_work_goes_on
     outcomes = list(hostile_decoders(replace(DEFAULT_LIMITS, seconds=6)).decode(work))
     assert codes(outcomes) == {"000.jpg": "", "001.jpg": "decode_timeout", "002.jpg": "", "003.jpg": ""}
     assert [outcome.message for outcome in outcomes if isinstance(outcome, Undecodable)] == [
-        "Decoding took longer than 6 s."
+        "Decoding took longer than 6 s. Make the picture smaller, or raise ingest.decode.seconds."
     ]
 
 

@@ -15,46 +15,26 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-# Imported so that Pillow knows these formats without trying all its plugins.
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile
 
+from dar_search.colours.rgb import to_rgb
 from dar_search.errors import PictureError
-from dar_search.ingestion.decoding.colours import to_rgb
-from dar_search.ingestion.decoding.signatures import ends_early, signature_of
+from dar_search.ingestion.decoding.damage import unsound
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.opening import kind_of, opened
+from dar_search.ingestion.decoding.shortfall import MAX_MISSING, completed, missing_rows
+from dar_search.ingestion.decoding.signatures import Signature
 from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# An MPO (two JPEGs in one file) opens as a JPEG; of an animation the first frame counts.
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        GifImagePlugin.GifImageFile,
-        AvifImagePlugin.AvifImageFile,
-        TiffImagePlugin.TiffImageFile,
-        BmpImagePlugin.BmpImageFile,
-    )
-    if plugin.format
-)
+__all__ = ["DEFAULT_LIMITS", "DRAFT_MARGIN", "THUMBNAIL_SIDE", "DecodeLimits", "DecodedPicture", "decode", "thumbnail"]
+
 DRAFT_MARGIN = 3
 THUMBNAIL_SIDE = 256
-_CONVERT_HINT = "Convert it to JPEG, PNG or WebP."
+_DIVISORS = (8, 4, 2, 1)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -64,28 +44,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """What a picture may cost.
-
-    Attributes:
-        max_bytes: of the file.
-        max_pixels: width times height.
-        max_side: pixels; no WebP has more.
-        seconds: wall-clock time for reading and decoding one picture.
-        memory_bytes: address space that a decoder process may take beyond what it starts with.
-    """
-
-    max_bytes: int = 256 << 20
-    max_pixels: int = 100_000_000
-    max_side: int = 16_384
-    seconds: float = 60.0
-    memory_bytes: int = 3 << 30
-
-
-DEFAULT_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +70,54 @@ class DecodedPicture:
 
 
 def decode(data: bytes, preparation: Preparation, limits: DecodeLimits = DEFAULT_LIMITS) -> DecodedPicture:
-    """A picture file's content -> the picture, upright, on white, in sRGB.
+    """A picture file's content -> the picture, upright, opaque, in sRGB.
 
     Raises:
         PictureError: not_a_picture, unsupported_format, truncated_picture, broken_picture, too_many_pixels,
             side_too_long, out_of_memory.
     """
     try:
-        with _opened(data) as image:
-            width, height = image.size
-            _check_size(width, height, limits)
-            _draft(image, preparation)
-            image.load()
-            orientation = _orientation(image)
-            upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-            rgb = to_rgb(upright)
-            if orientation >= 5:
-                width, height = height, width
-            return DecodedPicture(preparation.fitted(rgb), thumbnail(rgb), width, height)
+        kind = kind_of(data)
+        try:
+            return _decoded(data, kind, preparation, limits)
+        except (OSError, SyntaxError, ValueError) as error:
+            whole = completed(data)
+            if whole is None or isinstance(error, PictureError):
+                raise
+            return _decoded(whole, kind, preparation, limits, lacks_its_end=True)
     except PictureError:
         raise
     except MemoryError:
-        raise PictureError(
-            "out_of_memory", "Decoding needs more memory than a decoder may have.", "Make the picture smaller."
-        ) from None
+        raise limits.out_of_memory() from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_many_pixels(limits) from None
+        # Pillow's own check, of a frame that is larger than its picture.
+        raise PictureError("too_many_pixels", "A frame is larger than its picture.", "Save it again.") from None
     except Exception as error:
         # Pillow's plugins raise whatever comes to hand on hostile input: struct.error, KeyError, ZeroDivisionError ...
-        raise _damaged(error, data) from error
+        raise unsound(error, data, kind.name, limits) from error
+
+
+def _decoded(
+    data: bytes, kind: Signature, preparation: Preparation, limits: DecodeLimits, *, lacks_its_end: bool = False
+) -> DecodedPicture:
+    with opened(data, kind) as image:
+        width, height = image.size
+        if kind.name == "JPEG":
+            limits.check(width, height, jpeg=True, progressive="progressive" in image.info)
+            _draft(image, preparation, limits)
+        limits.check(*image.size)
+        image.load()
+        if lacks_its_end and kind.name == "JPEG" and (missing := missing_rows(image)) > MAX_MISSING:
+            raise PictureError(
+                "truncated_picture", f"The picture ends too early: {missing:.0%} of it are missing.", "Copy it again."
+            )
+        orientation = _orientation(image)
+        rgb = to_rgb(image)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+        if orientation >= 5:
+            width, height = height, width
+        return DecodedPicture(preparation.fitted_rgb(rgb), thumbnail(rgb), width, height)
 
 
 def thumbnail(rgb: Image.Image) -> bytes:
@@ -155,34 +132,28 @@ def thumbnail(rgb: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
-    signature = signature_of(data)
-    if signature is None:
-        raise PictureError("not_a_picture", "The content is not a picture.", "Check what the file is.")
-    if not signature.supported:
-        raise PictureError("unsupported_format", f"{signature.name} pictures are not decoded.", _CONVERT_HINT)
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise _damaged(UnidentifiedImageError("unreadable header"), data) from None
+def _draft(image: ImageFile.ImageFile, preparation: Preparation, limits: DecodeLimits) -> None:
+    """Lets a JPEG decode at a fraction of its size: with room to spare for the encoder, or as large as is allowed.
 
-
-def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise _too_many_pixels(limits)
-    if max(width, height) > limits.max_side:
-        raise PictureError(
-            "side_too_long", f"A side has {max(width, height):,} pixels; the limit is {limits.max_side:,}.", "Crop it."
-        )
-
-
-def _draft(image: ImageFile.ImageFile, preparation: Preparation) -> None:
-    """Lets a JPEG decode at a fraction of its size. Does nothing for other formats, and near the encoder's size."""
+    A picture that has too many pixels all the same is decoded at a smaller fraction, but not below what the encoder
+    looks at.
+    """
     shortest, longest = min(image.size), max(image.size)
-    seen = DRAFT_MARGIN * max(preparation.height, preparation.width) / shortest
-    scale = max(seen, THUMBNAIL_SIDE / longest)
-    if scale < 1:
-        image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    looked_at = max(preparation.height, preparation.width) / shortest
+    fraction = _fraction(image.size, max(DRAFT_MARGIN * looked_at, THUMBNAIL_SIDE / longest))
+    smallest = _fraction(image.size, max(looked_at, THUMBNAIL_SIDE / longest))
+    while fraction < smallest and image.width * image.height > limits.max_pixels * fraction**2:
+        fraction *= 2
+    if fraction > 1:
+        image.draft(image.mode, (image.width // fraction, image.height // fraction))
+
+
+def _fraction(size: tuple[int, int], scale: float) -> int:
+    """The largest of libjpeg's divisors that leaves both sides at `scale` of what they are, or more."""
+    if scale >= 1:
+        return 1
+    most = min(side // math.ceil(side * scale) for side in size)
+    return next(divisor for divisor in _DIVISORS if divisor <= most)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -194,17 +165,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001  # Pillow's EXIF parser raises anything on hostile input
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _too_many_pixels(limits: DecodeLimits) -> PictureError:
-    return PictureError(
-        "too_many_pixels", f"The picture has more than {limits.max_pixels:,} pixels.", "Make it smaller."
-    )
-
-
-def _damaged(error: Exception, data: bytes) -> PictureError:
-    text = f"{type(error).__name__}: {error}"[:200]
-    readable = "".join(character if character.isprintable() else " " for character in text)
-    if "truncated" in text.lower() or ends_early(data):
-        return PictureError("truncated_picture", f"The picture ends too early ({readable}).", "Copy it again.")
-    return PictureError("broken_picture", f"The picture is damaged ({readable}).", "Copy or save it again.")

@@ -18,9 +18,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dar_search.ingestion.decoding.decode import DecodeLimits
 from dar_search.ingestion.decoding.held_bytes import HeldBytes
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
+from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.wire import BadMessage, Message, Unpacker
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.preparation import Preparation

@@ -22,7 +22,8 @@ from typing import Any
 from PIL import AvifImagePlugin, Image
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.decoding.decode import DecodedPicture, DecodeLimits, decode
+from dar_search.ingestion.decoding.decode import DecodedPicture, decode
+from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.wire import Message, Unpacker
 from dar_search.ingestion.sources.files import read_file
 from dar_search.preparation import Preparation
@@ -63,9 +64,12 @@ def _answer(request: dict[str, Any], preparation: Preparation, limits: DecodeLim
             return Message({"status": "same"})
         picture = decode_picture(data, preparation, limits)
     except PictureError as error:
+        if error.code == "too_large":
+            error = limits.too_large(error)
         return Message({"status": "failed", "code": error.code, "message": str(error)})
     except MemoryError:
-        return Message({"status": "failed", "code": "out_of_memory", "message": "The file does not fit into memory."})
+        failure = limits.out_of_memory()
+        return Message({"status": "failed", "code": failure.code, "message": str(failure)})
     fields = {"status": "decoded", "sha256": digest, "width": picture.width, "height": picture.height}
     return Message(fields, picture.fitted.tobytes(), picture.thumbnail)
 

@@ -15,9 +15,9 @@ from contextlib import closing
 from dar_search.errors import DarError
 from dar_search.ingestion.decoding.bringing import brought
 from dar_search.ingestion.decoding.cores import usable_cores
-from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
 from dar_search.ingestion.decoding.jobs import Job, Outcome, Undecodable
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.sources.outside import IN_ORDER, Outside
 from dar_search.preparation import Preparation
 
@@ -169,7 +169,7 @@ class Decoders:
         elif jobs:
             job = jobs.popleft()
             if code == "decode_timeout":
-                message = f"Decoding took longer than {self._limits.seconds:g} s."
+                message = str(self._limits.timed_out())
             else:
                 message = f"The decoder process died of this picture ({ending})."
             yield Undecodable(job, code, message)
