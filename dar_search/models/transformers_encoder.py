@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
-from dar_search.models import weights
+from dar_search.models import picture_config, tokenizing, weights
+from dar_search.models.completeness import require_complete
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
-from dar_search.preparation import Preparation, Resample
+from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 IGNORED = ("*/*",)
 SEPARATOR = "[SEP]"
-# model_type of config.json -> the class, and the embedding's dimension where config.json leaves it at the default.
-_CLASSES: Mapping[str, tuple[str, int]] = {
-    "clip": ("CLIPModel", 512),
-    "siglip": ("SiglipModel", 768),
-    "blip": ("BlipForImageTextRetrieval", 256),
+# model_type of config.json -> the class, and what config.json leaves out where it is the default: the embedding's
+# dimension, and the side of its pictures.
+_CLASSES: Mapping[str, tuple[str, int, int]] = {
+    "clip": ("CLIPModel", 512, 224),
+    "siglip": ("SiglipModel", 768, 224),
+    "blip": ("BlipForImageTextRetrieval", 256, 384),
 }
-_RESAMPLES: Mapping[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def transformers_encoder(
@@ -60,22 +61,20 @@ def _card(source: str, name: str) -> Card:
     config = weights.read_config(where / "config.json")
     kind = str(config.get("model_type"))
     if kind not in _CLASSES:
+        flexible = " (NaFlex: pictures of any shape)" if kind == "siglip2" else ""
         raise ModelFailed(
-            f"{name} is a {kind} model, which is no encoder that is supported.",
-            "Choose a CLIP, SigLIP or BLIP image-text retrieval model, or an open_clip one.",
+            f"{name} is a {kind} model{flexible}, which is no encoder that is supported.",
+            "Choose a CLIP, SigLIP (1, or 2 of fixed resolution) or BLIP image-text retrieval model, or an open_clip one.",
         )
-    try:
-        pictures = _picture_config(where)
-        preparation = _preparation(pictures, name)
-        mean, std = (tuple(float(value) for value in pictures[key]) for key in ("image_mean", "image_std"))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ModelFailed(f"{name}'s picture preparation cannot be read: {error!r}.") from error
-    if len(mean) != 3 or len(std) != 3:
-        raise ModelFailed(f"{name}'s picture preparation is not for pictures of three channels.")
+    pictures = picture_config.read(where, model=name)
+    preparation, mean, std = picture_config.preparation(pictures, kind, model=name)
+    _require_size(config, kind, preparation, name)
     files = weights.check(where, model=name)
     shape = {"config": {**config, "transformers_version": "", "_name_or_path": ""}, "pictures": dict(pictures)}
-    provenance = Provenance(name, weights.revision(files, shape), _dimension(kind, config), preparation.describe())
-    return Card(provenance, preparation, mean, std, partial(_load, where, kind))
+    tokenizing.require_files(where, model=name)
+    revision = weights.revision(files, shape, tokenizing.digest(where))
+    provenance = Provenance(name, revision, _dimension(kind, config), preparation.describe())
+    return Card(provenance, preparation, mean, std, partial(_load, where, kind, name))
 
 
 def _dimension(kind: str, config: Mapping[str, Any]) -> int:
@@ -88,57 +87,86 @@ def _dimension(kind: str, config: Mapping[str, Any]) -> int:
     return int(text.get("projection_size") or text.get("hidden_size", default))
 
 
-def _picture_config(where: Path) -> Mapping[str, Any]:
-    """What an image processor saved: in a file of its own, or inside its processor's."""
-    if (where / "preprocessor_config.json").is_file():
-        return weights.read_config(where / "preprocessor_config.json")
-    found = weights.read_config(where / "processor_config.json")["image_processor"]
-    if not isinstance(found, dict):
-        raise TypeError("image_processor is no object")
-    return found
+def _require_size(config: Mapping[str, Any], kind: str, preparation: Preparation, name: str) -> None:
+    vision = config.get("vision_config") or {}
+    size = int(vision.get("image_size", _CLASSES[kind][2]))
+    if (preparation.height, preparation.width) != (size, size):
+        raise ModelFailed(
+            f"{name}'s pictures are prepared as {preparation.describe()}, but its weights take {size}x{size}.",
+            f"Is {picture_config.FILE} of another model? Fetch it from where the weights are from.",
+        )
 
 
-def _preparation(config: Mapping[str, Any], name: str) -> Preparation:
-    size, crop = config["size"], config.get("crop_size")
-    resample = _RESAMPLES[int(config.get("resample", 3))]
-    if isinstance(size, int):
-        size = {"shortest_edge": size} if config.get("do_center_crop") else {"height": size, "width": size}
-    if isinstance(crop, int):
-        crop = {"height": crop, "width": crop}
-    if not config.get("do_resize", True):
-        raise ModelFailed(f"{name} takes pictures of any size, which is not supported.")
-    if "shortest_edge" not in size:
-        return Preparation(int(size["height"]), int(size["width"]), "squash", resample)
-    edge = int(size["shortest_edge"])
-    if not config.get("do_center_crop") or crop != {"height": edge, "width": edge}:
-        raise ModelFailed(f"{name} resizes to {size} and crops to {crop}, which is not supported.")
-    return Preparation(edge, edge, "crop-floor", resample)
-
-
-def _load(where: Path, kind: str, device: torch.device, dtype: torch.dtype) -> Towers:
+def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
     weights.require("torch", "transformers")
     import transformers
 
+    model_class = getattr(transformers, _CLASSES[kind][0])
     with quiet_libraries():
-        model = getattr(transformers, _CLASSES[kind][0]).from_pretrained(
-            where, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+        # Sizes that differ are in the report then, by name; else there is an error that only points at a log.
+        model, report = model_class.from_pretrained(
+            where,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
-    model.to(device).eval().requires_grad_(False)
+        saved_as = model.config.architectures or ()
+        require_complete(report, model=name, kind=_CLASSES[kind][0], saved_as=saved_as, buffers=_buffers(model))
+        tokenizer = tokenizing.load(where, model=name)
     text_config = model.config.text_config
+    tokenizing.require_fit(tokenizer, int(text_config.vocab_size), model=name)
+    if kind == "clip":
+        _require_end(tokenizer, int(text_config.eos_token_id), name)
+    # All three were trained with texts padded on the right; SigLIP's vector is that of the last place.
+    tokenizer.padding_side = "right"
+    model.to(device).eval().requires_grad_(False)
     context = min(int(text_config.max_position_embeddings), int(tokenizer.model_max_length))
-    return (BlipTowers if kind == "blip" else ClipTowers)(model, tokenizer, device, context, kind == "siglip")
+    if kind == "blip":
+        return BlipTowers(model, tokenizer, device, context)
+    lowered = kind == "siglip" and not isinstance(tokenizer, transformers.SiglipTokenizer)
+    return ClipTowers(model, tokenizer, device, context, kind == "siglip", lowered)
+
+
+def _buffers(model: Any) -> frozenset[str]:
+    return frozenset(name for name, _ in model.named_buffers())
+
+
+def _require_end(tokenizer: Any, end: int, name: str) -> None:
+    """CLIP's text vector is that of the text's end, which its class finds by the number in the configuration.
+
+    Configurations from before transformers 4.31 have the number 2, with which the class takes a text's largest token.
+    """
+    if end == 2:
+        found = int(tokenizer.eos_token_id) > max(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
+    else:
+        found = tokenizer.eos_token_id == end
+    if not found:
+        raise ModelFailed(
+            f"{name}'s tokenizer ends a text with token {tokenizer.eos_token_id}, its weights with another "
+            f"(eos_token_id = {end}): it is another model's tokenizer, and all texts would be alike.",
+            "Copy the tokenizer files from where the weights are from.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTowers:
-    """CLIP and SigLIP. `padded`: SigLIP was trained with every text padded to its full context, without a mask."""
+    """CLIP and SigLIP.
+
+    Attributes:
+        padded: SigLIP was trained with every text padded to its full context, without a mask.
+        lowered: SigLIP 2 was trained on lower-cased texts, which its tokenizer in transformers does not do (SigLIP's
+            own does, and leaves out punctuation). Source: big_vision's SigLIP 2, transformers #43054.
+    """
 
     model: Any
     tokenizer: Any
     device: torch.device
     context: int
-    padded: bool
+    padded: bool = False
+    lowered: bool = False
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -154,7 +182,7 @@ class ClipTowers:
 
     def _tokens(self, texts: Sequence[str]) -> Any:
         return self.tokenizer(
-            [cut(text, self.context) for text in texts],
+            [cut(text.lower() if self.lowered else text, self.context) for text in texts],
             padding="max_length" if self.padded else "longest",
             truncation=True,
             max_length=self.context,
