@@ -125,9 +125,7 @@ class PictureImaginer:
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
         """The id of the imagination that `imagine` would give: what a cache looks up."""
         shaping = {name: value for name, value in asdict(self._for(steps)).items() if name not in _UNSHAPING}
-        provenance = self._encoder.provenance
-        space = (provenance.encoder, provenance.revision, provenance.preparation)
-        return imagination_id(self._revision, space, prompt, seed, shaping)
+        return imagination_id(self._revision, self._encoder.provenance.identity, prompt, seed, shaping)
 
     @property
     def batch(self) -> int:

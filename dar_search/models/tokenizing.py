@@ -102,9 +102,20 @@ def require_fit(tokenizer: Any, rows: int, *, model: str) -> None:
             "model's tokenizer.",
             "Copy the tokenizer files from where the weights are from.",
         )
-    if len(vocabulary) < rows * _SMALLEST_SHARE:
+    if not fits(min(len(vocabulary), rows), rows):
         raise ModelFailed(
             f"{model}'s tokenizer has {len(vocabulary):,} tokens where its weights have {rows:,}: it is another model's "
             "tokenizer.",
             "Copy the tokenizer files from where the weights are from.",
         )
+
+
+def fits(tokens: int, rows: int) -> bool:
+    """Whether a vocabulary of so many tokens can be that of a text embedding of so many rows."""
+    return rows * _SMALLEST_SHARE <= tokens <= rows
+
+
+def ends_with_largest(tokenizer: Any) -> bool:
+    """Whether no word's token has a larger number than the token at a text's end."""
+    words = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+    return tokenizer.eos_token_id is not None and int(tokenizer.eos_token_id) > max(words)

@@ -139,11 +139,7 @@ def _require_end(tokenizer: Any, end: int, name: str) -> None:
 
     Configurations from before transformers 4.31 have the number 2, with which the class takes a text's largest token.
     """
-    if end == 2:
-        found = int(tokenizer.eos_token_id) > max(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
-    else:
-        found = tokenizer.eos_token_id == end
-    if not found:
+    if not (tokenizing.ends_with_largest(tokenizer) if end == 2 else tokenizer.eos_token_id == end):
         raise ModelFailed(
             f"{name}'s tokenizer ends a text with token {tokenizer.eos_token_id}, its weights with another "
             f"(eos_token_id = {end}): it is another model's tokenizer, and all texts would be alike.",
