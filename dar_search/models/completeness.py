@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dar_search.errors import ModelFailed, WeightsMissing
+from dar_search.models import weights
 
 # What classes once saved and now compute: older checkpoints still carry it.
 _COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|causal_attention_mask|num_batches_tracked)$")
@@ -53,6 +55,39 @@ def require_complete(
             f"{model} has {_some(over)} for which {kind} has no place; the library would leave them out.{is_other}",
             f"Choose a checkpoint that was saved as {kind}, or a newer release of the library if the model is newer.",
         )
+
+
+def load_part(kind: Any, where: Path, dtype: Any, *, model: str, variant: str | None = None) -> Any:
+    """A part of a diffusion model, of a class of diffusers or transformers, that has all its weights from its folder.
+
+    Raises WeightsMissing, ModelFailed, UnsafeWeights.
+    """
+    weights.check(where, model=f"{model}'s {where.name}")
+    part, report = kind.from_pretrained(
+        where,
+        dtype=dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        **({"variant": variant} if variant else {}),
+    )
+    saved_as = [str(name) for name in _saved_as(where)]
+    require_complete(
+        report, model=f"{model}'s {where.name}", kind=kind.__name__, saved_as=saved_as, buffers=buffers(part)
+    )
+    return part
+
+
+def _saved_as(where: Path) -> Sequence[Any]:
+    config = weights.read_config(where / "config.json")
+    named = config.get("architectures") or [config.get("_class_name", "")]
+    return [name for name in named if name]
+
+
+def buffers(module: Any) -> frozenset[str]:
+    """The names of what a torch module computes or keeps besides its weights."""
+    return frozenset(name for name, _ in module.named_buffers())
 
 
 def _some(names: Sequence[str]) -> str:

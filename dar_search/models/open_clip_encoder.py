@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
 from dar_search.models import checkpoint_files, tokenizing, weights
-from dar_search.models.completeness import require_complete
+from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.spelling import nearest
 from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
@@ -189,9 +189,7 @@ def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
     return (float(red), float(green), float(blue))
 
 
-def _load(
-    model_name: str, file: Path, quick_gelu: bool, name: str, device: torch.device, dtype: torch.dtype
-) -> Towers:
+def _load(model_name: str, file: Path, quick_gelu: bool, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
     weights.require("torch", "open_clip")
     import torch
 
@@ -242,7 +240,7 @@ def _fill(model: Any, file: Path, name: str) -> None:
     require_complete(report, model=name, kind=kind)
     found = open_clip.load_checkpoint(model, str(file), strict=False)
     report = {"missing_keys": found.missing_keys, "unexpected_keys": found.unexpected_keys, "mismatched_keys": ()}
-    require_complete(report, model=name, kind=kind, buffers={key for key, _ in model.named_buffers()})
+    require_complete(report, model=name, kind=kind, buffers=buffers(model))
 
 
 def _rows(model: Any) -> int:

@@ -24,6 +24,7 @@ from dar_search.errors import ModelFailed, RequestError, SettingsError
 from dar_search.models import diffusers_folder, weights
 from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
+from dar_search.models.diffusers_parts import load_parts, require_checked
 from dar_search.models.identity import imagination_id
 from dar_search.models.options import read_options
 from dar_search.models.quiet import quiet_libraries
@@ -242,14 +243,16 @@ class PictureImaginer:
         if "requires_safety_checker" in index and _CHECKER in absent:
             absent["requires_safety_checker"] = False
         with quiet_libraries():
+            loaded = load_parts(self._folder, dtype, model=self._name, without=self._left_out)
             pipeline = AutoPipelineForText2Image.from_pretrained(
                 self._folder,
                 dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,
-                variant=diffusers_folder.variant(self._folder, half=dtype.itemsize == 2),
+                **loaded,
                 **absent,
             )
+        require_checked(pipeline.components, loaded, model=self._name)
         pipeline.set_progress_bar_config(disable=True)
         accelerate(
             [part for name in _HEAVY_PARTS if (part := getattr(pipeline, name, None)) is not None],

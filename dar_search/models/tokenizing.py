@@ -23,7 +23,7 @@ _BESIDE = (CONFIG, "special_tokens_map.json", "added_tokens.json")
 # What says where or with what a tokenizer was saved, or is for chats: none of it changes a text's tokens.
 _INCIDENTAL = frozenset(
     {"name_or_path", "transformers_version", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file",
-     "chat_template", "processor_class", "auto_map", "backend"}
+     "chat_template", "processor_class", "auto_map", "backend", "is_local", "local_files_only"}
 )  # fmt: skip
 # A vocabulary is padded to a round number at most: one of half the size is another model's.
 _SMALLEST_SHARE = 0.5
@@ -98,14 +98,27 @@ def require_fit(tokenizer: Any, rows: int, *, model: str) -> None:
     largest = max(set(vocabulary.values()) - set(tokenizer.all_special_ids))
     if largest >= rows:
         raise ModelFailed(
-            f"{model}'s tokenizer has tokens up to number {largest:,}, its weights only {rows:,} of them: it is another "
-            "model's tokenizer.",
+            f"{model}'s tokenizer has tokens up to number {largest:,}, its weights only {rows:,} of them: it is "
+            "another model's tokenizer.",
             "Copy the tokenizer files from where the weights are from.",
         )
     if not fits(min(len(vocabulary), rows), rows):
         raise ModelFailed(
-            f"{model}'s tokenizer has {len(vocabulary):,} tokens where its weights have {rows:,}: it is another model's "
-            "tokenizer.",
+            f"{model}'s tokenizer has {len(vocabulary):,} tokens, its weights {rows:,}: it is another model's.",
+            "Copy the tokenizer files from where the weights are from.",
+        )
+
+
+def require_clip_end(tokenizer: Any, end: int | None, *, model: str) -> None:
+    """Raises ModelFailed for a tokenizer whose end of text a CLIP text encoder of transformers would not find.
+
+    Its vector is that of the text's end, which the class finds by `end`, the configuration's number; configurations
+    from before transformers 4.31 have 2, with which the class takes a text's largest token.
+    """
+    if not (ends_with_largest(tokenizer) if end == 2 else tokenizer.eos_token_id == end):
+        raise ModelFailed(
+            f"{model}'s tokenizer ends a text with token {tokenizer.eos_token_id}, its weights with another "
+            f"(eos_token_id = {end}): it is another model's tokenizer, and all texts would be alike.",
             "Copy the tokenizer files from where the weights are from.",
         )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
 from dar_search.models import picture_config, tokenizing, weights
-from dar_search.models.completeness import require_complete
+from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
 from dar_search.preparation import Preparation
@@ -64,7 +64,7 @@ def _card(source: str, name: str) -> Card:
         flexible = " (NaFlex: pictures of any shape)" if kind == "siglip2" else ""
         raise ModelFailed(
             f"{name} is a {kind} model{flexible}, which is no encoder that is supported.",
-            "Choose a CLIP, SigLIP (1, or 2 of fixed resolution) or BLIP image-text retrieval model, or an open_clip one.",
+            "Choose a CLIP, SigLIP (fixed resolution) or BLIP image-text retrieval model, or an open_clip one.",
         )
     pictures = picture_config.read(where, model=name)
     preparation, mean, std = picture_config.preparation(pictures, kind, model=name)
@@ -114,12 +114,12 @@ def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.
             ignore_mismatched_sizes=True,
         )
         saved_as = model.config.architectures or ()
-        require_complete(report, model=name, kind=_CLASSES[kind][0], saved_as=saved_as, buffers=_buffers(model))
+        require_complete(report, model=name, kind=_CLASSES[kind][0], saved_as=saved_as, buffers=buffers(model))
         tokenizer = tokenizing.load(where, model=name)
     text_config = model.config.text_config
     tokenizing.require_fit(tokenizer, int(text_config.vocab_size), model=name)
     if kind == "clip":
-        _require_end(tokenizer, int(text_config.eos_token_id), name)
+        tokenizing.require_clip_end(tokenizer, text_config.eos_token_id, model=name)
     # All three were trained with texts padded on the right; SigLIP's vector is that of the last place.
     tokenizer.padding_side = "right"
     model.to(device).eval().requires_grad_(False)
@@ -128,23 +128,6 @@ def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.
         return BlipTowers(model, tokenizer, device, context)
     lowered = kind == "siglip" and not isinstance(tokenizer, transformers.SiglipTokenizer)
     return ClipTowers(model, tokenizer, device, context, kind == "siglip", lowered)
-
-
-def _buffers(model: Any) -> frozenset[str]:
-    return frozenset(name for name, _ in model.named_buffers())
-
-
-def _require_end(tokenizer: Any, end: int, name: str) -> None:
-    """CLIP's text vector is that of the text's end, which its class finds by the number in the configuration.
-
-    Configurations from before transformers 4.31 have the number 2, with which the class takes a text's largest token.
-    """
-    if not (tokenizing.ends_with_largest(tokenizer) if end == 2 else tokenizer.eos_token_id == end):
-        raise ModelFailed(
-            f"{name}'s tokenizer ends a text with token {tokenizer.eos_token_id}, its weights with another "
-            f"(eos_token_id = {end}): it is another model's tokenizer, and all texts would be alike.",
-            "Copy the tokenizer files from where the weights are from.",
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def check_provenance(name: str, stored: Provenance, wanted: Provenance | None) -
     if wanted is None or wanted.identity == stored.identity:
         return
     weights, _, texts = stored.revision.partition(".")
-    wanted_weights, _, wanted_texts = wanted.revision.partition(".")
+    wanted_weights = wanted.revision.partition(".")[0]
     by_content = stored.by_content and wanted.by_content
     same_weights = weights == wanted_weights if by_content else stored.revision == wanted.revision
     hint = f"Use the encoder {stored.encoder} with revision {stored.revision}, or make a new index."
