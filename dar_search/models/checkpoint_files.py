@@ -159,6 +159,8 @@ def no_weights(where: Path, *, model: str) -> WeightsMissing | UnsafeWeights:
 def no_config(path: Path) -> WeightsMissing:
     """Why a folder lacks a model's configuration, as far as what is there instead tells."""
     where, files = path.parent, {found.name for found in path.parent.glob("*")}
+    if not where.is_dir():
+        return WeightsMissing(f"The model folder {where.parent} has no folder {where.name}/ in it.", FETCH_AGAIN)
     lacks = f"The model folder {where} has no {path.name}"
     if not files:
         return WeightsMissing(f"{lacks}: it is empty.", FETCH_AGAIN)

@@ -120,7 +120,13 @@ class PictureImaginer:
         return self._name
 
     def check(self) -> None:
-        """Raises WeightsMissing or UnsafeWeights where the folder cannot be loaded. Loads nothing."""
+        """Raises WeightsMissing, UnsafeWeights or ModelFailed where the folder cannot be loaded. Loads nothing."""
+        kind = str(weights.read_config(self._folder / diffusers_folder.INDEX).get("_class_name"))
+        if "Prior" in kind:
+            raise ModelFailed(
+                f"{self._name} is a {kind} of diffusers, which draws no pictures.",
+                "As an imaginer it is called prior:FOLDER or prior:ORG/NAME.",
+            )
         diffusers_folder.check(self._folder, model=self._name, without=self._left_out)
 
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:

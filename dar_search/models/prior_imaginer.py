@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dar_search.data import Imagination
-from dar_search.errors import DimensionMismatch, RequestError
+from dar_search.errors import DimensionMismatch, ModelFailed, RequestError
 from dar_search.models import tokenizing, weights
 from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
@@ -55,6 +55,11 @@ def prior_imaginer(
     path = weights.folder(source, patterns=PATTERNS)
     label = name or f"prior:{path.resolve().name if weights.looks_local(source) else source}"
     index = weights.read_config(path / "model_index.json")
+    if not isinstance(index.get("prior"), list):
+        raise ModelFailed(
+            f"{label} is a {index.get('_class_name')} of diffusers, which has no prior.",
+            "A text-to-image model is called diffusers:FOLDER or diffusers:ORG/NAME.",
+        )
     config = weights.read_config(path / "prior" / "config.json")
     dimension = int(config.get("clip_embed_dim") or config.get("embedding_dim") or 768)
     if dimension != encoder.provenance.dimension:

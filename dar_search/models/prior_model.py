@@ -172,6 +172,7 @@ def load_prior(path: Path, name: str, index: Mapping[str, Any], device: torch.de
         weights.choose(path / part, WEIGHTS, model=name)
     part_name = scheduler_part(index)
     scheduler = _class_of(index, part_name, diffusers, diffusers.SchedulerMixin)
+    weights.read_config(path / part_name / "scheduler_config.json")
     tokenizer_class = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
     with quiet_libraries():
         transformer = load_part(diffusers.PriorTransformer, path / "prior", dtype, model=name)

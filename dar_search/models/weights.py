@@ -24,6 +24,8 @@ from dar_search.models.checkpoint_files import PICKLED as PICKLED
 from dar_search.models.checkpoint_files import SAFE as SAFE
 
 _CONNECT_SECONDS = 10
+# How the names of weights begin that transformers and diffusers load from a folder.
+_LOOKED_FOR = ("model", "diffusion_pytorch_model")
 _SAMPLES, _SAMPLE_BYTES = 256, 65536
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -150,6 +152,11 @@ def check(where: Path, *, model: str) -> list[Path]:
         raise checkpoint_files.no_weights(where, model=model)
     checkpoint_files.refuse_adapter(where, model=model)
     checkpoint_files.require_shards(where, model=model)
+    if not any(path.name.startswith(_LOOKED_FOR) for path in found):
+        raise WeightsMissing(
+            f"{model} has weights under another name ({found[0].name}) than its library looks for.",
+            f"Rename the file to model{SAFE}, where it is a whole model's.",
+        )
     for path in found:
         checkpoint_files.require_whole(path, model=model)
     return found
