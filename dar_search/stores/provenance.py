@@ -24,16 +24,14 @@ def check_provenance(name: str, stored: Provenance, wanted: Provenance | None) -
     if wanted is None or wanted.identity == stored.identity:
         return
     weights, _, texts = stored.revision.partition(".")
-    wanted_weights = wanted.revision.partition(".")[0]
     by_content = stored.by_content and wanted.by_content
-    same_weights = weights == wanted_weights if by_content else stored.revision == wanted.revision
+    same_weights = wanted.revision.partition(".")[0] == weights if by_content else wanted.revision == stored.revision
+    revisions = f"(revision {stored.revision}, not {wanted.revision})"
     hint = f"Use the encoder {stored.encoder} with revision {stored.revision}, or make a new index."
     if stored.encoder != wanted.encoder and not (by_content and same_weights):
-        difference = f"the encoder {stored.encoder}, not {wanted.encoder}"
-        if by_content:
-            difference += f", and their weights differ (revision {stored.revision}, not {wanted.revision})"
+        difference = f"the encoder {stored.encoder}, not {wanted.encoder} {revisions if by_content else ''}".rstrip()
     elif not same_weights:
-        difference = f"other weights of {stored.encoder} (revision {stored.revision}, not {wanted.revision})"
+        difference = f"other weights or settings of {stored.encoder} {revisions}"
     elif stored.dimension != wanted.dimension:
         difference = f"{stored.dimension} dimensions, not {wanted.dimension}"
     elif stored.preparation != wanted.preparation:
@@ -41,6 +39,6 @@ def check_provenance(name: str, stored: Provenance, wanted: Provenance | None) -
     elif by_content and not texts:
         return
     else:
-        difference = f"another tokenizer of {stored.encoder} (revision {stored.revision}, not {wanted.revision})"
+        difference = f"another tokenizer of {stored.encoder} {revisions}"
         hint = f"Put back the tokenizer files that {stored.encoder} had then, or make a new index."
     raise EncoderMismatch(f'The index "{name}" was made with {difference}.', hint)

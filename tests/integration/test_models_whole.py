@@ -37,7 +37,7 @@ ENCODERS = (*TRANSFORMERS, "open_clip")
 CHATS = ("qwen2", "llama")
 # A part that has weights -> its file.
 PARTS = {
-    **{kind: "model.safetensors" for kind in (*TRANSFORMERS, *CHATS)},
+    **dict.fromkeys((*TRANSFORMERS, *CHATS), "model.safetensors"),
     "open_clip": "open_clip_model.safetensors",
     "prior": "prior/diffusion_pytorch_model.safetensors",
     "prior text": "text_encoder/model.safetensors",
@@ -213,9 +213,7 @@ def test_a_clip_with_one_tower_alone_is_refused(tower: str, copied: Callable[[st
         use("clip", folder, encoder)
 
 
-def test_position_embeddings_of_another_size_are_not_stretched(
-    copied: Callable[[str], Path], encoder: Encoder
-) -> None:
+def test_position_embeddings_of_another_size_are_not_stretched(copied: Callable[[str], Path], encoder: Encoder) -> None:
     folder = copied("open_clip")
     config = json.loads((folder / "open_clip_config.json").read_text())
     config["model_cfg"]["vision_cfg"]["image_size"] = 64
@@ -249,7 +247,7 @@ def test_of_weights_in_several_files_none_may_be_missing(
 
 
 TOKENIZERS = {
-    **{kind: "." for kind in ("clip", "siglip", "siglip2", "blip", "qwen2", "llama")},
+    **dict.fromkeys(("clip", "siglip", "siglip2", "blip", "qwen2", "llama"), "."),
     "prior": "tokenizer",
     "sd": "tokenizer",
     "sd3": "tokenizer_2",
@@ -387,15 +385,16 @@ def test_a_part_without_its_configuration_is_named(
 def test_a_model_of_another_kind_is_told_with_what_it_is(
     kind: str, named: str, said: str, folders: dict[str, Path], encoder: Encoder
 ) -> None:
-    with pytest.raises(ModelError) as caught:
+    def run() -> None:
         if kind in ("transformers", "open_clip"):
             catalogue.encoder(f"{kind}:{folders[named]}", device="cpu").encode_texts(["x"])
         elif kind == "chat":
             ChatReformulator(str(folders[named]), device="cpu").reformulate(Dialogue("x"))
-        else:
-            made = catalogue.imaginer(f"{kind}:{folders[named]}", encoder, device="cpu")
-            assert made is not None
+        elif (made := catalogue.imaginer(f"{kind}:{folders[named]}", encoder, device="cpu")) is not None:
             made.imagine("x", count=1, seed=0)
+
+    with pytest.raises(ModelError) as caught:
+        run()
     assert said in f"{caught.value.message} {caught.value.hint}"
 
 
@@ -409,8 +408,8 @@ def test_an_adapter_is_refused_alone_and_beside_weights(
     with pytest.raises(ModelFailed, match="beside its weights"):
         use(kind, folder, encoder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(WeightsMissing, match="adapter .* for someone/base alone"):
+    with pytest.raises(WeightsMissing, match=r"adapter .* for someone/base alone"):
         use(kind, folder, encoder)
     (folder / "config.json").unlink()
-    with pytest.raises(WeightsMissing, match="adapter .* for someone/base alone"):
+    with pytest.raises(WeightsMissing, match=r"adapter .* for someone/base alone"):
         use(kind, folder, encoder)
