@@ -64,8 +64,8 @@ def open_clip_encoder(
     folder without configuration; what else is wrong is raised on first use.
     """
     path = Path(source).expanduser()
-    if path.is_dir():
-        weights.read_config(path / CONFIG)
+    if path.exists():
+        weights.read_config(weights.folder(source, patterns=()) / CONFIG)
         card = partial(_card_of_folder, path, name or f"open_clip:{path.resolve().name}")
     elif source.startswith(HUB_PREFIX):
         card = partial(_card_of_hub, source.removeprefix(HUB_PREFIX), name or f"open_clip:{source}")
@@ -265,7 +265,7 @@ def _require_end(model: Any, tokenizer: Any, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenClipTowers:
-    """A model of open_clip with its tokenizer. lowered: see `transformers_encoder.ClipTowers`."""
+    """A model of open_clip with its tokenizer. lowered: texts are lower-cased, as in training."""
 
     model: Any
     tokenizer: Any

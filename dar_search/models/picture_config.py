@@ -29,7 +29,7 @@ _PROCESSORS: Mapping[str, Mapping[str, Any]] = {
         **_COMMON, **_OPENAI, "size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": 224,
         "default_to_square": False,
     },
-    "Siglip": {**_COMMON, **_HALF, "size": {"height": 224, "width": 224}},
+    "Siglip": {**_COMMON, **_HALF, "size": {"height": 224, "width": 224}, "default_to_square": False},
     "Blip": {**_COMMON, **_OPENAI, "size": {"height": 384, "width": 384}},
     "ViT": {**_COMMON, **_HALF, "size": {"height": 224, "width": 224}, "resample": 2},
 }  # fmt: skip
@@ -109,7 +109,7 @@ def _geometry(values: Mapping[str, Any], model: str) -> Preparation:
         raise _refused(model, f"resample = {values['resample']}")
     resample = _RESAMPLES[int(values["resample"])]
     if isinstance(size, int):
-        square = values.get("default_to_square", not cropped)
+        square = values.get("default_to_square", True)
         size = {"height": size, "width": size} if square else {"shortest_edge": size}
     if isinstance(crop, int):
         crop = {"height": crop, "width": crop}

@@ -7,7 +7,8 @@ with the text encoder's separator token; the tokenizer takes "[SEP]" in a text a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,7 @@ def _dimension(kind: str, config: Mapping[str, Any]) -> int:
 
 
 def _require_size(config: Mapping[str, Any], kind: str, preparation: Preparation, name: str) -> None:
-    vision = config.get("vision_config") or {}
+    vision = config.get("vision_config") or config.get("vision_config_dict") or {}
     size = int(vision.get("image_size", _CLASSES[kind][2]))
     if (preparation.height, preparation.width) != (size, size):
         raise ModelFailed(
@@ -98,7 +99,7 @@ def _require_size(config: Mapping[str, Any], kind: str, preparation: Preparation
 
 
 def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
-    weights.require("torch", "transformers")
+    weights.require("torch", "transformers", "ftfy")
     import transformers
 
     model_class = getattr(transformers, _CLASSES[kind][0])
@@ -126,8 +127,22 @@ def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.
     context = min(int(text_config.max_position_embeddings), int(tokenizer.model_max_length))
     if kind == "blip":
         return BlipTowers(model, tokenizer, device, context)
-    lowered = kind == "siglip" and not isinstance(tokenizer, transformers.SiglipTokenizer)
-    return ClipTowers(model, tokenizer, device, context, kind == "siglip", lowered)
+    if kind == "clip":
+        return ClipTowers(model, tokenizer, device, context, clean=_mended)
+    # SigLIP's own tokenizer lowers, and leaves out punctuation. SigLIP 2 was trained on lower-cased texts, which its
+    # tokenizer in transformers does not do. Source: big_vision's SigLIP 2, transformers #43054.
+    clean = str if isinstance(tokenizer, transformers.SiglipTokenizer) else str.lower
+    return ClipTowers(model, tokenizer, device, context, padded=True, clean=clean)
+
+
+def _mended(text: str) -> str:
+    """As CLIP's own tokenizer does to a text before all else, and that of transformers does not.
+
+    Typographic quotes become plain ones, and HTML entities letters. Source: openai/CLIP, open_clip.
+    """
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +151,7 @@ class ClipTowers:
 
     Attributes:
         padded: SigLIP was trained with every text padded to its full context, without a mask.
-        lowered: SigLIP 2 was trained on lower-cased texts, which its tokenizer in transformers does not do (SigLIP's
-            own does, and leaves out punctuation). Source: big_vision's SigLIP 2, transformers #43054.
+        clean: what training did to a text before its tokenizer.
     """
 
     model: Any
@@ -145,7 +159,7 @@ class ClipTowers:
     device: torch.device
     context: int
     padded: bool = False
-    lowered: bool = False
+    clean: Callable[[str], str] = str
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -161,7 +175,7 @@ class ClipTowers:
 
     def _tokens(self, texts: Sequence[str]) -> Any:
         return self.tokenizer(
-            [cut(text.lower() if self.lowered else text, self.context) for text in texts],
+            [self.clean(cut(text, self.context)) for text in texts],
             padding="max_length" if self.padded else "longest",
             truncation=True,
             max_length=self.context,

@@ -210,6 +210,16 @@ def test_capital_letters_change_no_text_of_models_trained_without(kind: str, fol
     assert np.abs(lower - other).max() > 1e-4
 
 
+def test_a_clip_reads_texts_as_open_clips_own_tokenizer_does(folders: dict[str, Path]) -> None:
+    from open_clip.tokenizer import basic_clean
+
+    encoder = encoder_of(folders["clip"])
+    for text in ("a dog’s toy", "bread &amp; butter", "cafÃ© &amp;lt;3", "“red” car…"):
+        plain = basic_clean(text)
+        assert plain != text
+        np.testing.assert_allclose(encoder.encode_texts([text]), encoder.encode_texts([plain]), atol=1e-6)
+
+
 def test_texts_of_siglip_2_are_lowered_and_padded_on_the_right_as_in_training(folders: dict[str, Path]) -> None:
     # tokenizer_config.json says left here, as the class has it where a folder says nothing.
     tokenizer = transformers.AutoTokenizer.from_pretrained(folders["siglip2"])
