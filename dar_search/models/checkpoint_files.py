@@ -29,8 +29,13 @@ _OTHERS = {b"GGUF": "GGUF weights"}
 def stand_in(path: Path) -> tuple[str, str] | None:
     """(what it is, what to do) of a file that holds something else than a model: none where it may be one.
 
-    A git-lfs pointer, a web page, or nothing. Raises WeightsMissing for a file that cannot be read.
+    A link to nowhere, a git-lfs pointer, a web page, or nothing. Raises WeightsMissing for a file that cannot be read.
     """
+    if path.is_symlink() and not path.exists():
+        return (
+            f"a link to {path.readlink()}, which is not there",
+            "It was copied without what it leads to, as from a hub cache: copy the folder with cp -rL.",
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -144,6 +149,8 @@ def refuse_adapter(where: Path, *, model: str) -> None:
 
 def no_weights(where: Path, *, model: str) -> WeightsMissing | UnsafeWeights:
     """Why a folder without safetensors weights has none."""
+    for path in where.glob(f"*{SAFE}"):
+        require_real(path, model=model)
     files = sorted(path.name for path in where.iterdir() if path.is_file()) if where.is_dir() else []
     if "adapter_config.json" in files:
         return _adapter(where, model)
@@ -158,6 +165,8 @@ def no_weights(where: Path, *, model: str) -> WeightsMissing | UnsafeWeights:
 
 def no_config(path: Path) -> WeightsMissing:
     """Why a folder lacks a model's configuration, as far as what is there instead tells."""
+    if path.is_symlink():
+        require_real(path, model=f"The model folder {path.parent.name}")
     where, files = path.parent, {found.name for found in path.parent.glob("*")}
     if not where.is_dir():
         return WeightsMissing(f"The model folder {where.parent} has no folder {where.name}/ in it.", FETCH_AGAIN)

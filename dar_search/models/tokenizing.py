@@ -48,7 +48,7 @@ def require_files(where: Path, *, model: str) -> None:
 def files(where: Path) -> list[Path]:
     """The files of a folder that make its tokenizer, by name."""
     names = {name for names in _VOCABULARIES for name in names} | set(_BESIDE)
-    found = {where / name for name in names if (where / name).is_file()}
+    found = {path for name in names if (path := where / name).is_file() or path.is_symlink()}
     return sorted({*found, *(path for pattern in _SENTENCE_PIECES for path in where.glob(pattern))})
 
 

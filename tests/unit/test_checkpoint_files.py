@@ -53,6 +53,23 @@ def test_what_is_no_safetensors_file_is_said_to_be_what_it_is(
         assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_link_that_was_copied_without_what_it_leads_to_is_said_to_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to("../../blobs/0123")
+    reads: list[Callable[[], object]] = {
+        "model.safetensors": [
+            lambda: weights.check(tmp_path, model="mine"),
+            lambda: weights.choose(tmp_path, [name], model="mine"),
+        ],
+        "config.json": [lambda: weights.read_config(tmp_path / name)],
+        "tokenizer.json": [lambda: tokenizing.require_files(tmp_path, model="mine")],
+    }[name]
+    for read in reads:
+        with pytest.raises(WeightsMissing, match=f"{name} .* is a link to") as caught:
+            read()
+        assert "cp -rL" in caught.value.hint
+
+
 @pytest.mark.parametrize("kept", [4, 30, 100, 1000, -1])
 def test_a_file_that_is_cut_off_anywhere_is_said_to_be(tmp_path: Path, kept: int) -> None:
     path = saved(tmp_path / "model.safetensors")
