@@ -181,11 +181,13 @@ class RewrittenQuery:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where an index's vectors come from. Stored with the index; a different one is refused.
+    """Where an index's vectors come from. Stored with the index; a different one is refused (`stores.provenance`).
 
     Attributes:
-        encoder: the model's name, without the path of this machine.
-        revision: a digest of the weights (or the hub's revision): the same name with other weights differs.
+        encoder: the model's name, without the path of this machine. For people: the same model may have several.
+        revision: "sha256:", a digest of the weights and of the configuration that shapes what they give, ".", a digest
+            of what prepares texts (the tokenizer's files); indices of earlier versions have the first alone. An
+            encoder of another package may have any text.
         dimension: d.
         preparation: the picture geometry, as `Preparation.describe()` prints it.
     """
@@ -194,6 +196,17 @@ class Provenance:
     revision: str
     dimension: int
     preparation: str
+
+    @property
+    def by_content(self) -> bool:
+        """Whether the revision tells the model by its files, so that its name and place say nothing more."""
+        return self.revision.startswith("sha256:")
+
+    @property
+    def identity(self) -> str:
+        """One text for one space of vectors, whatever the model's folder is called: a key for what is kept."""
+        name = "" if self.by_content else self.encoder
+        return f"{name} {self.revision} {self.dimension} {self.preparation}".strip()
 
 
 @dataclass(frozen=True, slots=True)

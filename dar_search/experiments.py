@@ -157,7 +157,7 @@ def _open(store: Store, name: str, encoder: Encoder) -> ImageIndex:
 
 
 def _name(folder: Path, encoder: Encoder) -> str:
-    return "gallery-" + hashlib.sha256(f"{folder.resolve()} {encoder.provenance}".encode()).hexdigest()[:24]
+    return "gallery-" + hashlib.sha256(f"{folder.resolve()} {encoder.provenance.identity}".encode()).hexdigest()[:24]
 
 
 def _ranker(configuration: Configuration, settings: Settings, gallery: Gallery, encoder: Encoder) -> Ranker:

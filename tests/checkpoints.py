@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,45 @@ def blip_folder(folder: Path) -> Path:
     transformers.BlipForImageTextRetrieval(config).save_pretrained(folder)
     transformers.BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
+
+
+def siglip2_folder(folder: Path) -> Path:
+    """A SigLIP 2 of fixed resolution, as on the hub: SiglipModel with a Gemma tokenizer that keeps capital letters."""
+    import string
+
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, processors
+
+    torch.manual_seed(0)
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *string.printable[:94]]
+    transformers.GemmaTokenizer(
+        vocab={name: number for number, name in enumerate(pieces)}, merges=[], model_max_length=16, padding_side="left"
+    ).save_pretrained(folder)
+    core = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    core.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", pair="$A <eos> $B <eos>", special_tokens=[("<eos>", 1)]
+    )
+    core.save(str(folder / "tokenizer.json"))
+    model = transformers.SiglipModel(
+        transformers.SiglipConfig(
+            text_config=_text(len(pieces), hidden_size=DIMENSION, projection_size=DIMENSION),
+            vision_config=_vision(hidden_size=DIMENSION),
+        )
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) / 2)
+    model.save_pretrained(folder)
+    transformers.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def rewritten(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes a safetensors file's tensors in place."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = dict(load_file(file))
+    change(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})

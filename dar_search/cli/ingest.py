@@ -23,10 +23,9 @@ from dar_search.cli.output import (
     warn,
 )
 from dar_search.cli.sources import shown_source
-from dar_search.data import Provenance
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion import report as reports
-from dar_search.ports import ImageIndex, Store
+from dar_search.ports import Encoder, ImageIndex, Store
 
 _FAILURES_SHOWN = 20
 
@@ -115,8 +114,7 @@ def ingest(
     ):
         with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
             model = load_encoder(settings)
-            provenance = model.provenance
-        target = _open_or_create(store, index, provenance)
+            target = _open_or_create(store, index, model)
         with progress_bar(quiet=common.json) as bar:
             task = bar.add_task("Ingesting", total=None)
             try:
@@ -153,11 +151,16 @@ def ingest(
     return DONE_WITH_FAILURES if report.failures else DONE
 
 
-def _open_or_create(store: Store, name: str, provenance: Provenance) -> ImageIndex:
+def _open_or_create(store: Store, name: str, encoder: Encoder) -> ImageIndex:
+    provenance = encoder.provenance
     try:
         return store.open(name, provenance)
     except IndexNotFound:
         pass
+    warm_up = getattr(encoder, "warm_up", None)
+    if warm_up is not None:
+        # Before the index is there: that of a model that turns out to be broken would refuse the mended one.
+        warm_up()
     try:
         index = store.create(name, provenance)
     except IndexExists:  # another process was faster

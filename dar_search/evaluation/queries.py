@@ -88,7 +88,7 @@ class _Maker:
     def key(self, chunk: Sequence[Conversation], start: int) -> str:
         parts = [
             FORMAT,
-            [str(self.encoder.provenance), _identity(self.reformulator), self.raw_text],
+            [self.encoder.provenance.identity, _identity(self.reformulator), self.raw_text],
             [self.imaginations.key, list(self.seeds)] if self.imaginations else None,
             [[c.id, start + at, c.dialogue and c.dialogue.text, c.rounds, c.texts] for at, c in enumerate(chunk)],
         ]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.data import Dialogue, Reformulation
 from dar_search.errors import ModelFailed, SettingsError
-from dar_search.models import instructions, weights
+from dar_search.models import instructions, tokenizing, weights
+from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.quiet import quiet_libraries
 
@@ -72,9 +73,11 @@ class ChatReformulator:
     def key(self) -> str:
         """See `ports.KeyedReformulator`. Reads the weights' digest; raises WeightsMissing, UnsafeWeights."""
         where = weights.folder(self._source, patterns=PATTERNS, ignore=IGNORED)
-        files = sorted({*weights.check(where, model=self._name), *where.glob("*.json"), *where.glob("*.jinja")})
+        beside = {*where.glob("*.json"), *where.glob("*.jinja"), *tokenizing.files(where)}
+        files = sorted({*weights.check(where, model=self._name), *beside})
         options = (self._device_name, self._dtype_name, self._options)
-        return f"{self._name} {weights.revision(files)} {options} {instructions.identity()}"
+        # Without the name: the same model in a folder of another name writes the same.
+        return f"chat {weights.revision(files)} {options} {instructions.identity()}"
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
         answer = self.answer(instructions.messages(dialogue, self._options.prompts))
@@ -128,15 +131,32 @@ class _ChatModel:
 def _loaded(source: str, name: str, device: torch.device, dtype: torch.dtype) -> _ChatModel:
     weights.require("torch", "transformers")
     import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     where = weights.folder(source, patterns=PATTERNS, ignore=IGNORED)
     weights.check(where, model=name)
-    safely = {"local_files_only": True, "trust_remote_code": False}
+    kind = weights.read_config(where / "config.json").get("model_type")
     with quiet_libraries():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **safely)
+        if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            raise ModelFailed(f"{name} is a {kind} model, which is no chat model.", "Choose a chat (instruct) model.")
+        tokenizer = tokenizing.load(where, model=name)
         if not tokenizer.chat_template:
-            raise ModelFailed(f"{name} has no chat template.", "Choose a chat (instruct) model.")
-        model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **safely)
+            raise ModelFailed(
+                f"{name} has no chat template.",
+                "Choose a chat (instruct) model; where it is one, its chat_template.jinja is missing: fetch it again.",
+            )
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    saved_as = model.config.architectures or ()
+    require_complete(report, model=name, kind=type(model).__name__, saved_as=saved_as, buffers=buffers(model))
+    tokenizing.require_fit(tokenizer, model.get_input_embeddings().num_embeddings, model=name)
     # Sampling settings that come with a model would only be warned about: the answer is greedy.
     model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
     return _ChatModel(model.to(device).eval().requires_grad_(False), tokenizer, device)

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.errors import UnsafeWeights, WeightsMissing
-from dar_search.models import weights
+from dar_search.models import tokenizing, weights
 
 INDEX = "model_index.json"
 HALF = ".fp16"
 _SMALL = (".json", ".txt", ".model", ".jinja")
+# What a part without weights has, by the ending of its class's name.
+_CONFIGS: Mapping[str, str] = {
+    "Scheduler": "scheduler_config.json",
+    **dict.fromkeys(("FeatureExtractor", "ImageProcessor", "Processor"), "preprocessor_config.json"),
+}
 
 
 def resolve(source: str, *, model: str, without: Sequence[str] = ()) -> Path:
@@ -50,34 +55,51 @@ def needed(files: Sequence[str], *, without: Sequence[str] = ()) -> list[str]:
 
 
 def check(folder: Path, *, model: str, without: Sequence[str] = ()) -> None:
-    """Raises WeightsMissing for a part without its files, UnsafeWeights for one with pickled weights only."""
-    for part, _ in parts(folder):
+    """Raises WeightsMissing for a part without its files, UnsafeWeights for one with pickled weights only.
+
+    ModelFailed for damaged ones. Loads nothing.
+    """
+    for part, (library, kind) in parts(folder):
         if part in without:
             continue
         if not (folder / part).is_dir():
             raise WeightsMissing(f"{model} has no folder {part}/ in {folder}.", "Fetch the model again.")
+        if is_tokenizer(kind):
+            tokenizing.require_files(folder / part, model=f"{model}'s {part}")
+            continue
+        name = next((name for ending, name in _CONFIGS.items() if kind.endswith(ending)), "config.json")
+        if library in ("diffusers", "transformers"):
+            weights.read_config(folder / part / name)
         if (folder / part / "config.json").is_file():
             weights.check(folder / part, model=f"{model}'s {part}")
 
 
-def parts(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """(part, [library, class]) of what model_index.json names and does not leave out. Raises WeightsMissing."""
+def is_tokenizer(kind: str) -> bool:
+    """Whether a part of that class is a tokenizer."""
+    return "Tokenizer" in kind
+
+
+def parts(folder: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """(part, (library, class)) of what model_index.json names and does not leave out. Raises WeightsMissing."""
     index: Mapping[str, Any] = weights.read_config(folder / INDEX)
     for part, value in index.items():
         if not part.startswith("_") and isinstance(value, list) and len(value) == 2 and all(value):
-            yield part, [str(value[0]), str(value[1])]
+            yield part, (str(value[0]), str(value[1]))
 
 
 def variant(folder: Path, *, half: bool) -> str | None:
-    """diffusers' `variant` to load: "fp16" for half precision, or where a part has no other weights; else None."""
-    files = [file.relative_to(folder) for file in folder.glob(f"*/*{weights.SAFE}")]
+    """diffusers' `variant` to load: "fp16" for half precision, or where a part has no other weights; else None.
+
+    folder: the whole model's, or a part's.
+    """
+    files = [file.relative_to(folder) for file in folder.rglob(f"*{weights.SAFE}")]
     whole = {file.parent for file in files if HALF not in file.name}
     halves = {file.parent for file in files if HALF in file.name}
     return HALF[1:] if halves and (half or halves - whole) else None
 
 
 def revision(folder: Path, *, model: str) -> str:
-    """A fingerprint of all weights and configurations. Raises WeightsMissing."""
+    """A fingerprint of all weights, configurations and tokenizers. Raises WeightsMissing."""
     check(folder, model=model, without=("safety_checker",))
     files = sorted(folder.glob(f"*/*{weights.SAFE}"))
     configs = {
@@ -85,7 +107,8 @@ def revision(folder: Path, *, model: str) -> str:
         for path in sorted(folder.glob("*/*config.json"))
         if not path.name.startswith("tokenizer")
     }
-    return weights.fingerprint(files, [dict(weights.read_config(folder / INDEX)), configs])
+    texts = {part: tokenizing.digest(folder / part) for part, (_, kind) in parts(folder) if is_tokenizer(kind)}
+    return weights.fingerprint(files, [dict(weights.read_config(folder / INDEX)), configs, texts])
 
 
 def _pickled(part: str, name: str) -> UnsafeWeights:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
-from dar_search.models import weights
+from dar_search.models import checkpoint_files, tokenizing, weights
+from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.spelling import nearest
 from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
@@ -36,8 +37,16 @@ _DEFAULTS: Mapping[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }
+# "random" is for training; at other times open_clip takes it for bicubic.
+_KNOWN: Mapping[str, Sequence[str]] = {
+    "mode": ("RGB",),
+    "interpolation": ("bicubic", "bilinear", "random"),
+    "resize_mode": ("shortest", "longest", "squash"),
+}
 _FITS: Mapping[str, Fit] = {"shortest": "crop", "longest": "pad", "squash": "squash"}
 _CACHED_WORDS = 50_000
+# Tokenizers of SigLIP 2 that leave capital letters to their caller.
+_UNLOWERED = ("GemmaTokenizer", "GemmaTokenizerFast")
 
 
 def open_clip_encoder(
@@ -55,8 +64,8 @@ def open_clip_encoder(
     folder without configuration; what else is wrong is raised on first use.
     """
     path = Path(source).expanduser()
-    if path.is_dir():
-        weights.read_config(path / CONFIG)
+    if path.exists():
+        weights.read_config(weights.folder(source, patterns=()) / CONFIG)
         card = partial(_card_of_folder, path, name or f"open_clip:{path.resolve().name}")
     elif source.startswith(HUB_PREFIX):
         card = partial(_card_of_hub, source.removeprefix(HUB_PREFIX), name or f"open_clip:{source}")
@@ -82,8 +91,13 @@ def _card_of_folder(path: Path, name: str) -> Card:
             f"{path} has pickled weights ({beside[0]}), which open_clip would prefer.", "Remove the pickled file."
         )
     shape = {"model_cfg": model, "preprocess_cfg": preprocessing}
-    provenance = Provenance(name, weights.revision([file], shape), dimension, preparation.describe())
-    return Card(provenance, preparation, mean, std, partial(_load, f"local-dir:{path}", None, False))
+    if model.get("text_cfg", {}).get("hf_tokenizer_name"):
+        # open_clip takes it from this folder then, whatever the name.
+        tokenizing.require_files(path, model=name)
+    # Without a tokenizer of its own, a model has the one that comes with open_clip.
+    revision = weights.revision([file], shape, tokenizing.digest(path))
+    provenance = Provenance(name, revision, dimension, preparation.describe())
+    return Card(provenance, preparation, mean, std, partial(_load, f"local-dir:{path}", file, False, name))
 
 
 def _card_of_hub(repository: str, name: str) -> Card:
@@ -105,10 +119,13 @@ def _card_of_tag(architecture: str, tag: str, name: str) -> Card:
         )
     file = _fetched(pretrained, f"open_clip:{architecture}/{tag}")
     preparation, mean, std = _geometry(model, pretrained)
-    provenance = Provenance(name, weights.revision([file]), int(model["embed_dim"]), preparation.describe())
+    # Both are open_clip's own tables, which a release of it may mend.
+    prepared = {"text_cfg": model.get("text_cfg"), "mean": mean, "std": std}
+    revision = weights.revision([file], texts=prepared)
+    provenance = Provenance(name, revision, int(model["embed_dim"]), preparation.describe())
     # The tag says how its weights were trained; the architecture's own setting is only a default.
     quick_gelu = bool(pretrained.get("quick_gelu", False))
-    return Card(provenance, preparation, mean, std, partial(_load, architecture, file, quick_gelu))
+    return Card(provenance, preparation, mean, std, partial(_load, architecture, file, quick_gelu, name))
 
 
 def _fetched(pretrained: Mapping[str, Any], name: str) -> Path:
@@ -149,6 +166,12 @@ def _geometry(
     given = {**_DEFAULTS, **{key: value for key, value in preprocessing.items() if value is not None}}
     size = model["vision_cfg"].get("image_size", 224)
     height, width = (int(size), int(size)) if isinstance(size, int | float) else (int(size[0]), int(size[1]))
+    for key, known in _KNOWN.items():
+        if given.get(key, known[0]) not in known:
+            raise ModelFailed(
+                f"The picture preparation has {key} = {given[key]!r}, which open_clip does not have.",
+                f"Known: {', '.join(map(str, known))}. See preprocess_cfg in {CONFIG}.",
+            )
     preparation = Preparation(
         height=height,
         width=width,
@@ -166,7 +189,7 @@ def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
     return (float(red), float(green), float(blue))
 
 
-def _load(model_name: str, file: Path | None, quick_gelu: bool, device: torch.device, dtype: torch.dtype) -> Towers:
+def _load(model_name: str, file: Path, quick_gelu: bool, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
     weights.require("torch", "open_clip")
     import torch
 
@@ -174,28 +197,80 @@ def _load(model_name: str, file: Path | None, quick_gelu: bool, device: torch.de
         import open_clip
 
         precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+        # Only whole checkpoints: no tower may fetch weights of its own.
         model = open_clip.create_model(
             model_name,
-            pretrained=str(file) if file else None,
+            load_weights=False,
             precision=precision,
             device=device,
             force_quick_gelu=quick_gelu,
-            # Only whole checkpoints: no tower may fetch weights of its own.
             pretrained_image=False,
             pretrained_text=False,
-            require_pretrained=True,
         )
+        _fill(model, file, name)
         tokenizer = open_clip.get_tokenizer(model_name)
-    return OpenClipTowers(model.eval().requires_grad_(False), tokenizer, device)
+    own = getattr(tokenizer, "tokenizer", None)
+    if own is not None:
+        own.padding_side = "right"
+        tokenizing.require_fit(own, _rows(model), model=name)
+        _require_end(model, own, name)
+    elif not tokenizing.fits(tokenizer.vocab_size, _rows(model)):
+        raise ModelFailed(
+            f"{name} has no tokenizer of its own; that of open_clip has {tokenizer.vocab_size:,} tokens, its weights "
+            f"{_rows(model):,}.",
+            f"Copy the model's tokenizer files there, and set text_cfg.hf_tokenizer_name in {CONFIG}.",
+        )
+    lowered = type(own).__name__ in _UNLOWERED
+    return OpenClipTowers(model.eval().requires_grad_(False), tokenizer, device, lowered)
+
+
+def _fill(model: Any, file: Path, name: str) -> None:
+    """Loads the weights. Raises WeightsMissing, ModelFailed where they are not the model's, all and alone."""
+    import open_clip
+
+    there = checkpoint_files.shapes(file)
+    # open_clip stretches position embeddings of another size to fit, without a word.
+    others = [
+        (key, there[key], tuple(value.shape))
+        for key, value in model.state_dict().items()
+        if key in there and there[key] != tuple(value.shape) and not key.startswith("logit_")
+    ]
+    kind = type(model).__name__
+    report = {"missing_keys": (), "unexpected_keys": (), "mismatched_keys": others}
+    require_complete(report, model=name, kind=kind)
+    found = open_clip.load_checkpoint(model, str(file), strict=False)
+    report = {"missing_keys": found.missing_keys, "unexpected_keys": found.unexpected_keys, "mismatched_keys": ()}
+    require_complete(report, model=name, kind=kind, buffers=buffers(model))
+
+
+def _rows(model: Any) -> int:
+    """The rows of the text embedding: of the model itself (CLIP), its text tower, or that tower's own library."""
+    text = getattr(model, "text", None) or model
+    if hasattr(text, "token_embedding"):
+        return int(text.token_embedding.num_embeddings)
+    return int(text.transformer.get_input_embeddings().num_embeddings)
+
+
+def _require_end(model: Any, tokenizer: Any, name: str) -> None:
+    """A text's vector may be that of its largest token, which its end must be then."""
+    text = getattr(model, "text", None) or model
+    pooled = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+    if pooled == "argmax" and not tokenizing.ends_with_largest(tokenizer):
+        raise ModelFailed(
+            f"{name}'s tokenizer ends a text with token {tokenizer.eos_token_id}, which is not its largest, where its "
+            "weights look for the end: it is another model's tokenizer.",
+            "Copy the tokenizer files from where the weights are from.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class OpenClipTowers:
-    """A model of open_clip with its tokenizer."""
+    """A model of open_clip with its tokenizer. lowered: texts are lower-cased, as in training."""
 
     model: Any
     tokenizer: Any
     device: torch.device
+    lowered: bool = False
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -203,7 +278,8 @@ class OpenClipTowers:
         return self.model.visual, getattr(self.model, "text", None) or self.model.transformer
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
-        tokens = self.tokenizer([cut(text, self.tokenizer.context_length or 77) for text in texts])
+        length = self.tokenizer.context_length or 77
+        tokens = self.tokenizer([cut(text.lower() if self.lowered else text, length) for text in texts])
         cache = getattr(self.tokenizer, "cache", None)
         if isinstance(cache, dict) and len(cache) > _CACHED_WORDS:
             # open_clip remembers every word that it ever saw; a service must not grow with what it is asked.

@@ -24,6 +24,7 @@ from dar_search.errors import ModelFailed, RequestError, SettingsError
 from dar_search.models import diffusers_folder, weights
 from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
+from dar_search.models.diffusers_parts import load_parts, require_checked
 from dar_search.models.identity import imagination_id
 from dar_search.models.options import read_options
 from dar_search.models.quiet import quiet_libraries
@@ -119,15 +120,19 @@ class PictureImaginer:
         return self._name
 
     def check(self) -> None:
-        """Raises WeightsMissing or UnsafeWeights where the folder cannot be loaded. Loads nothing."""
+        """Raises WeightsMissing, UnsafeWeights or ModelFailed where the folder cannot be loaded. Loads nothing."""
+        kind = str(weights.read_config(self._folder / diffusers_folder.INDEX).get("_class_name"))
+        if "Prior" in kind:
+            raise ModelFailed(
+                f"{self._name} is a {kind} of diffusers, which draws no pictures.",
+                "As an imaginer it is called prior:FOLDER or prior:ORG/NAME.",
+            )
         diffusers_folder.check(self._folder, model=self._name, without=self._left_out)
 
     def key(self, prompt: str, seed: int, steps: int | None = None) -> str:
         """The id of the imagination that `imagine` would give: what a cache looks up."""
         shaping = {name: value for name, value in asdict(self._for(steps)).items() if name not in _UNSHAPING}
-        provenance = self._encoder.provenance
-        space = (provenance.encoder, provenance.revision, provenance.preparation)
-        return imagination_id(self._revision, space, prompt, seed, shaping)
+        return imagination_id(self._revision, self._encoder.provenance.identity, prompt, seed, shaping)
 
     @property
     def batch(self) -> int:
@@ -244,14 +249,16 @@ class PictureImaginer:
         if "requires_safety_checker" in index and _CHECKER in absent:
             absent["requires_safety_checker"] = False
         with quiet_libraries():
+            loaded = load_parts(self._folder, dtype, model=self._name, without=self._left_out)
             pipeline = AutoPipelineForText2Image.from_pretrained(
                 self._folder,
                 dtype=dtype,
                 use_safetensors=True,
                 local_files_only=True,
-                variant=diffusers_folder.variant(self._folder, half=dtype.itemsize == 2),
+                **loaded,
                 **absent,
             )
+        require_checked(pipeline.components, loaded, model=self._name)
         pipeline.set_progress_bar_config(disable=True)
         accelerate(
             [part for name in _HEAVY_PARTS if (part := getattr(pipeline, name, None)) is not None],

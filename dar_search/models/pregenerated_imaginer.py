@@ -72,9 +72,8 @@ class PregeneratedImaginer:
         except (OSError, PictureError) as error:
             raise ModelFailed(f"The generated picture {file.name} cannot be read: {error}") from error
         embedding = self._encoder.encode_prepared(picture.pixels[None])[0]
-        space = self._encoder.provenance
         return Imagination(
-            imagination_id(weights.digest(file), space.encoder, space.revision, space.preparation),
+            imagination_id(weights.digest(file), self._encoder.provenance.identity),
             embedding,
             prompt,
             seed,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from dar_search.data import Imagination
-from dar_search.errors import DimensionMismatch, RequestError
-from dar_search.models import weights
+from dar_search.errors import DimensionMismatch, ModelFailed, RequestError
+from dar_search.models import tokenizing, weights
 from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.identity import imagination_id
@@ -31,7 +31,7 @@ from dar_search.ports import Encoder
 _PARTS = ("prior", "scheduler", "prior_scheduler", "text_encoder", "tokenizer")
 PATTERNS = (
     "model_index.json",
-    *(f"{part}/*{ending}" for part in _PARTS for ending in (".json", ".txt", ".safetensors")),
+    *(f"{part}/*{ending}" for part in _PARTS for ending in (".json", ".txt", ".model", ".safetensors")),
 )
 # What the model's maker recommends may stand in model_index.json under this key, which diffusers ignores.
 RECOMMENDED = "_dar_search"
@@ -55,6 +55,11 @@ def prior_imaginer(
     path = weights.folder(source, patterns=PATTERNS)
     label = name or f"prior:{path.resolve().name if weights.looks_local(source) else source}"
     index = weights.read_config(path / "model_index.json")
+    if not isinstance(index.get("prior"), list):
+        raise ModelFailed(
+            f"{label} is a {index.get('_class_name')} of diffusers, which has no prior.",
+            "A text-to-image model is called diffusers:FOLDER or diffusers:ORG/NAME.",
+        )
     config = weights.read_config(path / "prior" / "config.json")
     dimension = int(config.get("clip_embed_dim") or config.get("embedding_dim") or 768)
     if dimension != encoder.provenance.dimension:
@@ -143,7 +148,8 @@ class PriorImaginer:
         scheduler = scheduler_part(self._index)
         files = [weights.choose(self._path / part, WEIGHTS, model=self._name) for part in ("prior", "text_encoder")]
         configs = ("prior/config.json", "text_encoder/config.json", f"{scheduler}/scheduler_config.json")
-        return weights.fingerprint(files, [dict(weights.read_config(self._path / config)) for config in configs])
+        shape = [dict(weights.read_config(self._path / config)) for config in configs]
+        return weights.fingerprint(files, [*shape, tokenizing.digest(self._path / "tokenizer")])
 
     @cached_property
     def _prior(self) -> Prior:

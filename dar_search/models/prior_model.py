@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dar_search.data import FloatArray
 from dar_search.errors import ModelFailed, SettingsError
-from dar_search.models import weights
+from dar_search.models import tokenizing, weights
+from dar_search.models.completeness import load_part
 from dar_search.models.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -171,18 +172,19 @@ def load_prior(path: Path, name: str, index: Mapping[str, Any], device: torch.de
         weights.choose(path / part, WEIGHTS, model=name)
     part_name = scheduler_part(index)
     scheduler = _class_of(index, part_name, diffusers, diffusers.SchedulerMixin)
-    tokenizer = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
-    safely = {"use_safetensors": True, "local_files_only": True}
+    weights.read_config(path / part_name / "scheduler_config.json")
+    tokenizer_class = _class_of(index, "tokenizer", transformers, transformers.PreTrainedTokenizerBase)
     with quiet_libraries():
-        transformer = diffusers.PriorTransformer.from_pretrained(path / "prior", dtype=dtype, **safely)
-        text_encoder = transformers.CLIPTextModelWithProjection.from_pretrained(
-            path / "text_encoder", dtype=dtype, **safely
-        )
+        transformer = load_part(diffusers.PriorTransformer, path / "prior", dtype, model=name)
+        text_encoder = load_part(transformers.CLIPTextModelWithProjection, path / "text_encoder", dtype, model=name)
+        tokenizer = tokenizing.load(path / "tokenizer", model=name, kind=tokenizer_class)
+    tokenizing.require_fit(tokenizer, text_encoder.get_input_embeddings().num_embeddings, model=name)
+    tokenizing.require_clip_end(tokenizer, text_encoder.config.eos_token_id, model=name)
     return Prior(
         transformer.to(device).eval().requires_grad_(False),
         scheduler.from_pretrained(path / part_name),
         text_encoder.to(device).eval().requires_grad_(False),
-        tokenizer.from_pretrained(path / "tokenizer", local_files_only=True),
+        tokenizer,
         device,
         dtype,
     )

@@ -7,7 +7,8 @@ with the text encoder's separator token; the tokenizer takes "[SEP]" in a text a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
-from dar_search.models import weights
+from dar_search.models import picture_config, tokenizing, weights
+from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.quiet import quiet_libraries
 from dar_search.models.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
-from dar_search.preparation import Preparation, Resample
+from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 IGNORED = ("*/*",)
 SEPARATOR = "[SEP]"
-# model_type of config.json -> the class, and the embedding's dimension where config.json leaves it at the default.
-_CLASSES: Mapping[str, tuple[str, int]] = {
-    "clip": ("CLIPModel", 512),
-    "siglip": ("SiglipModel", 768),
-    "blip": ("BlipForImageTextRetrieval", 256),
+# model_type of config.json -> the class, and what config.json leaves out where it is the default: the embedding's
+# dimension, and the side of its pictures.
+_CLASSES: Mapping[str, tuple[str, int, int]] = {
+    "clip": ("CLIPModel", 512, 224),
+    "siglip": ("SiglipModel", 768, 224),
+    "blip": ("BlipForImageTextRetrieval", 256, 384),
 }
-_RESAMPLES: Mapping[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def transformers_encoder(
@@ -60,22 +62,20 @@ def _card(source: str, name: str) -> Card:
     config = weights.read_config(where / "config.json")
     kind = str(config.get("model_type"))
     if kind not in _CLASSES:
+        flexible = " (NaFlex: pictures of any shape)" if kind == "siglip2" else ""
         raise ModelFailed(
-            f"{name} is a {kind} model, which is no encoder that is supported.",
-            "Choose a CLIP, SigLIP or BLIP image-text retrieval model, or an open_clip one.",
+            f"{name} is a {kind} model{flexible}, which is no encoder that is supported.",
+            "Choose a CLIP, SigLIP (fixed resolution) or BLIP image-text retrieval model, or an open_clip one.",
         )
-    try:
-        pictures = _picture_config(where)
-        preparation = _preparation(pictures, name)
-        mean, std = (tuple(float(value) for value in pictures[key]) for key in ("image_mean", "image_std"))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ModelFailed(f"{name}'s picture preparation cannot be read: {error!r}.") from error
-    if len(mean) != 3 or len(std) != 3:
-        raise ModelFailed(f"{name}'s picture preparation is not for pictures of three channels.")
+    pictures = picture_config.read(where, model=name)
+    preparation, mean, std = picture_config.preparation(pictures, kind, model=name)
+    _require_size(config, kind, preparation, name)
     files = weights.check(where, model=name)
     shape = {"config": {**config, "transformers_version": "", "_name_or_path": ""}, "pictures": dict(pictures)}
-    provenance = Provenance(name, weights.revision(files, shape), _dimension(kind, config), preparation.describe())
-    return Card(provenance, preparation, mean, std, partial(_load, where, kind))
+    tokenizing.require_files(where, model=name)
+    revision = weights.revision(files, shape, tokenizing.digest(where))
+    provenance = Provenance(name, revision, _dimension(kind, config), preparation.describe())
+    return Card(provenance, preparation, mean, std, partial(_load, where, kind, name))
 
 
 def _dimension(kind: str, config: Mapping[str, Any]) -> int:
@@ -88,57 +88,78 @@ def _dimension(kind: str, config: Mapping[str, Any]) -> int:
     return int(text.get("projection_size") or text.get("hidden_size", default))
 
 
-def _picture_config(where: Path) -> Mapping[str, Any]:
-    """What an image processor saved: in a file of its own, or inside its processor's."""
-    if (where / "preprocessor_config.json").is_file():
-        return weights.read_config(where / "preprocessor_config.json")
-    found = weights.read_config(where / "processor_config.json")["image_processor"]
-    if not isinstance(found, dict):
-        raise TypeError("image_processor is no object")
-    return found
+def _require_size(config: Mapping[str, Any], kind: str, preparation: Preparation, name: str) -> None:
+    vision = config.get("vision_config") or config.get("vision_config_dict") or {}
+    size = int(vision.get("image_size", _CLASSES[kind][2]))
+    if (preparation.height, preparation.width) != (size, size):
+        raise ModelFailed(
+            f"{name}'s pictures are prepared as {preparation.describe()}, but its weights take {size}x{size}.",
+            f"Is {picture_config.FILE} of another model? Fetch it from where the weights are from.",
+        )
 
 
-def _preparation(config: Mapping[str, Any], name: str) -> Preparation:
-    size, crop = config["size"], config.get("crop_size")
-    resample = _RESAMPLES[int(config.get("resample", 3))]
-    if isinstance(size, int):
-        size = {"shortest_edge": size} if config.get("do_center_crop") else {"height": size, "width": size}
-    if isinstance(crop, int):
-        crop = {"height": crop, "width": crop}
-    if not config.get("do_resize", True):
-        raise ModelFailed(f"{name} takes pictures of any size, which is not supported.")
-    if "shortest_edge" not in size:
-        return Preparation(int(size["height"]), int(size["width"]), "squash", resample)
-    edge = int(size["shortest_edge"])
-    if not config.get("do_center_crop") or crop != {"height": edge, "width": edge}:
-        raise ModelFailed(f"{name} resizes to {size} and crops to {crop}, which is not supported.")
-    return Preparation(edge, edge, "crop-floor", resample)
-
-
-def _load(where: Path, kind: str, device: torch.device, dtype: torch.dtype) -> Towers:
-    weights.require("torch", "transformers")
+def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
+    weights.require("torch", "transformers", "ftfy")
     import transformers
 
+    model_class = getattr(transformers, _CLASSES[kind][0])
     with quiet_libraries():
-        model = getattr(transformers, _CLASSES[kind][0]).from_pretrained(
-            where, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+        # Sizes that differ are in the report then, by name; else there is an error that only points at a log.
+        model, report = model_class.from_pretrained(
+            where,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
-    model.to(device).eval().requires_grad_(False)
+        saved_as = model.config.architectures or ()
+        require_complete(report, model=name, kind=_CLASSES[kind][0], saved_as=saved_as, buffers=buffers(model))
+        tokenizer = tokenizing.load(where, model=name)
     text_config = model.config.text_config
+    tokenizing.require_fit(tokenizer, int(text_config.vocab_size), model=name)
+    if kind == "clip":
+        tokenizing.require_clip_end(tokenizer, text_config.eos_token_id, model=name)
+    # All three were trained with texts padded on the right; SigLIP's vector is that of the last place.
+    tokenizer.padding_side = "right"
+    model.to(device).eval().requires_grad_(False)
     context = min(int(text_config.max_position_embeddings), int(tokenizer.model_max_length))
-    return (BlipTowers if kind == "blip" else ClipTowers)(model, tokenizer, device, context, kind == "siglip")
+    if kind == "blip":
+        return BlipTowers(model, tokenizer, device, context)
+    if kind == "clip":
+        return ClipTowers(model, tokenizer, device, context, clean=_mended)
+    # SigLIP's own tokenizer lowers, and leaves out punctuation. SigLIP 2 was trained on lower-cased texts, which its
+    # tokenizer in transformers does not do. Source: big_vision's SigLIP 2, transformers #43054.
+    clean = str if isinstance(tokenizer, transformers.SiglipTokenizer) else str.lower
+    return ClipTowers(model, tokenizer, device, context, padded=True, clean=clean)
+
+
+def _mended(text: str) -> str:
+    """As CLIP's own tokenizer does to a text before all else, and that of transformers does not.
+
+    Typographic quotes become plain ones, and HTML entities letters. Source: openai/CLIP, open_clip.
+    """
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 @dataclass(frozen=True, slots=True)
 class ClipTowers:
-    """CLIP and SigLIP. `padded`: SigLIP was trained with every text padded to its full context, without a mask."""
+    """CLIP and SigLIP.
+
+    Attributes:
+        padded: SigLIP was trained with every text padded to its full context, without a mask.
+        clean: what training did to a text before its tokenizer.
+    """
 
     model: Any
     tokenizer: Any
     device: torch.device
     context: int
-    padded: bool
+    padded: bool = False
+    clean: Callable[[str], str] = str
 
     @property
     def parts(self) -> Sequence[Any]:
@@ -154,7 +175,7 @@ class ClipTowers:
 
     def _tokens(self, texts: Sequence[str]) -> Any:
         return self.tokenizer(
-            [cut(text, self.context) for text in texts],
+            [self.clean(cut(text, self.context)) for text in texts],
             padding="max_length" if self.padded else "longest",
             truncation=True,
             max_length=self.context,

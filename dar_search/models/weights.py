@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
+from dar_search.models import checkpoint_files
+from dar_search.models.checkpoint_files import PICKLED as PICKLED
+from dar_search.models.checkpoint_files import SAFE as SAFE
 
-SAFE = ".safetensors"
-# Each of these can run code when it is loaded, or is loaded by code that also accepts such files.
-PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5", ".npz", ".npy", ".joblib"})
 _CONNECT_SECONDS = 10
+# How the names of weights begin that transformers and diffusers load from a folder.
+_LOOKED_FOR = ("model", "diffusion_pytorch_model")
 _SAMPLES, _SAMPLE_BYTES = 256, 65536
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,6 +59,8 @@ def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = (), 
     """
     if looks_local(source):
         path = Path(source).expanduser()
+        if path.is_file():
+            raise WeightsMissing(f"{source!r} is a file, not a model's folder.", f"Name its folder: {path.parent}")
         if not path.is_dir():
             raise WeightsMissing(
                 f"There is no model folder {source!r}.",
@@ -128,24 +132,41 @@ def hub_file(repository: str, filename: str) -> Path:
 def choose(where: Path, names: Iterable[str], *, model: str) -> Path:
     """The first of `names` that is a safetensors file in `where`.
 
-    Raises UnsafeWeights where only pickled weights are there, WeightsMissing where none are.
+    Raises UnsafeWeights where only pickled weights are there, WeightsMissing where none are, and ModelFailed for a
+    damaged file.
     """
     for name in names:
         if (where / name).is_file():
+            checkpoint_files.require_whole(where / name, model=model)
             return where / name
-    raise _no_safe_weights(where, model)
+    raise checkpoint_files.no_weights(where, model=model)
 
 
 def check(where: Path, *, model: str) -> list[Path]:
-    """All safetensors files of a folder (not of its subfolders), by name. Raises UnsafeWeights, WeightsMissing."""
-    found = sorted(where.glob(f"*{SAFE}"))
+    """All safetensors files of a folder (not of its subfolders), by name.
+
+    Raises UnsafeWeights, WeightsMissing, and ModelFailed for a damaged file.
+    """
+    found = [path for path in sorted(where.glob(f"*{SAFE}")) if not path.name.startswith("adapter_model")]
     if not found:
-        raise _no_safe_weights(where, model)
+        raise checkpoint_files.no_weights(where, model=model)
+    checkpoint_files.refuse_adapter(where, model=model)
+    checkpoint_files.require_shards(where, model=model)
+    if not any(path.name.startswith(_LOOKED_FOR) for path in found):
+        raise WeightsMissing(
+            f"{model} has weights under another name ({found[0].name}) than its library looks for.",
+            f"Rename the file to model{SAFE}, where it is a whole model's.",
+        )
+    for path in found:
+        checkpoint_files.require_whole(path, model=model)
     return found
 
 
-def revision(files: Iterable[Path], config: object = None) -> str:
+def revision(files: Iterable[Path], config: object = None, texts: object = None) -> str:
     """A digest of weights (and of the configuration that shapes their output): "sha256:" and 16 hex digits.
+
+    texts: what prepares texts for them, such as a digest of the tokenizer's files: adds "." and 16 hex digits. They
+        stand apart because indices of earlier versions have none (`dar_search.stores.provenance`).
 
     It depends on the files' contents, names and order alone, so the same model has the same revision on every machine.
     """
@@ -153,8 +174,13 @@ def revision(files: Iterable[Path], config: object = None) -> str:
     for path in files:
         total.update(f"{path.name}\0{digest(path)}\0".encode())
     if config is not None:
-        total.update(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
-    return f"sha256:{total.hexdigest()[:16]}"
+        total.update(_canonical(config))
+    content = f"sha256:{total.hexdigest()[:16]}"
+    return content if texts is None else f"{content}.{hashlib.sha256(_canonical(texts)).hexdigest()[:16]}"
+
+
+def _canonical(config: object) -> bytes:
+    return json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
 
 
 def fingerprint(files: Iterable[Path], config: object = None) -> str:
@@ -162,7 +188,7 @@ def fingerprint(files: Iterable[Path], config: object = None) -> str:
 
     Hashing a text-to-image model would delay each start by half a minute, and a cache needs no proof.
     """
-    total = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    total = hashlib.sha256(_canonical(config))
     for path in files:
         total.update(f"{path.name}\0{_sampled(path)}\0".encode())
     return f"sampled:{total.hexdigest()[:16]}"
@@ -213,10 +239,10 @@ def read_config(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise WeightsMissing(
-            f"The model folder {path.parent} has no {path.name}.", "Is it the right folder? Fetch the model again."
-        ) from error
+        raise checkpoint_files.no_config(path) from error
     except (OSError, ValueError) as error:
+        if path.is_file():
+            checkpoint_files.require_real(path, model=f"The model folder {path.parent.name}")
         raise WeightsMissing(f"{path} cannot be read as JSON: {error}.", "Fetch the model again.") from error
     if not isinstance(content, dict):
         raise WeightsMissing(f"{path} holds no JSON object.", "Fetch the model again.")
@@ -271,8 +297,8 @@ def _not_fetched(source: str, error: Exception, filename: str = "") -> WeightsMi
         hint = f"Accept the licence on the page of {name}, then set HF_TOKEN and try again."
         return WeightsMissing(f"The model {source!r} is gated.", hint)
     if isinstance(error, RepositoryNotFoundError):
-        hint = "Check the name; a private model needs HF_TOKEN; a local folder needs its path to exist."
-        return WeightsMissing(f"The hub has no model {source!r}.", hint)
+        hint = "Check the name or the path; a private model needs HF_TOKEN."
+        return WeightsMissing(f"The hub has no model {source!r}, and here is no folder {source!r}.", hint)
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return UnsafeWeights(
             f"The hub's {source!r} has no {filename or 'such file'}: its weights are pickled, and refused.",
@@ -280,21 +306,14 @@ def _not_fetched(source: str, error: Exception, filename: str = "") -> WeightsMi
         )
     if constants.HF_HUB_OFFLINE:
         hint = "Unset HF_HUB_OFFLINE and run: dar models fetch, or copy the model's folder here and name its path."
-        return WeightsMissing(f"The weights of {source!r} are not on this machine, and HF_HUB_OFFLINE is set.", hint)
+        return WeightsMissing(
+            f"The weights of {source!r} are not on this machine (neither a folder of that path nor in the hub's "
+            "cache), and HF_HUB_OFFLINE is set.",
+            hint,
+        )
     hint = "With a network, run: dar models fetch. Without one, copy the model's folder here and name its path."
     return WeightsMissing(
-        f"The weights of {source!r} are not on this machine and cannot be fetched ({type(error).__name__}).", hint
-    )
-
-
-def _no_safe_weights(where: Path, model: str) -> WeightsMissing | UnsafeWeights:
-    files = sorted(path.name for path in where.iterdir() if path.is_file()) if where.is_dir() else []
-    pickled = [name for name in files if Path(name).suffix.lower() in PICKLED]
-    if pickled:
-        return UnsafeWeights(
-            f"{model} has no safetensors weights, only {pickled[0]}, which could run code when loaded: refused.",
-            "Choose a model with .safetensors files, or convert it on a machine that may run it.",
-        )
-    return WeightsMissing(
-        f"{model} has no weights: no {SAFE} file in {where}.", "Fetch the model again, or name another folder."
+        f"The weights of {source!r} are not on this machine (neither a folder of that path nor in the hub's cache) and "
+        f"cannot be fetched ({type(error).__name__}).",
+        hint,
     )

@@ -124,6 +124,54 @@ def test_another_provenance_is_refused_and_the_error_says_what_differs(
     assert store.open(name, PROVENANCE).provenance == PROVENANCE
 
 
+BY_CONTENT = replace(PROVENANCE, encoder="transformers:clip", revision="sha256:0123456789abcdef.aaaaaaaaaaaaaaaa")
+
+
+def test_a_model_in_a_folder_of_another_name_is_the_same_model(store: Store, names: Callable[[], str]) -> None:
+    name = names()
+    store.create(name, BY_CONTENT)
+    assert store.open(name, replace(BY_CONTENT, encoder="transformers:renamed")).provenance == BY_CONTENT
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            {"revision": "sha256:ffffffffffffffff.aaaaaaaaaaaaaaaa"},
+            ["other weights or settings of", "sha256:fff"],
+        ),
+        ({"revision": "sha256:0123456789abcdef.bbbbbbbbbbbbbbbb"}, ["another tokenizer of transformers:clip", ".bbb"]),
+        ({"revision": "sha256:0123456789abcdef"}, ["another tokenizer of transformers:clip"]),
+        ({"encoder": "open_clip:x", "revision": "sha256:ffffffffffffffff.aa"}, ["transformers:clip", "open_clip:x"]),
+        ({"encoder": "transformers:renamed", "preparation": "pad 8x8 bicubic"}, ["crop 8x8", "pad 8x8"]),
+        ({"encoder": "transformers:renamed", "dimension": DIMENSION + 1}, [str(DIMENSION + 1)]),
+    ],
+    ids=str,
+)
+def test_another_model_in_a_folder_of_any_name_is_refused(
+    store: Store, names: Callable[[], str], change: dict, named: list[str]
+) -> None:
+    name = names()
+    store.create(name, BY_CONTENT)
+    with pytest.raises(EncoderMismatch) as error:
+        store.open(name, replace(BY_CONTENT, **change))
+    assert all(part in error.value.message for part in named)
+    assert "make a new index" in error.value.hint
+
+
+def test_an_index_of_an_earlier_version_whose_revision_tells_no_tokenizer_opens_with_the_same_weights(
+    store: Store, names: Callable[[], str]
+) -> None:
+    name = names()
+    earlier = replace(BY_CONTENT, revision="sha256:0123456789abcdef")
+    store.create(name, earlier)
+    assert store.open(name, replace(BY_CONTENT, encoder="transformers:renamed")).provenance == earlier
+    with pytest.raises(EncoderMismatch, match="other weights"):
+        store.open(name, replace(BY_CONTENT, revision="sha256:ffffffffffffffff.aaaaaaaaaaaaaaaa"))
+    with pytest.raises(EncoderMismatch, match="crop 8x8"):
+        store.open(name, replace(BY_CONTENT, preparation="pad 8x8 bicubic"))
+
+
 @pytest.mark.parametrize("dimension", [0, -1, 16_001])
 def test_a_dimension_that_no_index_can_have_is_refused(store: Store, names: Callable[[], str], dimension: int) -> None:
     name = names()
