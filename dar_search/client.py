@@ -153,7 +153,6 @@ class DarClient:
             content = orjson.dumps(body)
         except TypeError as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
-        # A loop of its own: stamina would print each wait to standard output where structlog is installed.
         deadline = time.monotonic() + self._patience
         for left in range(self._tries - 1, -1, -1):
             try:
