@@ -24,6 +24,7 @@ from dar_search.client_answers import Answer, Question, answer_from, error_from,
 from dar_search.data import Dialogue
 from dar_search.dialogues import as_json, parse_dialogue
 from dar_search.errors import DarError, RequestError, ServiceUnreachable
+from dar_search.proxies import pool_for
 
 API = "/_dar/v1"
 KEY_HEADER = "X-DAR-Key"
@@ -74,7 +75,7 @@ class DarClient:
             self._headers[KEY_HEADER] = key
         if authorization is not None:
             self._headers["Authorization"] = authorization
-        self._pool = urllib3.PoolManager(maxsize=16)
+        self._pool = pool_for(self._url)
 
     def search(self, dialogue: Any, *, index: str | None = None, **options: Any) -> Answer:
         """The best answer that the deadline allows."""

@@ -61,7 +61,7 @@ def nginx_before(url: str, folder: Path, forbidden: Mapping[str, tuple[str, str]
         name: folder / name for name in ("ca.pem", "server.pem", "client.pem", "client.key", "users", "nginx.conf")
     }
     ca.cert_pem.write_to_path(files["ca.pem"])
-    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(files["server.pem"])
+    ca.issue_cert("localhost", "cluster.internal").private_key_and_cert_chain_pem.write_to_path(files["server.pem"])
     client = ca.issue_cert("reader@example.org")
     client.cert_chain_pems[0].write_to_path(files["client.pem"])
     client.private_key_pem.write_to_path(files["client.key"])

@@ -20,7 +20,7 @@ from dar_search.ingestion.fetching.politeness import retry_after
 from dar_search.models import endpoint_manners, instructions
 from dar_search.models.chat_completions import Completion, Refusal, completion_in, refusal_in, shown
 from dar_search.models.endpoint_options import EndpointOptions as EndpointOptions
-from dar_search.proxies import pool_for
+from dar_search.proxies import pool_for, proxy_for
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 _HINTS = {
@@ -50,6 +50,7 @@ class EndpointReformulator:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
+        proxy_for(options.url)  # one that cannot be asked is said now
         # Replaced as a whole, so that threads which learn at once each leave a manner that worked.
         self._refused = frozenset[str]() if options.structured else frozenset({"response_format"})
 

@@ -13,12 +13,12 @@ import re
 import socket
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
+from dar_search.proxies import named_proxy
 
 SAFE = ".safetensors"
 # Each of these can run code when it is loaded, or is loaded by code that also accepts such files.
@@ -247,7 +247,7 @@ def _require_hub(source: str) -> None:
     """Raises WeightsMissing at once where the hub cannot be reached: its client would try for half a minute."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or urllib.request.getproxies():
+    if constants.HF_HUB_OFFLINE or named_proxy(constants.ENDPOINT):
         return
     address = urllib.parse.urlsplit(constants.ENDPOINT)
     port = address.port or (443 if address.scheme == "https" else 80)

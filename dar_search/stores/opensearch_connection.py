@@ -17,6 +17,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from dar_search.cluster_access import ClusterAccess, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
+from dar_search.proxies import is_loopback, pool_for, proxy_for
 from dar_search.settings import Settings, mask, secret
 from dar_search.stores.opensearch_errors import mapped as mapped
 
@@ -52,7 +53,7 @@ def connect(address: str, settings: Settings) -> OpenSearch:
             update={"username": None, "password": None, "api_key": None, "bearer_token": None, "aws_region": None}
         )
     authentication, headers = _authentication(access, login)
-    if (authentication or headers) and not all(host.tls or _is_loopback(host.name) for host in hosts):
+    if (authentication or headers) and not all(host.tls or is_loopback(host.name) for host in hosts):
         _LOG.warning("Credentials travel unencrypted to %s: use https.", mask(addresses[0]))
     options: dict[str, Any] = {}
     if any(host.tls for host in hosts):
@@ -67,6 +68,7 @@ def connect(address: str, settings: Settings) -> OpenSearch:
         connect_timeout=access.connect_timeout,
         http_compress=access.compress,
         pool_maxsize=access.pool_size,
+        proxy=secret(access.proxy),
         max_retries=max(1, len(hosts) - 1),
         dead_timeout=_DEAD_SECONDS,
         **options,
@@ -182,22 +184,41 @@ def _file(path: Path | None, name: str) -> str | None:
     return str(found)
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py is not typed for mypy here
-    """opensearch-py's connection, with a limit of its own for connecting: a host that is gone is known at once, and
-    a slow answer is still waited for."""
+    """opensearch-py's connection, through a proxy where the host has one, and with a limit of its own for connecting:
+    a host that is gone is known at once, and a slow answer is still waited for."""
 
-    def __init__(self, *args: Any, connect_timeout: float = 5, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, *args: Any, connect_timeout: float = 5, proxy: str | None = None, pool_maxsize: int = 16, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, pool_maxsize=pool_maxsize, **kwargs)
         self._connect_timeout = connect_timeout
+        self._proxy, self._tls = proxy, kwargs.get("ssl_context") if self.use_ssl else None
+        self._pool_maxsize = pool_maxsize
+        if proxy_for(self.host, proxy) is not None:
+            self._urllib3_pool_factory = self._proxied_pool
+            self._create_urllib3_pool()
+
+    def _proxied_pool(self) -> _ProxiedPool:
+        return _ProxiedPool(self.host, pool_for(self.host, self._proxy, maxsize=self._pool_maxsize, ssl_context=self._tls))
 
     def perform_request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
         seconds = timeout or self.timeout
         limits = urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds)
         return super().perform_request(*args, timeout=limits, **kwargs)
+
+
+class _ProxiedPool:
+    """What opensearch-py asks of a pool, with whole addresses: a proxy has to be told the host."""
+
+    def __init__(self, origin: str, pool: urllib3.PoolManager) -> None:
+        self._origin, self._pool = origin, pool
+
+    def urlopen(self, method: str, url: str, body: bytes | None = None, **options: Any) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(method, f"{self._origin}{url}", body=body, redirect=False, **options)
+
+    def close(self) -> None:
+        self._pool.clear()
 
 
 class _Serializer(JSONSerializer):  # type: ignore[misc]
