@@ -16,9 +16,7 @@ import urllib3
 from dar_search.errors import SettingsError
 
 DIRECT = "none"
-_HINT = (
-    "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY (SOCKS is not spoken), or name the host in NO_PROXY to ask it directly."
-)
+_HINT = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY (SOCKS is not spoken), or name the host in NO_PROXY to ask it directly."
 
 
 def proxy_for(url: str, chosen: str | None = None) -> str | None:

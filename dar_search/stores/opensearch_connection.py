@@ -200,7 +200,9 @@ class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py
             self._create_urllib3_pool()
 
     def _proxied_pool(self) -> _ProxiedPool:
-        return _ProxiedPool(self.host, pool_for(self.host, self._proxy, maxsize=self._pool_maxsize, ssl_context=self._tls))
+        return _ProxiedPool(
+            self.host, pool_for(self.host, self._proxy, maxsize=self._pool_maxsize, ssl_context=self._tls)
+        )
 
     def perform_request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
         seconds = timeout or self.timeout

@@ -140,9 +140,7 @@ def test_no_proxy_reads_names_ports_and_networks(
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:s3cret@proxy:1080", "http://", "ftp://proxy", "http://proxy:port"])
-def test_a_proxy_that_cannot_be_asked_is_refused_with_the_way_out(
-    monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
+def test_a_proxy_that_cannot_be_asked_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
     for made in (
         lambda: proxy_for("http://search.example.org"),
