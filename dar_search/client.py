@@ -24,7 +24,7 @@ from dar_search.client_answers import Answer, Question, answer_from, error_from,
 from dar_search.data import Dialogue
 from dar_search.dialogues import as_json, parse_dialogue
 from dar_search.errors import DarError, RequestError, ServiceUnreachable
-from dar_search.proxies import pool_for
+from dar_search.proxies import ASKED_THROUGH, pool_for
 
 API = "/_dar/v1"
 KEY_HEADER = "X-DAR-Key"
@@ -225,7 +225,8 @@ class DarClient:
     def _unreachable(self, error: Exception) -> ServiceUnreachable:
         if isinstance(error, urllib3.exceptions.ReadTimeoutError):
             return ServiceUnreachable(f"{self._url} gave no answer within {self._timeout:g} s.", "Raise the timeout.")
-        return ServiceUnreachable(f"{self._url} cannot be reached ({type(error).__name__}).", _HINT)
+        hint = ASKED_THROUGH if isinstance(error, urllib3.exceptions.ProxyError) else _HINT
+        return ServiceUnreachable(f"{self._url} cannot be reached ({type(error).__name__}).", hint)
 
     def _not_understood(self, what: str) -> ServiceUnreachable:
         return ServiceUnreachable(f"{self._url} {what}.", "Is it a dar-search query service of this version?")

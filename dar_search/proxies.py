@@ -16,7 +16,9 @@ import urllib3
 from dar_search.errors import SettingsError
 
 DIRECT = "none"
-_HINT = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY (SOCKS is not spoken), or name the host in NO_PROXY to ask it directly."
+#: What to do where the proxy is what fails.
+ASKED_THROUGH = "It is asked through a proxy: check HTTP_PROXY and HTTPS_PROXY, or name its host in NO_PROXY."
+_HINT = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY (SOCKS is not spoken), or name the host in NO_PROXY."
 
 
 def proxy_for(url: str, chosen: str | None = None) -> str | None:

@@ -1,4 +1,4 @@
-"""A forwarding HTTP proxy on loopback, as a company has one: absolute addresses and CONNECT, with a login if asked for."""
+"""A forwarding HTTP proxy on loopback, as a company has one: whole addresses and CONNECT, with a login if asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import http.client
 import select
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
         if address is None:
             return
         connection = http.client.HTTPConnection(*address, timeout=60)
+        try:
+            connection.connect()
+        except OSError:
+            self.send_error(502)
+            return
         own = ("proxy-authorization", "proxy-connection", "connection")
         headers = {name: value for name, value in self.headers.items() if name.lower() not in own}
         connection.request(self.command, parts._replace(scheme="", netloc="").geturl(), body or None, headers)

@@ -20,7 +20,7 @@ from dar_search.ingestion.fetching.politeness import retry_after
 from dar_search.models import endpoint_manners, instructions
 from dar_search.models.chat_completions import Completion, Refusal, completion_in, refusal_in, shown
 from dar_search.models.endpoint_options import EndpointOptions as EndpointOptions
-from dar_search.proxies import pool_for, proxy_for
+from dar_search.proxies import ASKED_THROUGH, pool_for, proxy_for
 
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 _HINTS = {
@@ -173,7 +173,8 @@ class EndpointReformulator:
             finally:
                 response.close()
         except urllib3.exceptions.HTTPError as error:
-            hint = "Is it running, and the URL right?"
+            by_proxy = isinstance(error, urllib3.exceptions.ProxyError)
+            hint = ASKED_THROUGH if by_proxy else "Is it running, and the URL right?"
             failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}).", hint)
             raise _WorthAnotherTry(failure) from error
         after = retry_after(response.headers.get("Retry-After")) or 0.0

@@ -28,7 +28,7 @@ from dar_search.errors import (
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
 _LATER_HINT = "Try again later, or give the cluster more room."
-_PROXY_HINT = "Check HTTP_PROXY, HTTPS_PROXY or opensearch.proxy (http://user:password@host:port), or name the cluster in NO_PROXY."
+_PROXY_HINT = "Check HTTPS_PROXY or opensearch.proxy (http://user:password@host:port), or name the cluster in NO_PROXY."
 # What a server says of a part that it has not got -> the plugin that has it.
 _MISSING_PARTS: Mapping[str, str] = {
     r"knn_vector|setting \[index\.knn|unknown query \[knn\]|script_lang not supported \[knn\]": "opensearch-knn",

@@ -9,7 +9,7 @@ import pytest
 
 from dar_search.client import DarClient
 from dar_search.data import Dialogue
-from dar_search.errors import ServiceUnreachable, SettingsError, StoreUnavailable
+from dar_search.errors import DarError, ModelFailed, ServiceUnreachable, SettingsError, StoreUnavailable
 from dar_search.models import catalogue
 from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
 from dar_search.proxies import proxy_for
@@ -161,6 +161,13 @@ def test_an_endpoint_and_a_service_are_asked_through_the_proxy_too(monkeypatch: 
             monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
             options = EndpointOptions("http://llm.internal/v1", "m")
             assert EndpointReformulator(options).reformulate(Dialogue("a car")).text == "a red car"
-            with DarClient("http://dar.internal", tries=1) as client, pytest.raises(ServiceUnreachable):
+            with DarClient("http://dar.internal", tries=1) as client, pytest.raises(DarError, match="502"):
                 client.search(["a car"])
             assert proxy.asked == ["llm.internal", "dar.internal"]
+    # The proxy itself is gone now.
+    with pytest.raises(ModelFailed) as failed:
+        EndpointReformulator(EndpointOptions("http://llm.internal/v1", "m", tries=1)).reformulate(Dialogue("a car"))
+    with DarClient("http://dar.internal", tries=1) as client, pytest.raises(ServiceUnreachable) as unreachable:
+        client.search(["a car"])
+    for error in (failed.value, unreachable.value):
+        assert "NO_PROXY" in error.hint
