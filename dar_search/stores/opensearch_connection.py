@@ -13,7 +13,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import orjson
 import urllib3
 from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3HttpConnection
-from urllib3.exceptions import InsecureRequestWarning
 
 from dar_search.cluster_access import ClusterAccess, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
@@ -169,7 +168,6 @@ def _tls(access: ClusterAccess) -> ssl.SSLContext:
             ) from None
     if not access.verify_certificates:
         _LOG.warning("The cluster's certificate is not verified: anybody in between can read and change everything.")
-        urllib3.disable_warnings(InsecureRequestWarning)  # said once, above, instead of with each request
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -188,26 +186,44 @@ class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py
     """opensearch-py's connection, through a proxy where the host has one, and with a limit of its own for connecting:
     a host that is gone is known at once, and a slow answer is still waited for."""
 
-    def __init__(
-        self, *args: Any, connect_timeout: float = 5, proxy: str | None = None, pool_maxsize: int = 16, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, pool_maxsize=pool_maxsize, **kwargs)
-        self._connect_timeout = connect_timeout
-        self._proxy, self._tls = proxy, kwargs.get("ssl_context") if self.use_ssl else None
-        self._pool_maxsize = pool_maxsize
-        if proxy_for(self.host, proxy) is not None:
-            self._urllib3_pool_factory = self._proxied_pool
-            self._create_urllib3_pool()
+    pool: Any
 
-    def _proxied_pool(self) -> _ProxiedPool:
-        return _ProxiedPool(
-            self.host, pool_for(self.host, self._proxy, maxsize=self._pool_maxsize, ssl_context=self._tls)
-        )
+    def __init__(self, *args: Any, connect_timeout: float = 5, proxy: str | None = None, **kwargs: Any) -> None:
+        # The last line makes the pool.
+        self._connect_timeout, self._proxy = connect_timeout, proxy
+        self._tls: ssl.SSLContext | None = kwargs.get("ssl_context") if kwargs.get("use_ssl") else None
+        self._connections: int = kwargs.get("pool_maxsize", 16)
+        super().__init__(*args, **kwargs)
+
+    def _create_urllib3_pool(self) -> None:
+        unverified = self._tls is not None and self._tls.verify_mode == ssl.CERT_NONE
+        if proxy_for(self.host, self._proxy) is None:
+            super()._create_urllib3_pool()
+            if unverified:
+                self.pool.ConnectionCls = _Unverified
+            return
+        pool = pool_for(self.host, self._proxy, maxsize=self._connections, ssl_context=self._tls)
+        if unverified:
+            pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _UnverifiedPool}
+        self.pool = _ProxiedPool(self.host, pool)
 
     def perform_request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
         seconds = timeout or self.timeout
         limits = urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds)
         return super().perform_request(*args, timeout=limits, **kwargs)
+
+
+class _Unverified(urllib3.connection.HTTPSConnection):
+    """Said once, where the client is made: with each request urllib3 would warn the whole process, and to forbid it
+    would be the host application's."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True
+
+
+class _UnverifiedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Unverified
 
 
 class _ProxiedPool:
