@@ -175,7 +175,9 @@ class EndpointReformulator:
         except urllib3.exceptions.HTTPError as error:
             by_proxy = isinstance(error, urllib3.exceptions.ProxyError)
             hint = ASKED_THROUGH if by_proxy else "Is it running, and the URL right?"
-            failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}).", hint)
+            # "HTTPConnection(host='localhost', port=11434): Failed to establish ...: [Errno 111] Connection refused"
+            reason = shown(str(error).rpartition(": ")[2].strip("'()."), [self._key])
+            failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}: {reason}).", hint)
             raise _WorthAnotherTry(failure) from error
         after = retry_after(response.headers.get("Retry-After")) or 0.0
         if response.status != 200:
