@@ -138,5 +138,5 @@ def _literal_secrets(values: Mapping[str, Any]) -> Iterator[str]:
             yield from _literal_secrets(value)
             if name == _KEYS and any(isinstance(one, str) and not _DIGEST.fullmatch(one) for one in value.values()):
                 yield "service key"
-        elif isinstance(value, str) and name in SECRETS:
+        elif isinstance(value, str) and (name in SECRETS or (name == "proxy" and "@" in value)):
             yield name

@@ -66,4 +66,6 @@ class EndpointOptions:
     def address(self) -> str:
         """Where completions are asked for."""
         parts = urllib.parse.urlsplit(self.url)
-        return parts._replace(path=f"{parts.path.rstrip('/')}/chat/completions").geturl()
+        # Some copy the whole of it from a page.
+        path = parts.path.rstrip("/").removesuffix("/chat/completions")
+        return parts._replace(path=f"{path}/chat/completions").geturl()

@@ -27,6 +27,7 @@ _HINTS = {
     401: "Check the endpoint's API key.",
     402: "Check what the account behind the API key may spend.",
     403: "Check the endpoint's API key and what it may use.",
+    407: ASKED_THROUGH,
 }
 #: Said with status 429, and no wait mends it.
 _NO_MORE = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
@@ -190,11 +191,13 @@ class EndpointReformulator:
         return (answer.status or 400) if isinstance(answer, Refusal) else 200, after, answer
 
     def _content(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+        # A token is seldom more than this many bytes of JSON, in any script; whoever allows more of them gets more.
+        most = max(_LARGEST_ANSWER, 32 * self._options.most_tokens * self._options.prompts)
         content = bytearray()
         while part := response.read1(65536):
             content += part
-            if len(content) > _LARGEST_ANSWER:
-                raise ModelFailed(f"{self.name} answered with more than {_LARGEST_ANSWER // 1024} KiB.")
+            if len(content) > most:
+                raise ModelFailed(f"{self.name} answered with more than {most // 1024} KiB.")
             if time.monotonic() > deadline:
                 raise ModelTimeout(f"{self.name} answers too slowly.")
         return bytes(content)

@@ -12,7 +12,7 @@ from dar_search.data import Dialogue
 from dar_search.errors import DarError, ModelFailed, ServiceUnreachable, SettingsError, StoreUnavailable
 from dar_search.models import catalogue
 from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
-from dar_search.proxies import proxy_for
+from dar_search.proxies import named_proxy, proxy_for
 from tests.chat_server import chat_server
 from tests.cluster_connections import connected, nginx_needed, refusal
 from tests.nginx import PASSWORD, USER, Doors
@@ -139,6 +139,13 @@ def test_no_proxy_reads_names_ports_and_networks(
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
     monkeypatch.setenv("NO_PROXY", no_proxy)
     assert (proxy_for(url) is None) == direct
+
+
+def test_no_proxy_alone_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    assert named_proxy("https://huggingface.co") is None
+    monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
+    assert named_proxy("https://huggingface.co") == "proxy:3128"
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:s3cret@proxy:1080", "http://", "ftp://proxy", "http://proxy:port"])

@@ -354,3 +354,16 @@ def test_an_endpoint_that_failed_is_seen_at_once_in_what_a_rewrite_says() -> Non
         "rules instead of endpoint:m: endpoint:m answered with HTTP status 401: Wrong key. "
         "Check the endpoint's API key."
     )
+
+
+def test_thinking_as_long_as_the_token_limit_allows_is_read_to_its_end() -> None:
+    content = f"<think>{'x' * 400_000}</think>{ANSWER}"
+    with chat_server(lambda handler: handler.complete(content)) as server:
+        assert _reformulator(server, most_tokens=32_768).reformulate(DIALOGUE).text == "a red car"
+        with pytest.raises(ModelFailed, match="256 KiB"):
+            _reformulator(server, tries=1).reformulate(DIALOGUE)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/"])
+def test_the_address_may_end_as_people_copy_it(end: str) -> None:
+    assert EndpointOptions(f"http://host/v1{end}", "m").address == "http://host/v1/chat/completions"
