@@ -10,7 +10,7 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dar_search.masking import masked
@@ -46,12 +46,14 @@ class Refusal:
 class Completion:
     """One answer. text: what is for the reader; empty: `problem` says why.
 
-    cut: the token limit was reached.
+    cut: a limit of tokens was reached, its own or that of the server's context.
+    tokens: how many it is said to have written; None where it is not said.
     """
 
     text: str
     problem: str = ""
     cut: bool = False
+    tokens: int | None = None
 
 
 def refusal_in(body: bytes) -> Refusal:
@@ -81,7 +83,10 @@ def completion_in(body: bytes) -> Completion | Refusal | None:
     message = choice.get("message")
     if not isinstance(message, Mapping):
         return refusal_in(json.dumps(choice).encode()) if choice.get("error") else None
-    return _completion(message, str(choice.get("finish_reason") or "").lower())
+    usage = value.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    found = _completion(message, str(choice.get("finish_reason") or "").lower())
+    return replace(found, tokens=tokens) if isinstance(tokens, int) else found
 
 
 def shown(words: str, secrets: Sequence[str] = (), said: Sequence[Any] = ()) -> str:

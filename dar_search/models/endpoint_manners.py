@@ -17,16 +17,18 @@ from dar_search.models.endpoint_options import EndpointOptions
 
 #: A part of the request that it is understood without -> how servers name it in a sentence.
 _NAMES: Mapping[str, str] = {
-    "max_tokens": r"\bmax_tokens\b",
+    "max_tokens": r"\bmax[_ ]?tokens\b",
     "max_completion_tokens": r"\bmax_completion_tokens\b",
     "temperature": r"\btemperature\b",
     "stream": r"^(body\.)?stream$|['\"`]stream['\"`]",
-    "response_format": r"response_?format|json[_ ]?schema|structured[_ ]?outputs?|guided|grammar",
+    "response_format": r"response[_ ]?format|json[_ ]?(schema|mode|object)|structured[_ ]?outputs?|guided|grammar",
     "system": r"\bsystem['\"`]? (role|message|prompt|instruction)|\brole\b.{0,60}\bsystem\b|developer instruction"
     r"|roles must alternate",
 }
 #: The parameter is known there, and its value too much.
 _TOO_MUCH = r"too (large|high|long)|exceed|at (most|least)|less than or equal|context (length|window|size)"
+#: What a status alone says too.
+_NOTHING = r"((error|\d\d\d)\W*)?((bad|invalid) request|unprocessable (entity|content)|unsupported)?\W*"
 
 
 def request(
@@ -72,8 +74,15 @@ def to_leave_out(refusal: Refusal, body: Mapping[str, Any], own: Mapping[str, An
     too_much = named.endswith("_tokens") and re.search(_TOO_MUCH, refusal.words, re.IGNORECASE)
     if named:
         return "" if named in own or too_much else named
-    # Who names nothing may still not know schemas; the answer is checked here in any case.
-    return "response_format" if "response_format" in parts and status in (400, 422) else ""
+    if status not in (400, 422):
+        return ""
+    # Who names nothing may still not know schemas; the answer is checked here in any case. Who says nothing at all may
+    # refuse anything.
+    silent = re.fullmatch(_NOTHING, refusal.words.strip(), re.IGNORECASE)
+    order = (
+        ("response_format", "temperature", "max_tokens", "max_completion_tokens") if silent else ("response_format",)
+    )
+    return next((part for part in order if part in parts and part not in own), "")
 
 
 def _first_named(text: str, parts: Sequence[str]) -> str:

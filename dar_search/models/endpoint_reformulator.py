@@ -119,17 +119,26 @@ class EndpointReformulator:
         """One try. Raises _WorthAnotherTry, or ModelFailed for what asking again cannot mend."""
         completion = self._completion(question, deadline)
         text = completion.text
-        if completion.cut and instructions.object_in(text) is None:
-            raise ModelFailed(
-                f"{self.name} used all its {question.most_tokens} tokens before its answer was complete.",
-                "Raise most_tokens in its options, or switch its thinking off by extra.",
-            )
+        used, most = completion.tokens, question.most_tokens
+        if (completion.cut or (used or 0) >= most) and instructions.object_in(text) is None:
+            raise self._cut(most if used is None else used, most)
         if completion.problem:
             raise ModelFailed(f"{self.name} {self._shown(completion.problem, question)}.")
         try:
             return question.read(text)
         except ModelFailed as error:
             raise _WorthAnotherTry(error) from error
+
+    def _cut(self, used: int, most: int) -> ModelFailed:
+        if used >= most:
+            return ModelFailed(
+                f"{self.name} used all its {most} tokens before its answer was complete.",
+                "Raise most_tokens in its options, or switch its thinking off by extra.",
+            )
+        return ModelFailed(
+            f"{self.name} ended after {used} of {most} tokens, before its answer was complete: its context is full.",
+            "Raise the server's context length (Ollama: num_ctx), or switch its thinking off by extra.",
+        )
 
     def _completion(self, question: _Question[Any], deadline: float) -> Completion:
         """What the endpoint answers in a manner that it takes, which is remembered."""

@@ -367,3 +367,56 @@ def test_thinking_as_long_as_the_token_limit_allows_is_read_to_its_end() -> None
 @pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/chat/completions/"])
 def test_the_address_may_end_as_people_copy_it(end: str) -> None:
     assert EndpointOptions(f"http://host/v1{end}", "m").address == "http://host/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "words", ["", "Bad Request", '{"detail": "Unprocessable Entity"}', "<title>400 Bad Request</title>"]
+)
+def test_a_server_that_says_nothing_is_asked_with_less_and_less(words: str) -> None:
+    with chat_server(_refusing("response_format", "temperature", "max_tokens", form=lambda _: words)) as server:
+        assert _reformulator(server, tries=1).reformulate(DIALOGUE).text == "a red car"
+        assert len(server.asked) == 4
+        assert "max_completion_tokens" in server.asked[-1][2]
+
+
+def test_a_server_that_says_what_else_is_wrong_is_asked_without_a_schema_alone() -> None:
+    with chat_server(lambda handler: handler.answer(400, b'{"error": {"message": "no such deployment"}}')) as server:
+        assert "no such deployment" in _failure(server).message
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unrecognized request argument supplied: response_format",
+        "This model does not support response format json_schema",
+        "JSON mode is not enabled for this model",
+        '[openai/gpt-5.4] [400]: {"error": "Guided decoding is off"} (reset after 30s)',
+        "Failed to initialize samplers: failed to parse grammar",
+    ],
+)
+def test_a_schema_has_many_names(words: str) -> None:
+    def form(_: str) -> Any:
+        return {"error": {"message": words}}
+
+    with chat_server(_refusing("response_format", status=500, form=form)) as server:
+        assert _reformulator(server, tries=1).reformulate(DIALOGUE).text == "a red car"
+
+
+@pytest.mark.parametrize(
+    ("used", "finish", "said", "hint"),
+    [
+        (400, "stop", "used all its 400 tokens", "most_tokens"),
+        (400, None, "used all its 400 tokens", "most_tokens"),
+        (120, "length", "after 120 of 400 tokens, before its answer was complete: its context is full", "num_ctx"),
+    ],
+)
+def test_which_limit_of_tokens_it_was_is_said(used: int, finish: str | None, said: str, hint: str) -> None:
+    body = {
+        "choices": [{"message": {"content": "<think>hm"}, "finish_reason": finish}],
+        "usage": {"completion_tokens": used},
+    }
+    with chat_server(lambda handler: handler.answer(200, json.dumps(body).encode())) as server:
+        failure = _failure(server)
+    assert said in failure.message
+    assert hint in failure.hint
