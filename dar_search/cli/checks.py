@@ -180,9 +180,11 @@ def cluster(subject: Subject) -> Iterator[Finding]:
     address = subject.settings.store
     if address.startswith("sqlite:"):
         return
-    from dar_search.stores.opensearch_connection import connect
+    from dar_search.stores.opensearch_connection import connect, proxies
     from dar_search.stores.opensearch_doctor import examine
 
+    for proxy in proxies(address, subject.settings):
+        yield Finding("  proxy", "ok", f"asked through {proxy}")
     client = connect(address, subject.settings)
     try:
         report = examine(client)

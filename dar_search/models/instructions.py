@@ -115,8 +115,7 @@ def read(answer: str, *, reformulator: str, prompts: int = 1) -> Reformulation:
         place = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
         raise ModelFailed(f"{reformulator} answered with JSON of another form ({place}).") from error
     text = plain(content.text)
-    # "..." is what the instruction itself has in that place.
-    if not text.strip(" .…"):
+    if not text:
         raise ModelFailed(f"{reformulator} answered with an empty text.")
     cleaned = [prompt for prompt in map(plain, content.prompts) if prompt.strip(" .…")]
     return Reformulation(text, tuple(cleaned[: min(prompts, MOST_PROMPTS)]) or (text,), reformulator)

@@ -94,6 +94,9 @@ def _with_text(value: Any) -> dict[str, Any] | None:
         inside = list(_inside(value, _DEEPEST))
         return inside[0] if len(inside) == 1 else None
     text = named["text"]
+    if isinstance(text, str) and text.strip() and not text.strip(" .…"):
+        # The instruction's own example, which some models, and servers that repeat the prompt, have before the answer.
+        return None
     again = _with_text(_encoded(text)) if isinstance(text, str) else None
     return again or named
 

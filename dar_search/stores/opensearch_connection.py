@@ -16,7 +16,7 @@ from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3
 
 from dar_search.cluster_access import ClusterAccess, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
-from dar_search.proxies import is_loopback, pool_for, proxy_for
+from dar_search.proxies import is_loopback, pool_for, proxy_for, shown
 from dar_search.settings import Settings, mask, secret
 from dar_search.stores.opensearch_errors import mapped as mapped
 
@@ -72,6 +72,13 @@ def connect(address: str, settings: Settings) -> OpenSearch:
         dead_timeout=_DEAD_SECONDS,
         **options,
     )
+
+
+def proxies(address: str, settings: Settings) -> list[str]:
+    """The proxies through which a cluster is asked, without their logins. Raises SettingsError as `connect`."""
+    addresses, access = _resolved(address, settings)
+    asked = (proxy_for(one, secret(access.proxy)) for one in addresses)
+    return sorted({shown(proxy) for proxy in asked if proxy})
 
 
 def parse_hosts(addresses: list[str]) -> tuple[tuple[Host, ...], tuple[str, str] | None]:

@@ -13,8 +13,9 @@ from dar_search.errors import DarError, ModelFailed, ServiceUnreachable, Setting
 from dar_search.models import catalogue
 from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
 from dar_search.proxies import named_proxy, proxy_for
+from dar_search.stores.opensearch_connection import proxies
 from tests.chat_server import chat_server
-from tests.cluster_connections import connected, nginx_needed, refusal
+from tests.cluster_connections import connected, nginx_needed, refusal, settings
 from tests.nginx import PASSWORD, USER, Doors
 from tests.web_proxy import WebProxy, unused, web_proxy
 
@@ -45,6 +46,8 @@ def test_a_cluster_is_reached_through_the_proxy_of_the_environment(
         with connected(f"http://{CLUSTER}") as client:
             assert client.info()["version"]["distribution"] == "opensearch"
             assert client.indices.exists(index="none-such-here") is False
+        assert proxies(f"http://{CLUSTER}", settings()) == [f"http://{proxy.address}"]
+        assert proxies(opensearch_url, settings()) == []
         assert set(proxy.asked) == {CLUSTER}
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed
 from dar_search.models import instructions
 from dar_search.models.instructions import object_in
@@ -102,3 +103,10 @@ def test_thinking_that_did_not_end_holds_no_answer(beginning: str) -> None:
 )
 def test_a_hostile_answer_is_looked_through_to_its_end(answer: str) -> None:
     assert object_in(answer) is None
+
+
+def test_a_prompt_that_a_server_repeats_before_the_answer_is_no_answer() -> None:
+    chat = instructions.messages(Dialogue("a car", (Turn("what colour?", "red"),)))
+    prompt = "".join(f"<|{message['role']}|>{message['content']}" for message in chat)
+    assert object_in(f"{prompt}<|assistant|>{GOOD}") == json.loads(GOOD)
+    assert object_in(prompt) is None
