@@ -24,6 +24,7 @@ from dar_search.client_answers import Answer, Question, answer_from, error_from,
 from dar_search.data import Dialogue
 from dar_search.dialogues import as_json, parse_dialogue
 from dar_search.errors import DarError, RequestError, ServiceUnreachable
+from dar_search.proxies import ASKED_THROUGH, pool_for
 
 API = "/_dar/v1"
 KEY_HEADER = "X-DAR-Key"
@@ -74,7 +75,7 @@ class DarClient:
             self._headers[KEY_HEADER] = key
         if authorization is not None:
             self._headers["Authorization"] = authorization
-        self._pool = urllib3.PoolManager(maxsize=16)
+        self._pool = pool_for(self._url)
 
     def search(self, dialogue: Any, *, index: str | None = None, **options: Any) -> Answer:
         """The best answer that the deadline allows."""
@@ -153,7 +154,6 @@ class DarClient:
             content = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
         except TypeError as error:
             raise RequestError(f"The request cannot be written as JSON: {error}.") from error
-        # A loop of its own: stamina would print each wait to standard output where structlog is installed.
         deadline = time.monotonic() + self._patience
         for left in range(self._tries - 1, -1, -1):
             try:
@@ -225,7 +225,8 @@ class DarClient:
     def _unreachable(self, error: Exception) -> ServiceUnreachable:
         if isinstance(error, urllib3.exceptions.ReadTimeoutError):
             return ServiceUnreachable(f"{self._url} gave no answer within {self._timeout:g} s.", "Raise the timeout.")
-        return ServiceUnreachable(f"{self._url} cannot be reached ({type(error).__name__}).", _HINT)
+        hint = ASKED_THROUGH if isinstance(error, urllib3.exceptions.ProxyError) else _HINT
+        return ServiceUnreachable(f"{self._url} cannot be reached ({type(error).__name__}).", hint)
 
     def _not_understood(self, what: str) -> ServiceUnreachable:
         return ServiceUnreachable(f"{self._url} {what}.", "Is it a dar-search query service of this version?")

@@ -64,6 +64,9 @@ class ClusterAccess(BaseModel):
     client_key: Path | None = None
     client_key_password: Secret | None = None
     verify_certificates: bool = Field(True, description="false: anybody in between can read and change everything.")
+    proxy: Secret | None = Field(
+        None, description="http(s)://user:password@host:port; none: a direct way; unset: HTTPS_PROXY and the like."
+    )
     timeout: float = Field(30, gt=0, le=3600, description="Seconds that an answer may take.")
     connect_timeout: float = Field(5, gt=0, le=600, description="Seconds that a connection may take.")
     compress: bool = Field(False, description="Send and ask for gzip: worth it on a slow network.")
@@ -135,5 +138,5 @@ def _literal_secrets(values: Mapping[str, Any]) -> Iterator[str]:
             yield from _literal_secrets(value)
             if name == _KEYS and any(isinstance(one, str) and not _DIGEST.fullmatch(one) for one in value.values()):
                 yield "service key"
-        elif isinstance(value, str) and name in SECRETS:
+        elif isinstance(value, str) and (name in SECRETS or (name == "proxy" and "@" in value)):
             yield name

@@ -12,7 +12,10 @@ USER_AGENT = "dar-search/0.1 (+https://github.com/dar-search/dar-search)"
 
 
 class FetchSettings(BaseModel):
-    """How pictures are fetched, and what one may cost."""
+    """How pictures are fetched, and what one may cost.
+
+    There is no proxy among them, and HTTPS_PROXY is not read: the connection goes to the address that was checked.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

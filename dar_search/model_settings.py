@@ -5,11 +5,13 @@ A model's options are a table, whose names the model itself checks when it is ma
     reformulator = "endpoint:qwen2.5"
     reformulator_options = { url = "http://localhost:8000/v1", key = { env = "ENDPOINT_KEY" } }
 
-or one by one in the environment: DAR_REFORMULATOR_OPTIONS__URL, DAR_REFORMULATOR_OPTIONS__KEY.
+or one by one in the environment: DAR_REFORMULATOR_OPTIONS__URL, DAR_REFORMULATOR_OPTIONS__KEY; a table as JSON:
+DAR_REFORMULATOR_OPTIONS__EXTRA='{"reasoning_effort": "low"}'.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -17,6 +19,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from dar_search.cluster_access import SECRETS, SecretReference
+
+#: Options that are tables themselves.
+_TABLES = frozenset({"extra", "template"})
 
 
 def _with_hidden_secrets(options: dict[str, Any]) -> dict[str, Any]:
@@ -38,9 +43,22 @@ def _hidden(name: str, value: Any) -> SecretStr | SecretReference:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if name in _TABLES:
+        return _table(name, value)
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(f"{name} is text, a number, or true or false")
+
+
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    """A table, or JSON that holds one, as a variable does."""
+    try:
+        read = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        read = None
+    if isinstance(read, Mapping):
+        return dict(read)
+    raise ValueError(f'{name} is a table, such as {{"reasoning_effort": "low"}}')
 
 
 ModelOptions = Annotated[dict[str, Any], AfterValidator(_with_hidden_secrets)]

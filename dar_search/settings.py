@@ -99,7 +99,7 @@ class Settings(BaseSettings):
         description="What writes text out of a dialogue: rules, demo, endpoint:MODEL or chat:MODEL.",
     )
     reformulator_options: ModelOptions = Field(
-        {}, description="The reformulator's own options, such as an endpoint's url and key."
+        {}, description="The reformulator's own options, such as an endpoint's url, key, most_tokens and extra."
     )
     imaginer: str = Field(
         default_factory=lambda data: "demo" if data["encoder"] == "demo" else "none",

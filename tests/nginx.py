@@ -57,11 +57,9 @@ def nginx_before(url: str, folder: Path, forbidden: Mapping[str, tuple[str, str]
     program = found("nginx")
     assert program
     ca = trustme.CA()
-    files = {
-        name: folder / name for name in ("ca.pem", "server.pem", "client.pem", "client.key", "users", "nginx.conf")
-    }
+    files = {name: folder / name for name in ("ca.pem", "server.pem", "client.pem", "client.key", "users")}
     ca.cert_pem.write_to_path(files["ca.pem"])
-    ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(files["server.pem"])
+    ca.issue_cert("localhost", "cluster.internal").private_key_and_cert_chain_pem.write_to_path(files["server.pem"])
     client = ca.issue_cert("reader@example.org")
     client.cert_chain_pems[0].write_to_path(files["client.pem"])
     client.private_key_pem.write_to_path(files["client.key"])
@@ -99,22 +97,7 @@ def nginx_before(url: str, folder: Path, forbidden: Mapping[str, tuple[str, str]
             for name, (where, action) in forbidden.items()
         ),
     ]
-    temporary = " ".join(
-        f"{kind}_temp_path {folder / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    owner = "user root;" if os.geteuid() == 0 else ""
-    files["nginx.conf"].write_text(
-        f"daemon off; {owner} worker_processes 1; pid {folder / 'nginx.pid'}; events {{ }}\n"
-        f"http {{ access_log off; {temporary} proxy_set_header Authorization '';\n" + "\n".join(servers) + "\n}\n"
-    )
-    log = folder / "nginx.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-e", str(log), "-p", str(folder), "-c", str(files["nginx.conf"])], stdout=output, stderr=output
-        )
-    try:
-        for port in ports.values():
-            _wait_for(port.number, process, log)
+    with _running(program, folder, servers, list(ports.values())) as log:
         address = {name: f"localhost:{port.number}" for name, port in ports.items()}
         yield Doors(
             password=f"https://{address['password']}",
@@ -129,10 +112,45 @@ def nginx_before(url: str, folder: Path, forbidden: Mapping[str, tuple[str, str]
             client_key=files["client.key"],
             log=log,
         )
+
+
+@contextmanager
+def compressing_nginx(url: str, folder: Path) -> Iterator[str]:
+    """The address of an nginx before a service, which compresses whatever it is asked to."""
+    program = found("nginx")
+    assert program
+    port = ReservedPort()
+    compress = "gzip on; gzip_types *; gzip_min_length 0; gzip_proxied any; gzip_http_version 1.0;"
+    server = _server(port.number, f"{compress} location / {{ proxy_http_version 1.1; proxy_pass {url}; }}")
+    with _running(program, folder, [server], [port]):
+        yield f"http://localhost:{port.number}"
+
+
+@contextmanager
+def _running(program: str, folder: Path, servers: list[str], ports: list[ReservedPort]) -> Iterator[Path]:
+    """nginx with these servers, once it listens at these ports; its log."""
+    temporary = " ".join(
+        f"{kind}_temp_path {folder / kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    owner = "user root;" if os.geteuid() == 0 else ""
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; {owner} worker_processes 1; pid {folder / 'nginx.pid'}; events {{ }}\n"
+        f"http {{ access_log off; {temporary} proxy_set_header Authorization '';\n" + "\n".join(servers) + "\n}\n"
+    )
+    log = folder / "nginx.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program, "-e", str(log), "-p", str(folder), "-c", str(configuration)], stdout=output, stderr=output
+        )
+    try:
+        for port in ports:
+            _wait_for(port.number, process, log)
+        yield log
     finally:
         process.terminate()
         process.wait()
-        for port in ports.values():
+        for port in ports:
             port.close()
 
 

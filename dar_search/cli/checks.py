@@ -17,7 +17,8 @@ from dar_search import __version__
 from dar_search.cli.commands import plugin_problems
 from dar_search.cli.graphics import find_canvas
 from dar_search.cli.output import answer_console
-from dar_search.errors import DarError
+from dar_search.errors import DarError, ModelFailed
+from dar_search.ports import Encoder
 from dar_search.settings import Settings, config_path, mask, unknown_variables
 
 Status = Literal["ok", "note", "fail"]
@@ -113,26 +114,47 @@ def models(subject: Subject) -> Iterator[Finding]:
     if subject.quick:
         yield Finding("models", "note", f"not loaded: {chosen.encoder}, {chosen.reformulator}, {chosen.imaginer}")
         return
-    started = time.perf_counter()
-    encoder = load_encoder(chosen)
-    encoder.encode_texts(["a red kite"])
-    encoder.encode_images([Image.new("RGB", (64, 48), "red")])
-    provenance = encoder.provenance
-    yield Finding(
-        "encoder",
-        "ok",
-        f"{provenance.encoder} ({provenance.dimension} dimensions, {provenance.preparation}), loaded and ran "
-        f"in {time.perf_counter() - started:.1f} s",
-    )
-    text = load_reformulator(chosen).reformulate(Dialogue("a red kite")).text
-    yield Finding("reformulator", "ok" if text else "fail", chosen.reformulator)
-    started = time.perf_counter()
-    imaginer = load_imaginer(chosen, encoder)
-    if imaginer is None:
+    made: list[Encoder] = []
+
+    def encoder() -> str:
+        made.append(load_encoder(chosen))
+        made[0].encode_texts(["a red kite"])
+        made[0].encode_images([Image.new("RGB", (64, 48), "red")])
+        provenance = made[0].provenance
+        return f"{provenance.encoder} ({provenance.dimension} dimensions, {provenance.preparation}), loaded and ran"
+
+    def reformulator() -> str:
+        answer = load_reformulator(chosen).reformulate(Dialogue("a red kite"))
+        if answer.note:
+            # It answered, but not with the model that was chosen.
+            raise ModelFailed(answer.note)
+        return f'{answer.reformulator} wrote "{answer.text}"'
+
+    def imaginer() -> str:
+        imagining = load_imaginer(chosen, made[0])
+        if imagining is None or not imagining.imagine("a red kite", count=1, seed=0):
+            raise ModelFailed(f"{chosen.imaginer} imagined nothing.")
+        return f"{imagining.name}, loaded and ran"
+
+    found = _ran("encoder", encoder)
+    yield found
+    yield _ran("reformulator", reformulator)
+    if chosen.imaginer == "none":
         yield Finding("imaginer", "note", "none: search works by text alone", "Choose one with --imaginer.")
-        return
-    imaginer.imagine("a red kite", count=1, seed=0)
-    yield Finding("imaginer", "ok", f"{imaginer.name}, loaded and ran in {time.perf_counter() - started:.1f} s")
+    elif found.status == "ok":
+        yield _ran("imaginer", imaginer)
+    else:
+        yield Finding("imaginer", "note", f"not loaded: {chosen.imaginer} works in the encoder's space")
+
+
+def _ran(role: str, run: Callable[[], str]) -> Finding:
+    """A part that cannot run is said, and the others are looked at all the same."""
+    started = time.perf_counter()
+    try:
+        said = run()
+    except DarError as error:
+        return Finding(role, "fail", error.message, error.hint)
+    return Finding(role, "ok", f"{said} in {time.perf_counter() - started:.1f} s")
 
 
 def store(subject: Subject) -> Iterator[Finding]:
@@ -159,9 +181,11 @@ def cluster(subject: Subject) -> Iterator[Finding]:
     if address.startswith("sqlite:"):
         return
     from dar_search.stores.opensearch import OpenSearchStore
-    from dar_search.stores.opensearch_connection import connect
+    from dar_search.stores.opensearch_connection import connect, proxies
     from dar_search.stores.opensearch_doctor import examine
 
+    for proxy in proxies(address, subject.settings):
+        yield Finding("  proxy", "ok", f"asked through {proxy}")
     client = connect(address, subject.settings)
     opened = OpenSearchStore(address, subject.settings)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import warnings
 
-import stamina
 from rich.logging import RichHandler
 
 from dar_search.cli.output import plain, side_console
@@ -29,8 +28,6 @@ class MaskSecrets(logging.Filter):
 def configure_logging(verbosity: int, *, debug: bool = False) -> None:
     """dar-search's own records from level warning (0), info (1) or debug (2); libraries say one level less."""
     own = _LEVELS[min(verbosity, 2)]
-    # What is tried again is said once, where it is tried; stamina would say each time, and to standard output.
-    stamina.instrumentation.set_on_retry_hooks(())
     handler = RichHandler(
         console=side_console(), show_path=False, markup=False, rich_tracebacks=debug, log_time_format="%H:%M:%S"
     )

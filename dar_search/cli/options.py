@@ -113,7 +113,7 @@ class RewritingOptions:
         typer.Option(
             metavar="MODEL",
             help="What writes text out of the dialogue: rules (no model), demo (a small one), endpoint:MODEL (its "
-            "address is a setting), chat:ORG/NAME or chat:FOLDER.",
+            "address, key and what else it is asked are settings: reformulator_options), chat:ORG/NAME or chat:FOLDER.",
             rich_help_panel=REWRITING,
             show_default=False,
         ),

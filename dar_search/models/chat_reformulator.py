@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 IGNORED = ("*/*", "consolidated*")
+_LESS = "{ enable_thinking = false }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,15 @@ class ChatOptions:
 
     Attributes:
         prompts: for the imaginer, how many.
-        most_tokens: of the answer, for each prompt.
+        most_tokens: of the answer, for each prompt, and of what a thinking model thinks before it.
         seconds: the longest that the model may write; what it has not finished then counts as no answer.
+        template: what the model's own chat template takes, such as {"enable_thinking": false}.
     """
 
     prompts: int = 1
     most_tokens: int = 200
     seconds: float = 60.0
+    template: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.prompts < 1 or self.most_tokens < 1 or self.seconds <= 0:
@@ -86,7 +90,13 @@ class ChatReformulator:
     def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
         """See `ports.ChatModel`: what the model writes, within the same limits."""
         with self._lock, failures_named(f"Asking {self._name}"):
-            return self._model.answer([dict(message) for message in messages], self._options)
+            answer, limit = self._model.written([dict(message) for message in messages], self._options)
+        if limit and instructions.object_in(answer) is None:
+            raise ModelFailed(
+                f"{self._name} did not answer with a whole JSON object within its {limit}.",
+                f"Raise most_tokens or seconds in its options; a thinking model may think less by template: {_LESS}.",
+            )
+        return answer
 
     def warm_up(self) -> None:
         """Load now what would otherwise be loaded at the first dialogue."""
@@ -108,24 +118,43 @@ class _ChatModel:
 
     def answer(self, messages: list[dict[str, str]], options: ChatOptions) -> str:
         """Greedy, so that the same dialogue always has the same reformulation."""
+        return self.written(messages, options)[0]
+
+    def written(self, messages: list[dict[str, str]], options: ChatOptions) -> tuple[str, str]:
+        """The answer, and the limit that ended it, in words: "" where the model ended it itself."""
         import torch
 
-        tokens = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-        ).to(self.device)
+        tokens = self._tokens(messages, options)
         length = tokens["input_ids"].shape[1]
         room = int(getattr(self.model.config, "max_position_embeddings", 2**31)) - length
         if room < 1:
             raise ModelFailed("The dialogue is longer than the chat model's context.", "Use a model with a longer one.")
+        most, began = min(options.most_tokens * (1 + options.prompts), room), time.monotonic()
         with torch.inference_mode(), quiet_libraries():
             written = self.model.generate(
                 **tokens,
                 do_sample=False,
-                max_new_tokens=min(options.most_tokens * (1 + options.prompts), room),
+                max_new_tokens=most,
                 max_time=options.seconds,
                 pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
             )
-        return str(self.tokenizer.decode(written[0, length:], skip_special_tokens=True))
+        late = time.monotonic() - began >= options.seconds
+        limit = f"{most} tokens" if written.shape[1] - length >= most else f"{options.seconds:g} s" if late else ""
+        return str(self.tokenizer.decode(written[0, length:], skip_special_tokens=True)), limit
+
+    def _tokens(self, messages: list[dict[str, str]], options: ChatOptions) -> Any:
+        from jinja2 import TemplateError
+
+        def templated(chat: list[dict[str, str]]) -> Any:
+            return self.tokenizer.apply_chat_template(
+                chat, add_generation_prompt=True, return_dict=True, return_tensors="pt", **options.template
+            ).to(self.device)
+
+        try:
+            return templated(messages)
+        except TemplateError:
+            # Gemma's and some others' know no system.
+            return templated(instructions.without_system(messages))
 
 
 def _loaded(source: str, name: str, device: torch.device, dtype: torch.dtype) -> _ChatModel:

@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-import stamina
+import tenacity
 import urllib3
-from pydantic import SecretStr
 
 from dar_search.data import Dialogue, Reformulation
-from dar_search.errors import ModelFailed, ModelTimeout, SettingsError
-from dar_search.models import instructions
+from dar_search.errors import ModelFailed, ModelTimeout
+from dar_search.ingestion.fetching.politeness import retry_after
+from dar_search.models import endpoint_manners, instructions
+from dar_search.models.chat_completions import Completion, Refusal, completion_in, refusal_in, shown
+from dar_search.models.endpoint_options import EndpointOptions as EndpointOptions
+from dar_search.proxies import ASKED_THROUGH, pool_for, proxy_for
 
-_TRY_AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_HINTS = {401: "Check the endpoint's API key.", 403: "Check the endpoint's API key and what it may use."}
+_TRY_AGAIN = frozenset({408, 409, 425, 429})
+_HINTS = {
+    401: "Check the endpoint's API key.",
+    402: "Check what the account behind the API key may spend.",
+    403: "Check the endpoint's API key and what it may use.",
+    407: ASKED_THROUGH,
+}
+#: Said with status 429, and no wait mends it.
+_NO_MORE = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _LARGEST_ANSWER = 256 * 1024
+_LOG = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointOptions:
-    """Where the endpoint is and how to ask it.
-
-    Attributes:
-        url: up to and with the version, such as http://localhost:11434/v1.
-        model: its name there.
-        seconds: the longest that one reformulation may take, with all its tries.
-        tries: how often a busy or failing endpoint is asked.
-        structured: ask for an answer that keeps to the JSON schema; given up where the endpoint does not know it.
-    """
-
-    url: str
-    model: str
-    key: SecretStr | None = None
-    seconds: float = 20.0
-    tries: int = 3
-    prompts: int = 1
-    most_tokens: int = 400
-    structured: bool = True
-
-    def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError("The endpoint's address is no http(s) URL.", "Such as http://localhost:11434/v1.")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise SettingsError(
-                "The endpoint's address holds more than host and path.", "Give the key as its own setting."
-            )
-        if not self.model or self.seconds <= 0 or self.tries < 1 or self.prompts < 1:
-            raise SettingsError("The endpoint needs a model's name, a time limit and at least one try.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +51,9 @@ class EndpointReformulator:
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
-        self._structured = options.structured
+        proxy_for(options.url)  # one that cannot be asked is said now
+        # Replaced as a whole, so that threads which learn at once each leave a manner that worked.
+        self._refused = frozenset[str]() if options.structured else frozenset({"response_format"})
 
     @property
     def name(self) -> str:
@@ -84,7 +63,7 @@ class EndpointReformulator:
     def key(self) -> str:
         """See `ports.KeyedReformulator`. What the endpoint itself changes under the same model's name is not in it."""
         asked = self._options
-        shaping = (asked.url, asked.model, asked.prompts, asked.most_tokens, asked.structured)
+        shaping = (asked.url, asked.model, asked.prompts, asked.most_tokens, asked.structured, dict(asked.extra))
         return f"endpoint {shaping} {instructions.identity()}"
 
     def reformulate(self, dialogue: Dialogue) -> Reformulation:
@@ -114,112 +93,141 @@ class EndpointReformulator:
         return answer[0]
 
     def _ask_until_answered(self, question: _Question[Answer], deadline: float) -> Answer:
-        def next_wait(error: Exception) -> bool | float:
-            if not isinstance(error, _WorthAnotherTry):
-                return False
+        def worth_it(error: BaseException) -> bool:
             # A wait beyond the deadline would only delay the error.
-            return (error.after or True) if time.monotonic() + error.after < deadline else False
+            return isinstance(error, _WorthAnotherTry) and time.monotonic() + error.after < deadline
 
+        usual_wait = tenacity.wait_exponential(multiplier=0.25, max=4.0) + tenacity.wait_random(0, 0.25)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            return error.after if isinstance(error, _WorthAnotherTry) and error.after else usual_wait(state)
+
+        tries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(worth_it),
+            stop=tenacity.stop_after_attempt(self._options.tries),
+            wait=wait,
+            reraise=True,
+        )
         try:
-            for attempt in stamina.retry_context(
-                on=next_wait,
-                attempts=self._options.tries,
-                timeout=self._options.seconds,
-                wait_initial=0.25,
-                wait_max=4.0,
-                wait_jitter=0.25,
-            ):
-                with attempt:
-                    return self._ask(question, deadline)
+            answer: Answer = tries(self._ask, question, deadline)
         except _WorthAnotherTry as last:
             raise last.failure from last
-        raise ModelFailed(f"{self.name} was not asked.")
+        return answer
 
     def _ask(self, question: _Question[Answer], deadline: float) -> Answer:
         """One try. Raises _WorthAnotherTry, or ModelFailed for what asking again cannot mend."""
+        completion = self._completion(question, deadline)
+        text = completion.text
+        used, most = completion.tokens, question.most_tokens
+        if (completion.cut or (used or 0) >= most) and instructions.object_in(text) is None:
+            raise self._cut(most if used is None else used, most)
+        if completion.problem:
+            raise ModelFailed(f"{self.name} {self._shown(completion.problem, question)}.")
         try:
-            status, retry_after, body = self._post(question, self._structured, deadline)
-            if status in (400, 422) and self._structured:
-                # Not every server knows schemas; the answer is checked here in any case.
-                status, retry_after, body = self._post(question, False, deadline)
-                self._structured = status != 200
-        except urllib3.exceptions.HTTPError as error:
-            hint = "Is it running, and the URL right?"
-            failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}).", hint)
-            raise _WorthAnotherTry(failure) from error
-        if status in _TRY_AGAIN:
-            raise _WorthAnotherTry(self._refused(status), retry_after)
-        if status != 200:
-            raise self._refused(status)
-        try:
-            return question.read(self._text_of(body))
+            return question.read(text)
         except ModelFailed as error:
             raise _WorthAnotherTry(error) from error
 
-    def _post(self, question: _Question[Any], structured: bool, deadline: float) -> tuple[int, float, bytes]:
-        """(status, seconds to wait before the next try, body). Raises urllib3's errors, ModelFailed."""
-        body: dict[str, Any] = {
-            "model": self._options.model,
-            "messages": list(question.messages),
-            "temperature": 0,
-            "max_tokens": question.most_tokens,
-            "stream": False,
-        }
-        if structured:
-            schema = {"name": "answer", "strict": True, "schema": question.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-        if self._options.key is not None:
-            headers["Authorization"] = f"Bearer {self._options.key.get_secret_value()}"
-        response = self._pool.request(
-            "POST",
-            f"{self._options.url.rstrip('/')}/chat/completions",
-            body=json.dumps(body).encode(),
-            headers=headers,
-            timeout=urllib3.Timeout(
-                connect=min(5.0, self._options.seconds), read=max(0.01, deadline - time.monotonic())
-            ),
-            retries=False,
-            # A redirect could carry the key to another host.
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
+    def _cut(self, used: int, most: int) -> ModelFailed:
+        if used >= most:
+            return ModelFailed(
+                f"{self.name} used all its {most} tokens before its answer was complete.",
+                "Raise most_tokens in its options, or switch its thinking off by extra.",
+            )
+        return ModelFailed(
+            f"{self.name} ended after {used} of {most} tokens, before its answer was complete: its context is full.",
+            "Raise the server's context length (Ollama: num_ctx), or switch its thinking off by extra.",
         )
+
+    def _completion(self, question: _Question[Any], deadline: float) -> Completion:
+        """What the endpoint answers in a manner that it takes, which is remembered."""
+        options, refused = self._options, self._refused
+        while True:
+            body = endpoint_manners.request(options, question.messages, question.schema, question.most_tokens, refused)
+            status, after, found = self._post(body, deadline)
+            if isinstance(found, Completion):
+                self._refused = refused
+                return found
+            part = endpoint_manners.to_leave_out(found, body, options.extra, status)
+            if not part:
+                raise self._failed(status, after, found, question)
+            _LOG.info("%s is asked again without %s: %s", self.name, part, self._shown(found.words, question))
+            refused |= {part}
+
+    def _post(self, body: Mapping[str, Any], deadline: float) -> tuple[int, float, Completion | Refusal]:
+        """(status, seconds to wait before the next try, the answer). Raises _WorthAnotherTry, ModelFailed."""
+        if time.monotonic() > deadline:
+            raise ModelTimeout(f"{self.name} answers too slowly.", "Raise the limit, or use a faster model.")
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+        if key := self._key:
+            bearer = self._options.key_header.lower() == "authorization"
+            headers[self._options.key_header] = f"Bearer {key}" if bearer else key
         try:
-            return response.status, _seconds(response.headers.get("Retry-After")), self._content(response, deadline)
-        finally:
-            response.close()
+            response = self._pool.request(
+                "POST",
+                self._options.address,
+                body=json.dumps(body).encode(),
+                headers=headers,
+                timeout=urllib3.Timeout(
+                    connect=min(5.0, self._options.seconds), read=max(0.01, deadline - time.monotonic())
+                ),
+                retries=False,
+                # A redirect could carry the key to another host.
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
+                content = self._content(response, deadline)
+            finally:
+                response.close()
+        except urllib3.exceptions.HTTPError as error:
+            by_proxy = isinstance(error, urllib3.exceptions.ProxyError)
+            hint = ASKED_THROUGH if by_proxy else "Is it running, and the URL right?"
+            # "HTTPConnection(host='localhost', port=11434): Failed to establish ...: [Errno 111] Connection refused"
+            reason = shown(str(error).rpartition(": ")[2].strip("'()."), [self._key])
+            failure = ModelFailed(f"{self.name} cannot be reached ({type(error).__name__}: {reason}).", hint)
+            raise _WorthAnotherTry(failure) from error
+        after = retry_after(response.headers.get("Retry-After")) or 0.0
+        if response.status != 200:
+            return response.status, after, refusal_in(content)
+        answer = completion_in(content)
+        if answer is None:
+            failure = ModelFailed(f"{self.name} answered with something that is no chat completion.")
+            raise _WorthAnotherTry(failure)
+        # Some gateways send another server's refusal with status 200, and its own status inside.
+        return (answer.status or 400) if isinstance(answer, Refusal) else 200, after, answer
 
     def _content(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+        # A token is seldom more than this many bytes of JSON, in any script; whoever allows more of them gets more.
+        most = max(_LARGEST_ANSWER, 32 * self._options.most_tokens * self._options.prompts)
         content = bytearray()
         while part := response.read1(65536):
             content += part
-            if len(content) > _LARGEST_ANSWER:
-                raise ModelFailed(f"{self.name} answered with more than {_LARGEST_ANSWER // 1024} KiB.")
+            if len(content) > most:
+                raise ModelFailed(f"{self.name} answered with more than {most // 1024} KiB.")
             if time.monotonic() > deadline:
                 raise ModelTimeout(f"{self.name} answers too slowly.")
         return bytes(content)
 
-    def _text_of(self, body: bytes) -> str:
-        try:
-            content = json.loads(body)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise ModelFailed(f"{self.name} answered with something that is no chat completion.") from error
-        if not isinstance(content, str):
-            raise ModelFailed(f"{self.name} answered without text.")
-        return content
-
-    def _refused(self, status: int) -> ModelFailed:
+    def _failed(self, status: int, after: float, refusal: Refusal, question: _Question[Any]) -> Exception:
+        words = self._shown(refusal.words, question).rstrip(". ")
         hint = _HINTS.get(status, "Check the endpoint's URL and its model's name." if status < 429 else "")
-        return ModelFailed(f"{self.name} answered with HTTP status {status}.", hint)
+        failure = ModelFailed(f"{self.name} answered with HTTP status {status}{words and f': {words}'}.", hint)
+        passing = status in _TRY_AGAIN or (status >= 500 and status != 501)
+        return _WorthAnotherTry(failure, after) if passing and not refusal.codes & _NO_MORE else failure
+
+    def _shown(self, words: str, question: _Question[Any]) -> str:
+        return shown(words, [self._key], [message["content"] for message in question.messages])
+
+    @property
+    def _key(self) -> str:
+        return self._options.key.get_secret_value() if self._options.key else ""
 
     @cached_property
     def _pool(self) -> urllib3.PoolManager:
-        parts = urllib.parse.urlsplit(self._options.url)
-        proxy = urllib.request.getproxies().get(parts.scheme)
-        if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
-            return urllib3.ProxyManager(proxy, maxsize=16)
-        return urllib3.PoolManager(maxsize=16)
+        return pool_for(self._options.url)
 
 
 class _WorthAnotherTry(Exception):
@@ -258,7 +266,3 @@ class _Call:
         if self._error is not None:
             raise self._error
         return self._value
-
-
-def _seconds(retry_after: str | None) -> float:
-    return float(retry_after) if retry_after and retry_after.isdigit() else 0.0

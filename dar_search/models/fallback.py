@@ -41,6 +41,6 @@ class FallbackReformulator:
         try:
             return self._first.reformulate(dialogue)
         except ModelError as error:
-            _log.warning("%s failed, %s answers: %s", self._first.name, self._second.name, error.message)
+            _log.warning("%s failed, %s answers: %s", self._first.name, self._second.name, error)
             answer = self._second.reformulate(dialogue)
-            return replace(answer, note=f"{self._second.name} instead of {self._first.name}: {error.message}")
+            return replace(answer, note=f"{self._second.name} instead of {self._first.name}: {error}")

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import unicodedata
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from dar_search.data import Dialogue, Reformulation
 from dar_search.errors import ModelFailed
+from dar_search.models.written_objects import object_in as object_in
 
 LONGEST_TEXT = 1000
 MOST_PROMPTS = 8
 MOST_TURNS = 50
-_LONGEST_ANSWER = 16_384
 _LONGEST_SAID = 500
 
 SYSTEM = """\
@@ -51,11 +51,22 @@ TEXT_SCHEMA: dict[str, Any] = {
 }
 
 
+def _listed(prompts: Any) -> Any:
+    """One prompt, none, or objects that each name one, as small models write them -> a list of strings."""
+    given = [prompts] if isinstance(prompts, str | dict) else prompts or []
+    if not isinstance(given, list):
+        return given
+    named = [one.get("prompt", one.get("text", one)) if isinstance(one, dict) else one for one in given]
+    return [one for one in named if one is not None]
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     text: str = Field(min_length=1)
-    prompts: list[str] = Field(default_factory=list, max_length=64)
+    prompts: Annotated[list[str], BeforeValidator(_listed)] = Field(
+        default_factory=list, max_length=64, validation_alias=AliasChoices("prompts", "prompt")
+    )
 
 
 def identity() -> str:
@@ -69,6 +80,11 @@ def messages(dialogue: Dialogue, prompts: int = 1) -> list[dict[str, str]]:
     said = f"{{{dialogue_data(dialogue)}}}"
     # Not str.format: the instruction holds braces.
     return [{"role": "system", "content": SYSTEM.replace("PROMPTS", wanted)}, {"role": "user", "content": said}]
+
+
+def without_system(chat: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The same chat for a model that knows no system: its message begins the user's."""
+    return [{"role": "user", "content": "\n\n".join(message["content"] for message in chat)}]
 
 
 def dialogue_data(dialogue: Dialogue) -> str:
@@ -101,7 +117,7 @@ def read(answer: str, *, reformulator: str, prompts: int = 1) -> Reformulation:
     text = plain(content.text)
     if not text:
         raise ModelFailed(f"{reformulator} answered with an empty text.")
-    cleaned = [prompt for prompt in map(plain, content.prompts) if prompt]
+    cleaned = [prompt for prompt in map(plain, content.prompts) if prompt.strip(" .…")]
     return Reformulation(text, tuple(cleaned[: min(prompts, MOST_PROMPTS)]) or (text,), reformulator)
 
 
@@ -110,19 +126,3 @@ def plain(text: str) -> str:
     kept = "".join(letter if unicodedata.category(letter)[0] != "C" else " " for letter in text[: 8 * LONGEST_TEXT])
     line = " ".join(kept.split())
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT + 1].rsplit(" ", 1)[0][:LONGEST_TEXT]
-
-
-def object_in(answer: str) -> dict[str, Any] | None:
-    """The last whole JSON object with a "text": models talk, think aloud, or fence it."""
-    answer = re.sub(r"<think>.*?</think>", "", answer[:_LONGEST_ANSWER], flags=re.DOTALL)
-    decoder = json.JSONDecoder()
-    found, at = None, answer.find("{")
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(answer, at)
-        except (ValueError, RecursionError):
-            end = at + 1
-        else:
-            found = value if isinstance(value, dict) and "text" in value else found
-        at = answer.find("{", end)
-    return found

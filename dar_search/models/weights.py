@@ -13,7 +13,6 @@ import re
 import socket
 import threading
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
 from dar_search.models import checkpoint_files
 from dar_search.models.checkpoint_files import PICKLED as PICKLED
 from dar_search.models.checkpoint_files import SAFE as SAFE
+from dar_search.proxies import named_proxy
 
 _CONNECT_SECONDS = 10
 # How the names of weights begin that transformers and diffusers load from a folder.
@@ -273,7 +273,7 @@ def _require_hub(source: str) -> None:
     """Raises WeightsMissing at once where the hub cannot be reached: its client would try for half a minute."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or urllib.request.getproxies():
+    if constants.HF_HUB_OFFLINE or named_proxy(constants.ENDPOINT):
         return
     address = urllib.parse.urlsplit(constants.ENDPOINT)
     port = address.port or (443 if address.scheme == "https" else 80)

@@ -8,8 +8,9 @@ from typing import Any
 from dar_search.serving.wsgi import json_bytes
 
 MEDIA_TYPE = "text/event-stream"
-#: Of a stream: nothing between keeps it, or holds it back until it ends (nginx).
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+#: Of a stream: nothing between keeps it, or holds it back until it ends or there is enough of it to compress: nginx
+#: goes by the second, what is made with Express, Caddy and others by "no-transform" (RFC 9111, 5.2.2.6).
+HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 
 def event(name: str, value: Mapping[str, Any]) -> bytes:

@@ -83,7 +83,7 @@ class Recording:
 
 
 class _Answer:
-    """Remembers an answer's status, and adds the request's id to its headers."""
+    """Remembers an answer's status, and adds the request's id to its headers, and that nobody keeps it on the way."""
 
     def __init__(self, start_response: wsgi.StartResponse, request_id: str) -> None:
         self._start_response, self._request_id = start_response, request_id
@@ -92,6 +92,9 @@ class _Answer:
     def start(self, status: str, headers: Headers, *rest: Any) -> Any:
         self.status = int(status.split(" ", 1)[0])
         own = [(request_ids.HEADER, self._request_id), ("X-Content-Type-Options", "nosniff")]
+        if not any(name.lower() == "cache-control" for name, _ in headers):
+            # A job that is asked for again and again, or whether a service is ready, is as it is now.
+            own.append(("Cache-Control", "no-store"))
         return self._start_response(status, [*headers, *own], *rest)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import stamina
+import tenacity
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
@@ -81,7 +81,7 @@ def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
     deadline = time.monotonic() + seconds
     said = False
 
-    def worth_another(error: Exception) -> bool:
+    def worth_another(error: BaseException) -> bool:
         nonlocal said
         if not isinstance(error, StoreUnavailable) or time.monotonic() >= deadline:
             return False
@@ -90,7 +90,11 @@ def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
             said = True
         return True
 
-    yield from stamina.retry_context(on=worth_another, attempts=None, timeout=None, wait_initial=0.1, wait_max=3.0)
+    yield from tenacity.Retrying(
+        retry=tenacity.retry_if_exception(worth_another),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=3.0) + tenacity.wait_random(0, 0.5),
+        reraise=True,
+    )
 
 
 def quoted(name: str) -> str:

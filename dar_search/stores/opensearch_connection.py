@@ -13,10 +13,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import orjson
 import urllib3
 from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3HttpConnection
-from urllib3.exceptions import InsecureRequestWarning
 
 from dar_search.cluster_access import ClusterAccess, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
+from dar_search.proxies import is_loopback, pool_for, proxy_for, shown
 from dar_search.settings import Settings, mask, secret
 from dar_search.stores.opensearch_errors import mapped as mapped
 
@@ -52,7 +52,7 @@ def connect(address: str, settings: Settings) -> OpenSearch:
             update={"username": None, "password": None, "api_key": None, "bearer_token": None, "aws_region": None}
         )
     authentication, headers = _authentication(access, login)
-    if (authentication or headers) and not all(host.tls or _is_loopback(host.name) for host in hosts):
+    if (authentication or headers) and not all(host.tls or is_loopback(host.name) for host in hosts):
         _LOG.warning("Credentials travel unencrypted to %s: use https.", mask(addresses[0]))
     options: dict[str, Any] = {}
     if any(host.tls for host in hosts):
@@ -67,10 +67,18 @@ def connect(address: str, settings: Settings) -> OpenSearch:
         connect_timeout=access.connect_timeout,
         http_compress=access.compress,
         pool_maxsize=access.pool_size,
+        proxy=secret(access.proxy),
         max_retries=max(1, len(hosts) - 1),
         dead_timeout=_DEAD_SECONDS,
         **options,
     )
+
+
+def proxies(address: str, settings: Settings) -> list[str]:
+    """The proxies through which a cluster is asked, without their logins. Raises SettingsError as `connect`."""
+    addresses, access = _resolved(address, settings)
+    asked = (proxy_for(one, secret(access.proxy)) for one in addresses)
+    return sorted({shown(proxy) for proxy in asked if proxy})
 
 
 def parse_hosts(addresses: list[str]) -> tuple[tuple[Host, ...], tuple[str, str] | None]:
@@ -167,7 +175,6 @@ def _tls(access: ClusterAccess) -> ssl.SSLContext:
             ) from None
     if not access.verify_certificates:
         _LOG.warning("The cluster's certificate is not verified: anybody in between can read and change everything.")
-        urllib3.disable_warnings(InsecureRequestWarning)  # said once, above, instead of with each request
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -182,22 +189,61 @@ def _file(path: Path | None, name: str) -> str | None:
     return str(found)
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
 class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py is not typed for mypy here
-    """opensearch-py's connection, with a limit of its own for connecting: a host that is gone is known at once, and
-    a slow answer is still waited for."""
+    """opensearch-py's connection, through a proxy where the host has one, and with a limit of its own for connecting:
+    a host that is gone is known at once, and a slow answer is still waited for."""
 
-    def __init__(self, *args: Any, connect_timeout: float = 5, **kwargs: Any) -> None:
+    pool: Any
+
+    def __init__(self, *args: Any, connect_timeout: float = 5, proxy: str | None = None, **kwargs: Any) -> None:
+        # The last line makes the pool.
+        self._connect_timeout, self._proxy = connect_timeout, proxy
+        self._tls: ssl.SSLContext | None = kwargs.get("ssl_context") if kwargs.get("use_ssl") else None
+        self._connections: int = kwargs.get("pool_maxsize", 16)
         super().__init__(*args, **kwargs)
-        self._connect_timeout = connect_timeout
+
+    def _create_urllib3_pool(self) -> None:
+        unverified = self._tls is not None and self._tls.verify_mode == ssl.CERT_NONE
+        if proxy_for(self.host, self._proxy) is None:
+            super()._create_urllib3_pool()
+            if unverified:
+                self.pool.ConnectionCls = _Unverified
+            return
+        pool = pool_for(self.host, self._proxy, maxsize=self._connections, ssl_context=self._tls)
+        if unverified:
+            pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _UnverifiedPool}
+        self.pool = _ProxiedPool(self.host, pool)
 
     def perform_request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
         seconds = timeout or self.timeout
         limits = urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds)
         return super().perform_request(*args, timeout=limits, **kwargs)
+
+
+class _Unverified(urllib3.connection.HTTPSConnection):
+    """Said once, where the client is made: with each request urllib3 would warn the whole process, and to forbid it
+    would be the host application's."""
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True
+
+
+class _UnverifiedPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Unverified
+
+
+class _ProxiedPool:
+    """What opensearch-py asks of a pool, with whole addresses: a proxy has to be told the host."""
+
+    def __init__(self, origin: str, pool: urllib3.PoolManager) -> None:
+        self._origin, self._pool = origin, pool
+
+    def urlopen(self, method: str, url: str, body: bytes | None = None, **options: Any) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(method, f"{self._origin}{url}", body=body, redirect=False, **options)
+
+    def close(self) -> None:
+        self._pool.clear()
 
 
 class _Serializer(JSONSerializer):  # type: ignore[misc]

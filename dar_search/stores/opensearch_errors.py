@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from opensearchpy import exceptions as foreign
+from urllib3.exceptions import ProxyError
 
 from dar_search.errors import (
     DarError,
@@ -27,6 +28,7 @@ from dar_search.errors import (
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
 _LATER_HINT = "Try again later, or give the cluster more room."
+_PROXY_HINT = "Check HTTPS_PROXY or opensearch.proxy (http://user:password@host:port), or name the cluster in NO_PROXY."
 # What a server says of a part that it has not got -> the plugin that has it.
 _MISSING_PARTS: Mapping[str, str] = {
     r"knn_vector|setting \[index\.knn|unknown query \[knn\]|script_lang not supported \[knn\]": "opensearch-knn",
@@ -104,6 +106,9 @@ def _timed_out(error: Any) -> DarError:
 
 
 def _unreachable(error: Any) -> DarError:
+    if isinstance(error.info, ProxyError):
+        said = str(error.info.original_error)[:_LONGEST_REASON]
+        return StoreUnavailable(f"The proxy before the cluster does not let it be reached: {said}.", _PROXY_HINT)
     reason = re.sub(r"^.*?: ", "", str(error.info), count=1)[:_LONGEST_REASON]
     return StoreUnavailable(f"The cluster cannot be reached: {reason}.", "Check that it runs, and its address.")
 
@@ -124,6 +129,8 @@ def _answered(error: Any) -> DarError:
         )
     if status == 403:
         return _forbidden(said)
+    if status == 407:
+        return StoreUnavailable("The proxy before the cluster asks for a user and a password.", _PROXY_HINT)
     if status == 413:
         return StoreError("The request is larger than the server takes.", "Raise the proxy's limit of a body (50 MB).")
     if status in (429, 502, 503, 504):

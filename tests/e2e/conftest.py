@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import stamina
 from PIL import Image
 
 from dar_search.cli.main import run
@@ -52,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def dar(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Dar]:
+def dar(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Dar:
     """Runs `dar ...`; `typed` is its standard input."""
 
     def call(*arguments: str | Path, typed: str = "") -> Outcome:
@@ -63,10 +62,7 @@ def dar(home: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
         out, err = capfd.readouterr()
         return Outcome(status, out, err)
 
-    # As main() does it for a process: what is tried again is not said on standard output.
-    stamina.instrumentation.set_on_retry_hooks(())
-    yield call
-    stamina.instrumentation.set_on_retry_hooks(None)
+    return call
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed, SettingsError, UnsafeWeights, WeightsMissing
 from dar_search.models import catalogue, instructions
 from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
+from dar_search.models.fallback import FallbackReformulator
+from dar_search.models.question_writer import ChatQuestionWriter
 from dar_search.models.quiet import quiet_libraries
 from tests import generative_checkpoints
 
@@ -133,3 +135,36 @@ def test_the_key_tells_weights_and_options_apart_and_not_where_the_folder_is(
     assert _loaded(folders["llama"], prompts=3).key != here
     generative_checkpoints.chat_folder(tmp_path / "qwen" / "llama", next(kind for kind in KINDS if kind != "llama"))
     assert _loaded(tmp_path / "qwen" / "llama", prompts=2).key != here
+
+
+def test_a_model_that_is_cut_by_its_limit_says_which(folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelFailed, match="within its 8 tokens") as caught:
+        _loaded(folders["llama"], most_tokens=4).reformulate(DIALOGUE)
+    assert "most_tokens" in caught.value.hint
+    with pytest.raises(ModelFailed, match="within its 8 tokens"):
+        ChatQuestionWriter(_loaded(folders["llama"], most_tokens=4)).write(DIALOGUE, [], "")
+
+
+def test_the_template_takes_what_the_options_say(tmp_path: Path) -> None:
+    template = "{% if enable_thinking is false %}<|end|>{% endif %}" + generative_checkpoints.TEMPLATE
+    folder = generative_checkpoints.chat_folder(tmp_path / "thinking", "qwen2", template=template)
+    messages = instructions.messages(DIALOGUE)
+    lengths = {}
+    for options in ({}, {"enable_thinking": False}):
+        reformulator = catalogue.reformulator(f"chat:{folder}", device="cpu", options={"template": options})
+        assert isinstance(reformulator, FallbackReformulator)
+        first = reformulator.first
+        assert isinstance(first, ChatReformulator)
+        lengths[len(options)] = first._model._tokens(messages, first._options)["input_ids"].shape[1]
+    assert lengths[1] == lengths[0] + 1
+
+
+def test_a_template_that_knows_no_system_gets_one_message(tmp_path: Path) -> None:
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template = refusing + generative_checkpoints.TEMPLATE
+    folder = generative_checkpoints.chat_folder(tmp_path / "gemma", "llama", template=template)
+    model = _loaded(folder)._model
+    tokens = model._tokens(instructions.messages(DIALOGUE), ChatOptions())
+    text = model.tokenizer.decode(tokens["input_ids"][0])
+    assert text.startswith("<|user|>You rewrite a dialogue")
+    assert '"caption": "a car"' in text

@@ -104,3 +104,24 @@ def test_the_caches_address_is_checked_and_its_password_hidden() -> None:
     assert "hush" not in settings.model_dump_json()
     with pytest.raises(SettingsError, match="neither memory, nor none, nor redis"):
         load_settings(imagination_cache="memcached://x")
+
+
+def test_a_table_among_the_options_comes_from_the_file_or_as_json_from_a_variable(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("[reformulator_options.extra.chat_template_kwargs]\nenable_thinking = false\n")
+    assert load_settings().reformulator_options["extra"] == {"chat_template_kwargs": {"enable_thinking": False}}
+    monkeypatch.setenv("DAR_REFORMULATOR_OPTIONS__EXTRA", '{"reasoning_effort": "low", "top_k": 1}')
+    assert load_settings().reformulator_options["extra"]["reasoning_effort"] == "low"
+    monkeypatch.setenv("DAR_REFORMULATOR_OPTIONS__EXTRA", "low")
+    with pytest.raises(SettingsError, match="extra is a table"):
+        load_settings()
+
+
+def test_a_file_that_everybody_reads_may_not_hold_a_proxys_password(configure: Configure) -> None:
+    path = configure('[opensearch]\nproxy = "http://me:hush@proxy:3128"\n')
+    path.chmod(0o644)
+    with pytest.raises(SettingsError, match=r"proxy = \{ env"):
+        load_settings()
+    path.write_text('[opensearch]\nproxy = "http://proxy:3128"\n')
+    assert load_settings().opensearch.proxy == SecretStr("http://proxy:3128")

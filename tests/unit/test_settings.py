@@ -194,6 +194,7 @@ def test_a_nested_variable_that_is_no_json_is_an_error(monkeypatch: pytest.Monke
 
 def test_secrets_are_masked_in_repr_and_dumps_and_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAR_OPENSEARCH__PASSWORD", "hush-1")
+    monkeypatch.setenv("DAR_OPENSEARCH__PROXY", "http://me:hush-4@proxy:3128")
     monkeypatch.setenv("DAR_STORE", "https://me:hush-2@host:9200")
     settings = load_settings()
     assert settings.store == "https://me:hush-2@host:9200"
