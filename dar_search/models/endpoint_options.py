@@ -69,3 +69,9 @@ class EndpointOptions:
         # Some copy the whole of it from a page.
         path = parts.path.rstrip("/").removesuffix("/chat/completions")
         return parts._replace(path=f"{path}/chat/completions").geturl()
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of an answer: the user's own in `extra`, or `most_tokens` for each prompt."""
+        own = self.extra.get("max_completion_tokens", self.extra.get("max_tokens"))
+        return own if isinstance(own, int) else self.most_tokens * self.prompts

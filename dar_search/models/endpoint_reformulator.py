@@ -52,7 +52,6 @@ class EndpointReformulator:
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
         proxy_for(options.url)  # one that cannot be asked is said now
-        # Replaced as a whole, so that threads which learn at once each leave a manner that worked.
         self._refused = frozenset[str]() if options.structured else frozenset({"response_format"})
 
     @property
@@ -73,14 +72,14 @@ class EndpointReformulator:
             _Question(
                 instructions.messages(dialogue, prompts),
                 instructions.SCHEMA,
-                self._options.most_tokens * prompts,
+                self._options.limit,
                 lambda text: instructions.read(text, reformulator=self.name, prompts=prompts),
             )
         )
 
     def answer(self, messages: Sequence[Mapping[str, str]]) -> str:
         """See `ports.ChatModel`: one JSON object with a "text", in the same time and with the same tries."""
-        return self._asked(_Question(messages, instructions.TEXT_SCHEMA, self._options.most_tokens, str))
+        return self._asked(_Question(messages, instructions.TEXT_SCHEMA, self._options.limit, str))
 
     def _asked(self, question: _Question[Answer]) -> Answer:
         deadline = time.monotonic() + self._options.seconds
@@ -147,7 +146,8 @@ class EndpointReformulator:
             body = endpoint_manners.request(options, question.messages, question.schema, question.most_tokens, refused)
             status, after, found = self._post(body, deadline)
             if isinstance(found, Completion):
-                self._refused = refused
+                # Only what worked, since a refusal may have another cause; beside what other threads learned meanwhile.
+                self._refused |= refused
                 return found
             part = endpoint_manners.to_leave_out(found, body, options.extra, status)
             if not part:
@@ -201,7 +201,7 @@ class EndpointReformulator:
 
     def _content(self, response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
         # A token is seldom more than this many bytes of JSON, in any script; whoever allows more of them gets more.
-        most = max(_LARGEST_ANSWER, 32 * self._options.most_tokens * self._options.prompts)
+        most = max(_LARGEST_ANSWER, 32 * self._options.limit)
         content = bytearray()
         while part := response.read1(65536):
             content += part

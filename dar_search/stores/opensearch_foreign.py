@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import FilterError, StoreError
-from dar_search.filters import Filter
+from dar_search.errors import StoreError
 
 Refusals = list[tuple[str, Failure]]
 
@@ -33,17 +32,6 @@ def without_new_fields(
     return _parted(
         records, new, "metadata_fields", lambda name: f'The index takes no new field "{name}". {error.message}'
     )
-
-
-def check_no_foreign_field(filter: Filter, foreign: Mapping[str, str]) -> None:
-    """Raises FilterError for a condition on such a field: nobody knows what a value of it means here."""
-    for condition in filter:
-        if condition.field in foreign:
-            raise FilterError(
-                f'"{condition.field}" is mapped as {foreign[condition.field]} in this index, a type that dar-search '
-                "does not filter by.",
-                "Filter by another field.",
-            )
 
 
 def _parted(

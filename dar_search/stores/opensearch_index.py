@@ -18,7 +18,7 @@ from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, C
 from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch_features import Features
-from dar_search.stores.opensearch_foreign import check_no_foreign_field, without_foreign_fields, without_new_fields
+from dar_search.stores.opensearch_foreign import without_foreign_fields, without_new_fields
 from dar_search.stores.opensearch_kept import without_vectors
 from dar_search.stores.opensearch_names import check_write_alias, write_alias
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
@@ -104,7 +104,7 @@ class OpenSearchIndex:
         return len(there - outcome.superseded)
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
-        if "vector" in self.left_out:
+        if ids and "vector" in self.left_out:
             raise without_vectors(self.name)
         return {id: record(id, source) for id, source in self._documents(ids) if not is_grave(source)}
 
@@ -206,7 +206,6 @@ class OpenSearchIndex:
         if any(condition.field not in types for condition in filter):
             types = self._current(age=_WRITE_AGE).types
         check_filter(filter, types)
-        check_no_foreign_field(filter, self._current().foreign)
         return types
 
     def _writable(self, age: float = _WRITE_AGE) -> IndexState:

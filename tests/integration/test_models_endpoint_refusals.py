@@ -420,3 +420,10 @@ def test_which_limit_of_tokens_it_was_is_said(used: int, finish: str | None, sai
         failure = _failure(server)
     assert said in failure.message
     assert hint in failure.hint
+
+
+def test_the_users_own_limit_of_tokens_is_the_one_that_is_said() -> None:
+    body = {"choices": [{"message": {"content": "no"}, "finish_reason": "stop"}], "usage": {"completion_tokens": 900}}
+    with chat_server(lambda handler: handler.answer(200, json.dumps(body).encode())) as server:
+        assert "JSON object" in _failure(server, tries=1, extra={"max_completion_tokens": 1000}).message
+        assert "all its 900 tokens" in _failure(server, tries=1, extra={"max_completion_tokens": 900}).message
