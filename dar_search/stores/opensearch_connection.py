@@ -15,6 +15,7 @@ import urllib3
 from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3HttpConnection
 from urllib3.exceptions import InsecureRequestWarning
 
+from dar_search import exact_json
 from dar_search.cluster_access import ClusterAccess, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
 from dar_search.settings import Settings, mask, secret
@@ -201,10 +202,10 @@ class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py
 
 
 class _Serializer(JSONSerializer):  # type: ignore[misc]
-    """opensearch-py's serializer, reading answers several times faster."""
+    """opensearch-py's serializer, reading answers several times faster, and whole numbers exactly."""
 
     def loads(self, s: str) -> Any:
         try:
-            return orjson.loads(s)
+            return exact_json.loads(s)
         except orjson.JSONDecodeError as error:
             raise SerializationError(s, error) from error

@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from dar_search.data import Provenance
 from dar_search.errors import IndexNotFound, StoreCorrupt, StoreTooNew
-from dar_search.stores.bodies import META, encode, index_meta, metadata_types, missing_properties, schema_version
+from dar_search.stores.bodies import META, encode, index_meta, missing_properties, schema_version
 from dar_search.stores.fields import FieldType
 from dar_search.stores.opensearch_calls import Cluster, quoted
+from dar_search.stores.opensearch_filters import MappedField, mapped_fields
 
 T = TypeVar("T")
 LIFETIME = 30.0  # seconds, after which settings that others may change are read again
@@ -29,7 +30,7 @@ class IndexState:
         version: of the index's layout.
         shards: primary shards.
         engine: what keeps the k-NN graph; empty where the mapping does not say.
-        types: the metadata fields.
+        fields: the metadata fields.
         default_pipeline: the name of the index's own default search pipeline, or None.
     """
 
@@ -38,8 +39,18 @@ class IndexState:
     version: int
     shards: int
     engine: str
-    types: Mapping[str, FieldType]
+    fields: Mapping[str, MappedField]
     default_pipeline: str | None
+
+    @property
+    def types(self) -> dict[str, FieldType]:
+        """What the metadata fields hold, where filters can ask for it."""
+        return {name: field.type for name, field in self.fields.items() if field.type is not None}
+
+    def holds_long(self, name: str) -> bool:
+        """Whether a metadata field is exact for whole numbers beyond 2**53, or is not this project's to change."""
+        field = self.fields.get(name, MappedField("number", "double"))
+        return field.mapped != "double" or bool(field.sub)
 
 
 class Cached(Generic[T]):
@@ -102,7 +113,7 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             version=version,
             shards=int(settings["number_of_shards"]),
             engine=str(properties["vector"].get("method", {}).get("engine", "")),
-            types=metadata_types(properties),
+            fields=mapped_fields(properties),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dar_search.data import Failure, FloatArray, ImageRecord
+from dar_search.data import Failure, FloatArray, ImageRecord, MetadataValue
 from dar_search.errors import DimensionMismatch
-from dar_search.stores.fields import MAX_FIELDS, FieldType, describe, is_field_name, type_of
+from dar_search.stores.fields import EXACT_FLOATS, MAX_FIELDS, FieldType, describe, is_field_name, type_of
 
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 1 << 20
@@ -37,6 +37,7 @@ class Checked:
         metadata: the accepted records' metadata as JSON objects.
         refused: (id, failure) for each of the others.
         new_fields: fields that the accepted records bring to the index, with their types.
+        long_fields: of numbers, those to which they bring whole numbers that no float holds for sure.
     """
 
     accepted: tuple[ImageRecord, ...]
@@ -44,6 +45,7 @@ class Checked:
     metadata: tuple[str, ...]
     refused: tuple[tuple[str, Failure], ...]
     new_fields: Mapping[str, FieldType]
+    long_fields: frozenset[str]
 
 
 class _Refused(Exception):
@@ -88,6 +90,7 @@ def check_records(records: Sequence[ImageRecord], dimension: int, fields: Mappin
         metadata=tuple(text for _, text in accepted.values()),
         refused=tuple(refused),
         new_fields={name: field_type for name, field_type in known.items() if name not in fields},
+        long_fields=frozenset(name for record in kept for name in record.metadata if _is_long(record.metadata[name])),
     )
 
 
@@ -168,6 +171,11 @@ def _check_metadata(metadata: Mapping[str, Any], known: dict[str, FieldType]) ->
         raise _Refused("metadata_size", f"The metadata is larger than {MAX_METADATA_BYTES >> 20} MiB.")
     known.update(new)
     return text
+
+
+def _is_long(value: MetadataValue) -> bool:
+    values = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(one, int) and abs(one) >= EXACT_FLOATS for one in values)
 
 
 def _failure(record: ImageRecord, refusal: _Refused) -> tuple[str, Failure]:
