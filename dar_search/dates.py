@@ -14,52 +14,57 @@ are compared to the millisecond. Text of any other form, and what no calendar ha
 from __future__ import annotations
 
 import calendar
-import functools
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import date
 
 _FORM = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?)?"
     r"(?:Z|([+-])(\d\d)(?::?(\d\d))?)?)?)?)?",
     re.ASCII,
 )
-_FIRST = (1, 1, 1, 0, 0, 0)
-_FARTHEST_ZONE = (23, 59)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_DAY = 86_400_000
-_LENGTHS = {3: _DAY, 4: 3_600_000, 5: 60_000, 6: 1_000}  # by how many parts are given
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def span(text: str) -> tuple[int, int] | None:
-    """The first moment of a date and the first one after it, milliseconds since 1970; None for what is no date."""
-    found = _FORM.fullmatch(text)
-    if not found:
-        return None
-    parts = [int(part) for part in found.groups()[:6] if part is not None]
-    fraction, sign, zone_hours, zone_minutes = found.groups()[6:]
-    year, month, day, hour, minute, second = (*parts, *_FIRST[len(parts) :])
-    away = int(zone_hours or 0), int(zone_minutes or 0)
-    if away > _FARTHEST_ZONE or away[1] > _FARTHEST_ZONE[1]:
-        return None
-    try:
-        written = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        return None
-    offset = timedelta(hours=away[0], minutes=away[1]) * (-1 if sign == "-" else 1)
-    begin = (written - _EPOCH - offset) // _MILLISECOND + int(f"{fraction or '':0<3}"[:3])
-    if len(parts) < 3:  # a year, or a month of it
-        days = calendar.monthrange(year, month)[1] if len(parts) > 1 else 365 + calendar.isleap(year)
-        return begin, begin + days * _DAY
-    return begin, begin + (1 if fraction else _LENGTHS[len(parts)])
+_EPOCH = date(1970, 1, 1).toordinal()
+_MINUTE = 60_000
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_FARTHEST = 18 * _HOUR  # from UTC, as in Java
 
 
 def start(text: str) -> int | None:
     """The first moment of a date, milliseconds since 1970; None for what is no date."""
-    found = span(text)
-    return found[0] if found else None
+    found = _FORM.fullmatch(text)
+    if not found:
+        return None
+    year, month, day, hour, minute, second, fraction, sign, zone_hours, zone_minutes = found.groups()
+    try:
+        days = date(int(year), int(month or 1), int(day or 1)).toordinal() - _EPOCH
+    except ValueError:
+        return None
+    if hour is None:
+        return days * _DAY
+    if hour > "23" or (minute or "") > "59" or (second or "") > "59":
+        return None
+    moment = days * _DAY + int(hour) * _HOUR + int(minute or 0) * _MINUTE + int(second or 0) * 1_000
+    if fraction:
+        moment += int(f"{fraction:0<3}"[:3])
+    if sign:
+        away = int(zone_hours) * _HOUR + int(zone_minutes or 0) * _MINUTE
+        if away > _FARTHEST or (zone_minutes or "") > "59":
+            return None
+        moment += away if sign == "-" else -away
+    return moment
+
+
+def span(text: str) -> tuple[int, int] | None:
+    """The first moment of a date and the first one after it, milliseconds since 1970; None for what is no date."""
+    begin = start(text)
+    found = _FORM.fullmatch(text)
+    if begin is None or not found:
+        return None
+    year, month, day, hour, minute, second, fraction = found.groups()[:7]
+    parts = ((fraction, 1), (second, 1_000), (minute, _MINUTE), (hour, _HOUR), (day, _DAY))
+    days = calendar.monthrange(int(year), int(month))[1] if month else 365 + calendar.isleap(int(year))
+    return begin, begin + next((length for part, length in parts if part), days * _DAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,6 @@ def date_range(operator: str, bound: str) -> DateRange:
 def _day(moment: int) -> str:
     """A moment's day as text; "0" before the first year, "" after the last."""
     try:
-        return (_EPOCH + timedelta(milliseconds=moment)).date().isoformat()
-    except OverflowError:
+        return date.fromordinal(moment // _DAY + _EPOCH).isoformat()
+    except (ValueError, OverflowError):
         return "0" if moment < 0 else ""

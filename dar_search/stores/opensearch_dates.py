@@ -1,15 +1,25 @@
 """Ranges of dates over text, in OpenSearch: a keyword's order is that of its letters, not of time.
 
-The order of the letters leaves out most of what cannot be in the range; a script reads the dates of the rest, as
-`dates` does. So any index can be asked, and nothing is stored for it.
+A field that brings dates when the index first sees it gets a sub-field MOMENT, which reads what `dates` reads. Of any
+other field, of an older index say, a script reads the dates, of what the order of the letters leaves in the range.
+Measured on 100,000 pictures, a range that leaves 80 % of them: see CHANGELOG.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from dar_search.dates import DateRange
+from dar_search.dates import DateRange, start
 
+MOMENT = "moment"
+_FRACTIONS = "".join(f"[{mark}{'S' * digits}]" for mark in ".," for digits in range(9, 0, -1))
+_TIMES = [f"uuuu-MM-dd'{parting}'HH[:mm[:ss{_FRACTIONS}]]{zone}" for parting in "T " for zone in ("", "XXX", "XX", "X")]
+MOMENT_FIELD = {
+    "type": "date",
+    "format": "||".join(["uuuu", "uuuu-MM", "uuuu-MM-dd", *_TIMES]),
+    "ignore_malformed": True,
+}
+_BEGINNING = start("0001-01-01T00:00+18:00")
 _SOURCE = """
 int part(String text, int at, int length) {
   if (text.length() < at + length) { return -1; }
@@ -69,7 +79,7 @@ long start(String text) {
     else if (has(text, at, '+-')) {
       int sign = has(text, at, '-') ? -1 : 1;
       int hours = part(text, at + 1, 2);
-      if (hours < 0 || hours > 23) { return none; }
+      if (hours < 0) { return none; }
       at += 3;
       int minutes = 0;
       if (at < end) {
@@ -78,6 +88,7 @@ long start(String text) {
         if (minutes < 0 || minutes > 59) { return none; }
         at += 2;
       }
+      if (hours * 60 + minutes > 1080) { return none; }
       zone = sign * (hours * 60 + minutes);
     }
   }
@@ -92,6 +103,13 @@ for (String text : doc[params.field]) {
 return false;
 """
 _EVER = 2**62
+
+
+def moments(path: str, asked: DateRange) -> dict[str, Any]:
+    """A query for a field of dates: one of them is in the range."""
+    bounds = {"gte": _BEGINNING if asked.first is None else asked.first, "lt": asked.end}
+    given = {name: moment for name, moment in bounds.items() if moment is not None}
+    return {"range": {path: {**given, "format": "epoch_millis"}}}
 
 
 def dated_script(path: str, asked: DateRange) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dar_search.dates import date_range, span
+from dar_search.dates import DateRange, date_range, span
 from dar_search.errors import FilterError
 from dar_search.filters import MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
 from dar_search.stores.fields import EXACT_FLOATS, FieldType, check_filter
-from dar_search.stores.opensearch_dates import dated_script
+from dar_search.stores.opensearch_dates import MOMENT, MOMENT_FIELD, dated_script, moments
 
 Body = dict[str, Any]
 NOTHING: Body = {"match_none": {}}
@@ -34,6 +34,7 @@ _TYPES: Mapping[str, FieldType] = {
     **dict.fromkeys(_NUMBERS, "number"),
     **dict.fromkeys(_DATES, "keyword"),
 }
+_SUB_FIELDS = {"double": (LONG, "long"), "keyword": (MOMENT, "date")}
 _TOP = float(MAX_INTEGER + 1)
 _MOST_TERMS = 65_536  # index.max_terms_count
 
@@ -45,7 +46,7 @@ class MappedField:
     Attributes:
         type: what it holds; None: what no filter can ask for.
         mapped: OpenSearch's own type.
-        sub: a sub-field: of text its keyword, of numbers LONG; "" for none.
+        sub: a sub-field: of text its keyword, of keywords MOMENT, of numbers LONG; "" for none.
     """
 
     type: FieldType | None
@@ -62,10 +63,16 @@ def mapped_fields(properties: Mapping[str, Any]) -> dict[str, MappedField]:
     return {name: _mapped(field) for name, field in properties.get("metadata", {}).get("properties", {}).items()}
 
 
-def metadata_mapping(types: Mapping[str, FieldType], long: Iterable[str] = ()) -> Body:
-    """New metadata fields, and (long) number fields, new or not, that get a sub-field, as `PUT _mapping` takes them."""
+def metadata_mapping(types: Mapping[str, FieldType], long: Iterable[str] = (), dated: Iterable[str] = ()) -> Body:
+    """New metadata fields, as `PUT _mapping` takes them.
+
+    Args:
+        long: number fields, new or not, that get the sub-field LONG.
+        dated: of the new fields, those that get MOMENT: one that has values already would lack theirs.
+    """
     fields: Body = {name: {"type": "double" if kind == "number" else kind} for name, kind in types.items()}
     fields |= {name: {"type": "double", "fields": {LONG: _LONG_FIELD}} for name in long}
+    fields |= {name: {"type": "keyword", "fields": {MOMENT: MOMENT_FIELD}} for name in dated if name in types}
     return {"properties": {"metadata": {"properties": fields}}}
 
 
@@ -105,8 +112,8 @@ def _mapped(field: Mapping[str, Any]) -> MappedField:
     if mapped == "text":
         keyword = next((name for name, sub in subs.items() if sub.get("type") == "keyword"), "")
         return MappedField("keyword" if keyword else None, mapped, keyword)
-    has_long = mapped == "double" and subs.get(LONG, {}).get("type") == "long"
-    return MappedField(_TYPES.get(mapped), mapped, LONG if has_long else "")
+    sub, sub_type = _SUB_FIELDS.get(mapped, ("", ""))
+    return MappedField(_TYPES.get(mapped), mapped, sub if subs.get(sub, {}).get("type") == sub_type else "")
 
 
 def _condition(condition: Condition, types: FieldTypes) -> Body:
@@ -129,7 +136,9 @@ def _condition(condition: Condition, types: FieldTypes) -> Body:
     (bound,) = condition.values
     if isinstance(bound, str):
         asked = date_range(condition.operator, bound)
-        return _moments(path, asked.first, asked.end) if field.mapped in _DATES else dated_script(path, asked)
+        if field.mapped in _DATES:
+            return moments(path, asked)
+        return moments(below, asked) if field.sub == MOMENT else dated_script(path, asked)
     if field.mapped != "double":
         return {"range": {path: {condition.operator: bound}}}
     if below and _is_long(bound):
@@ -140,12 +149,7 @@ def _condition(condition: Condition, types: FieldTypes) -> Body:
 def _any_date(path: str, values: Sequence[Scalar]) -> Body:
     """A text that is no date is in no field of dates."""
     spans = (span(value) for value in values if isinstance(value, str))
-    return _any([_moments(path, *found) for found in spans if found])
-
-
-def _moments(path: str, first: int | None, end: int | None) -> Body:
-    bounds = {name: moment for name, moment in (("gte", first), ("lt", end)) if moment is not None}
-    return {"range": {path: {**bounds, "format": "epoch_millis"}}}
+    return _any([moments(path, DateRange(*found)) for found in spans if found])
 
 
 def _any_double(path: str, long: str, values: Sequence[Scalar]) -> Body:

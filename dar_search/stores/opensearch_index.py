@@ -212,7 +212,7 @@ class OpenSearchIndex:
             long = {name for name in checked.long_fields if not state.holds_long(name)}
             if not checked.new_fields and not long:
                 return checked
-            body = bodies.encode(metadata_mapping(checked.new_fields, long))
+            body = bodies.encode(metadata_mapping(checked.new_fields, long, checked.dated_fields))
             conflict: StoreError | None = None
             try:
                 self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)
