@@ -23,8 +23,10 @@ from dar_search.opensearch_settings import OpenSearchIndexSettings
 from dar_search.ports import SearchRequest
 from dar_search.stores.assets import assets
 from dar_search.stores.opensearch_filters import NOTHING as NOTHING
-from dar_search.stores.opensearch_filters import FieldTypes, filter_query
+from dar_search.stores.opensearch_filters import FieldTypes
+from dar_search.stores.opensearch_filters import filter_query as filter_query
 from dar_search.stores.opensearch_filters import metadata_mapping as metadata_mapping
+from dar_search.stores.opensearch_filters import metadata_types as metadata_types
 
 Body = dict[str, Any]
 

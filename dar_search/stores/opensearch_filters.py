@@ -63,6 +63,12 @@ def mapped_fields(properties: Mapping[str, Any]) -> dict[str, MappedField]:
     return {name: _mapped(field) for name, field in properties.get("metadata", {}).get("properties", {}).items()}
 
 
+def metadata_types(properties: Mapping[str, Any]) -> dict[str, FieldType]:
+    """What the metadata fields in a mapping's properties hold. Those of types that no filter can ask are left out."""
+    fields = mapped_fields(properties)
+    return {name: field.type for name, field in fields.items() if field.type is not None}
+
+
 def metadata_mapping(types: Mapping[str, FieldType], long: Iterable[str] = (), dated: Iterable[str] = ()) -> Body:
     """New metadata fields, as `PUT _mapping` takes them.
 

@@ -16,7 +16,7 @@ from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, C
 from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import delete_action, index_action, record
 from dar_search.stores.opensearch_features import Features
-from dar_search.stores.opensearch_filters import MappedField, check_asked, filter_query, lacks_long, metadata_mapping
+from dar_search.stores.opensearch_filters import MappedField, check_asked, lacks_long
 from dar_search.stores.opensearch_pipelines import DefaultPipeline, read_default_pipeline
 from dar_search.stores.opensearch_searching import Moved, Searcher
 from dar_search.stores.opensearch_state import Cached, IndexState, read_state
@@ -114,8 +114,8 @@ class OpenSearchIndex:
         """Sees what was written through this object; what others wrote, up to the last refresh."""
         if self._unseen:
             self.refresh()
-        fields = self._fields(filter)
-        query = filter_query(filter, fields) if filter else {"match_all": {}}
+        types = self._types(filter)
+        query = bodies.filter_query(filter, types) if filter else {"match_all": {}}
         path = f"/{quoted(self.name)}/_count"
         return int(self._cluster.read("POST", path, bodies.encode({"query": query}))["count"])
 
@@ -148,7 +148,7 @@ class OpenSearchIndex:
 
     def search(self, request: SearchRequest) -> SearchResult:
         check_request(request, self.provenance.dimension)
-        self._fields(request.filter)
+        self._types(request.filter)
         features = self._access.features()
         for _ in range(_TRIES):
             state = self._current()
@@ -162,7 +162,7 @@ class OpenSearchIndex:
     def described(self, request: SearchRequest) -> dict[str, Any]:
         """The request with which `search` would begin, as JSON values; nothing is searched. Raises as `search`."""
         check_request(request, self.provenance.dimension)
-        self._fields(request.filter)
+        self._types(request.filter)
         features, state = self._access.features(), self._current()
         searcher = Searcher(self._cluster, features, self.name, state, self._pipeline.get(), self._access.ef_search)
         return first_request(searcher, request)
@@ -177,13 +177,13 @@ class OpenSearchIndex:
         name = self._current().default_pipeline
         return read_default_pipeline(self._cluster, self.name, name, skip=self._access.skip_pipeline)
 
-    def _fields(self, filter: Filter) -> Mapping[str, MappedField]:
+    def _types(self, filter: Filter) -> Mapping[str, MappedField]:
         """The metadata fields, with those of the filter if they are there at all. Raises FilterError."""
-        fields = self._current().fields
-        if any(condition.field not in fields for condition in filter) or lacks_long(filter, fields):
-            fields = self._current(age=_WRITE_AGE).fields
-        check_asked(filter, fields)
-        return fields
+        types = self._current().fields
+        if any(condition.field not in types for condition in filter) or lacks_long(filter, types):
+            types = self._current(age=_WRITE_AGE).fields
+        check_asked(filter, types)
+        return types
 
     def _write(
         self, records: Sequence[ImageRecord], versions: Mapping[str, int] | None, *, tries: int
@@ -212,7 +212,7 @@ class OpenSearchIndex:
             long = {name for name in checked.long_fields if not state.holds_long(name)}
             if not checked.new_fields and not long:
                 return checked
-            body = bodies.encode(metadata_mapping(checked.new_fields, long, checked.dated_fields))
+            body = bodies.encode(bodies.metadata_mapping(checked.new_fields, long, checked.dated_fields))
             conflict: StoreError | None = None
             try:
                 self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)

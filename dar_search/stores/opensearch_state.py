@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from dar_search.data import Provenance
 from dar_search.errors import IndexNotFound, StoreCorrupt, StoreTooNew
-from dar_search.stores.bodies import META, encode, index_meta, missing_properties, schema_version
+from dar_search.stores.bodies import META, encode, index_meta, metadata_types, missing_properties, schema_version
 from dar_search.stores.fields import FieldType
 from dar_search.stores.opensearch_calls import Cluster, quoted
 from dar_search.stores.opensearch_filters import MappedField, mapped_fields
@@ -30,8 +30,9 @@ class IndexState:
         version: of the index's layout.
         shards: primary shards.
         engine: what keeps the k-NN graph; empty where the mapping does not say.
-        fields: the metadata fields.
+        types: the metadata fields.
         default_pipeline: the name of the index's own default search pipeline, or None.
+        fields: the metadata fields as they are mapped, those of other types too.
     """
 
     index: str
@@ -39,13 +40,9 @@ class IndexState:
     version: int
     shards: int
     engine: str
-    fields: Mapping[str, MappedField]
+    types: Mapping[str, FieldType]
     default_pipeline: str | None
-
-    @property
-    def types(self) -> dict[str, FieldType]:
-        """What the metadata fields hold, where filters can ask for it."""
-        return {name: field.type for name, field in self.fields.items() if field.type is not None}
+    fields: Mapping[str, MappedField]
 
     def holds_long(self, name: str) -> bool:
         """Whether a metadata field is exact for whole numbers beyond 2**53, or is not this project's to change."""
@@ -113,8 +110,9 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             version=version,
             shards=int(settings["number_of_shards"]),
             engine=str(properties["vector"].get("method", {}).get("engine", "")),
-            fields=mapped_fields(properties),
+            types=metadata_types(properties),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
+            fields=mapped_fields(properties),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(
