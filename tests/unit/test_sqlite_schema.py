@@ -189,7 +189,7 @@ def test_long_numbers_of_the_second_version_are_compared_exactly_after_the_upgra
         {"n": long + 1},
         {"n": float(long)},
         {"n": (2**53 + 1, 2.0**53)},
-        {"n": -long, "city": "Paris"},
+        {"n": -long, "c": "Paris"},
     ]
     records = [
         ImageRecord(str(number), embedding, "s", metadata=row)
