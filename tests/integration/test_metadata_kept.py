@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from dar_search.client import DarClient
 from dar_search.data import ImageRecord, Metadata
-from dar_search.errors import FilterError, RequestError
+from dar_search.errors import BodyTooLarge, FilterError, RequestError
 from dar_search.filters import parse_expressions, parse_filter
 from dar_search.ingestion.sources.annotations import annotation_digest
 from dar_search.ingestion.sources.source import BadItem, open_source
@@ -122,10 +123,10 @@ def test_an_index_of_an_older_version_has_its_numbers_mended_without_encoding_ag
     assert index.count(parse_filter({"id64": float(BIG)})) == 0
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[DarClient]:
+@contextmanager
+def serving(path: Path, **limits: Any) -> Iterator[DarClient]:
     encoder = FakeEncoder()
-    store = SQLiteStore(tmp_path / "served.db")
+    store = SQLiteStore(path)
     (embedding,) = encoder.encode_texts(["a red house"])
     index = store.create("photos", encoder.provenance)
     records = [
@@ -134,9 +135,15 @@ def client(tmp_path: Path) -> Iterator[DarClient]:
     ]
     assert index.write(records) == []
     with (
-        served(Service(query_settings(served_indices=("photos",)), store)) as url,
+        served(Service(query_settings(served_indices=("photos",), **limits), store)) as url,
         DarClient(url, index="photos", timeout=60) as opened,
     ):
+        yield opened
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[DarClient]:
+    with serving(tmp_path / "served.db") as opened:
         yield opened
 
 
@@ -165,11 +172,22 @@ def test_the_service_refuses_a_filter_that_no_store_can_hold(client: DarClient) 
         client.search("a red house", filter={"taken": {"gte": "March"}})
 
 
-def test_the_service_takes_as_many_values_as_a_filter_may_have(client: DarClient) -> None:
+def test_the_service_takes_ten_thousand_long_values_and_says_what_more_need(client: DarClient) -> None:
     values = [f"{number:060d}" for number in range(65_535)]
-    assert [hit.id for hit in client.search("a red house", filter={"code": [*values, "007"]}).hits] == ["kept", "next"]
-    with pytest.raises(FilterError, match="65,536"):
-        client.search("a red house", filter={"code": [*values, "007", "8"]})
+    asked = {"code": [*values[:10_000], "007"]}
+    assert [hit.id for hit in client.search("a red house", filter=asked).hits] == ["kept", "next"]
+    with pytest.raises(BodyTooLarge) as raised:
+        client.search("a red house", filter={"code": values})
+    assert "query.body_bytes" in raised.value.hint
+
+
+def test_a_service_with_room_takes_as_many_values_as_a_filter_may_have(tmp_path: Path) -> None:
+    values = [f"{number:060d}" for number in range(65_535)]
+    with serving(tmp_path / "served.db", body_bytes=5 << 20) as client:
+        hits = client.search("a red house", filter={"code": [*values, "007"]}).hits
+        assert [hit.id for hit in hits] == ["kept", "next"]
+        with pytest.raises(FilterError, match="65,536"):
+            client.search("a red house", filter={"code": [*values, "007", "8"]})
 
 
 def test_the_service_reads_a_longer_number_exactly_and_says_so(client: DarClient) -> None:
