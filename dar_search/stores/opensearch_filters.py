@@ -19,7 +19,7 @@ from typing import Any
 from dar_search.dates import DateRange, date_range, span
 from dar_search.errors import FilterError
 from dar_search.filters import MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
-from dar_search.stores.fields import EXACT_FLOATS, FieldType, check_filter
+from dar_search.stores.fields import EXACT_FLOATS, FieldType, check_filter, type_of
 from dar_search.stores.opensearch_dates import MOMENT, MOMENT_FIELD, dated_script, moments
 
 Body = dict[str, Any]
@@ -35,6 +35,7 @@ _TYPES: Mapping[str, FieldType] = {
     **dict.fromkeys(_DATES, "keyword"),
 }
 _SUB_FIELDS = {"double": (LONG, "long"), "keyword": (MOMENT, "date")}
+_ORDER = ("gt", "gte", "lt", "lte")
 _TOP = float(MAX_INTEGER + 1)
 _MOST_TERMS = 65_536  # index.max_terms_count
 
@@ -78,7 +79,9 @@ def metadata_mapping(types: Mapping[str, FieldType], long: Iterable[str] = (), d
     """
     fields: Body = {name: {"type": "double" if kind == "number" else kind} for name, kind in types.items()}
     fields |= {name: {"type": "double", "fields": {LONG: _LONG_FIELD}} for name in long}
-    fields |= {name: {"type": "keyword", "fields": {MOMENT: MOMENT_FIELD}} for name in dated if name in types}
+    fields |= {
+        name: {"type": "keyword", "fields": {MOMENT: MOMENT_FIELD}} for name in dated if types.get(name) == "keyword"
+    }
     return {"properties": {"metadata": {"properties": fields}}}
 
 
@@ -92,6 +95,19 @@ def check_asked(filter: Filter, fields: Mapping[str, MappedField]) -> None:
                 "Ask only whether it exists, or keep the values in another field too.",
             )
     check_filter(filter, {name: field.type for name, field in fields.items() if field.type is not None})
+
+
+def fields_asked(filter: Filter) -> dict[str, MappedField]:
+    """The fields of a filter as an index maps them that has such values."""
+    fields = {}
+    for condition in filter:
+        kind = type_of(condition.values[0] if condition.values else "") or "keyword"
+        if kind == "number":
+            long = any(map(_is_long, condition.values))
+            fields[condition.field] = MappedField(kind, "double", LONG if long else "")
+        else:
+            fields.setdefault(condition.field, MappedField(kind, kind, MOMENT if condition.operator in _ORDER else ""))
+    return fields
 
 
 def lacks_long(filter: Filter, fields: Mapping[str, MappedField]) -> bool:
