@@ -107,7 +107,7 @@ def keys(
         if found is None:
             rows = connection.execute(part.sql, part.parameters)
             found = np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
-            if sum(map(len, list(known.values()))) + len(found) > _KNOWN_KEYS:
+            if sum(_weight(*pair) for pair in list(known.items())) + _weight(part, found) > _KNOWN_KEYS:
                 known.clear()
             known[part] = found
         if part.negated:
@@ -115,6 +115,11 @@ def keys(
         else:
             among = found if among is None else np.intersect1d(among, found, assume_unique=True)
     return among, without
+
+
+def _weight(part: Part, found: Keys) -> int:
+    """What is kept of a part, in keys' 8 bytes: thousands of alternatives are larger than what they select."""
+    return len(found) + sum(len(one) if isinstance(one, str) else 1 for one in part.parameters) // 8
 
 
 def _part(condition: Condition, field: Field | None) -> Part:
