@@ -162,9 +162,9 @@ def shown(value: MetadataValue) -> str:
     """A value as a person reads it: "12", not "12.0"; "yes", not "True"."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float | int):
+    if isinstance(value, float):
         return f"{value:.10g}"
-    return str(value) if isinstance(value, str) else ", ".join(map(shown, value))
+    return str(value) if isinstance(value, str | int) else ", ".join(map(shown, value))
 
 
 _Question = tuple[SplitKind, str, str, list[str]]

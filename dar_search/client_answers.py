@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import orjson
-
-from dar_search import errors
+from dar_search import errors, exact_json
 from dar_search.data import Explanation, Hit, Leg, LegHit
 from dar_search.errors import DarError, InputError, ServiceError, ServiceUnreachable
 
@@ -121,7 +119,7 @@ def _hit(found: Mapping[str, Any]) -> Hit:
 def object_from(content: bytes) -> dict[str, Any] | None:
     """The JSON object in these bytes; None where there is none."""
     try:
-        found = orjson.loads(content)
+        found = exact_json.loads(content)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from dar_search.errors import RequestError
 
 FloatArray = NDArray[np.float32]
-MetadataValue = str | float | bool | tuple[str, ...] | tuple[float, ...] | tuple[bool, ...]
+# A number keeps its type: 2001 stays an int, 2001.0 a float. An int has at most 64 bits.
+MetadataValue = str | int | float | bool | tuple[str, ...] | tuple[int | float, ...] | tuple[bool, ...]
 Metadata = Mapping[str, MetadataValue]
 
 

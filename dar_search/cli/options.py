@@ -168,7 +168,8 @@ class RankingOptions:
         list[str] | None,
         typer.Option(
             metavar="CONDITION",
-            help='Only pictures whose metadata fits: city=Paris, city!=Paris, "year>=2000", licence (has the field). '
+            help='Only pictures whose metadata fits: city=Paris, city!=Paris, "year>=2000", "taken<2024-03", '
+            "licence (has the field). "
             "May be repeated; all must hold, but several = on one field mean any of them.",
             rich_help_panel=RANKING,
             show_default=False,

@@ -13,7 +13,6 @@ from dar_search.filters import Condition, Filter
 from dar_search.ports import SearchRequest
 from dar_search.retrieval import SearchOptions, search_request
 from dar_search.settings import Settings
-from dar_search.stores.fields import type_of
 
 
 def request_shown(
@@ -46,11 +45,9 @@ def request_shown(
 def _opensearch(request: SearchRequest, settings: Settings, index: str) -> dict[str, Any]:
     """The first search of a cluster that has all plugins. Filtered fields have the types of the filter's values."""
     from dar_search.stores import bodies
+    from dar_search.stores.opensearch_filters import fields_asked
 
-    types = {
-        condition.field: type_of(condition.values[0]) or "keyword" for condition in request.filter if condition.values
-    }
-    types |= {condition.field: "keyword" for condition in request.filter if not condition.values}
+    types = fields_asked(request.filter)
     chosen = settings.opensearch.index
     depth = request.looked_at
     asked = replace(request, depth=depth)

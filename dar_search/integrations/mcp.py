@@ -75,7 +75,10 @@ def make_server(client: DarClient) -> MCPServer:
         size: Annotated[int, Field(ge=1, le=100, description="How many pictures.")] = 10,
         filter: Annotated[
             dict[str, Any] | None,
-            Field(description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, {"not": {...}}.'),
+            Field(
+                description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, '
+                '{"taken": {"lt": "2024-03"}}, {"not": {...}}.'
+            ),
         ] = None,
     ) -> FoundPictures:
         """Find pictures by what is known of them: a description, and questions with their answers."""

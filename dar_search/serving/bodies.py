@@ -84,4 +84,5 @@ def check_depth(body: bytes, most: int) -> None:
 
 def too_large(max_bytes: int) -> BodyTooLarge:
     """The error that names the limit."""
-    return BodyTooLarge(f"The request's body is larger than {max_bytes:,} bytes.", "Send less at once.")
+    hint = "Send less at once, or raise the service's query.body_bytes (ingest.body_megabytes)."
+    return BodyTooLarge(f"The request's body is larger than {max_bytes:,} bytes.", hint)

@@ -19,14 +19,17 @@ import numpy as np
 import orjson
 
 from dar_search.data import FloatArray, Provenance, ScoreFusion
-from dar_search.filters import Condition, Filter, Scalar
+from dar_search.filters import Filter
 from dar_search.opensearch_settings import OpenSearchIndexSettings
 from dar_search.ports import SearchRequest
 from dar_search.stores.assets import assets
-from dar_search.stores.fields import FieldType
+from dar_search.stores.opensearch_filters import NOTHING as NOTHING
+from dar_search.stores.opensearch_filters import FieldTypes
+from dar_search.stores.opensearch_filters import filter_query as filter_query
+from dar_search.stores.opensearch_filters import metadata_mapping as metadata_mapping
+from dar_search.stores.opensearch_filters import metadata_types as metadata_types
 
 Body = dict[str, Any]
-FieldTypes = Mapping[str, FieldType]
 
 META = "dar_search"  # our part of a mapping's `_meta`
 EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that hold an empty list
@@ -34,7 +37,6 @@ EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that
 DELETED = "dar_deleted"
 LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
-NOTHING: Body = {"match_none": {}}
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
 _MAX_WINDOW = 10_000  # hits that a server returns at once (index.max_result_window); no page lies beyond it
 _WORD = re.compile(r"[A-Za-z0-9_]{1,255}|\w")  # at least what a tokenizer makes of it: ideographs are words
@@ -163,36 +165,6 @@ def live_query(filter: Filter, types: FieldTypes) -> Body:
     return {"bool": {"filter": [LIVE, filter_query(filter, types)]}} if filter else LIVE
 
 
-def filter_query(filter: Filter, types: FieldTypes) -> Body:
-    """A filter, checked against the fields' types, -> a query without a score. An unknown field never matches."""
-    required = [_condition(condition, types) for condition in filter if not condition.negated]
-    refused = [_condition(condition, types) for condition in filter if condition.negated]
-    if NOTHING in required:
-        return NOTHING
-    parts = {"filter": required, "must_not": [query for query in refused if query != NOTHING]}
-    return {"bool": {name: queries for name, queries in parts.items() if queries}}
-
-
-def _condition(condition: Condition, types: FieldTypes) -> Body:
-    field = f"metadata.{condition.field}"
-    if condition.field not in types:
-        return NOTHING
-    if condition.operator == "exists":
-        return {"exists": {"field": field}}
-    if condition.operator == "any_of":
-        return {"terms": {field: [alternative for value in condition.values for alternative in _equals(value)]}}
-    (bound,) = condition.values
-    if bound == 0:
-        bound = -0.0 if condition.operator in ("gte", "lt") else 0.0
-    return {"range": {field: {condition.operator: bound}}}
-
-
-def _equals(value: Scalar) -> tuple[Scalar, ...]:
-    # Lucene tells -0.0 from 0.0; nobody else does.
-    zero = not isinstance(value, str | bool) and value == 0
-    return (0.0, -0.0) if zero else (value,)
-
-
 def index_body(
     name: str, provenance: Provenance, settings: OpenSearchIndexSettings, aliases: Mapping[str, Body]
 ) -> Body:
@@ -237,26 +209,6 @@ def missing_properties(properties: Mapping[str, Any]) -> Body:
     """The template's fields that an older index lacks (never the vector: its field cannot be added twice)."""
     wanted = _asset("templates/image-index.json")["template"]["mappings"]["properties"]
     return {name: field for name, field in wanted.items() if name not in properties and name != "vector"}
-
-
-def metadata_mapping(types: FieldTypes) -> Body:
-    """New metadata fields, as `PUT _mapping` takes them."""
-    fields = {name: {"type": "double" if kind == "number" else kind} for name, kind in types.items()}
-    return {"properties": {"metadata": {"properties": fields}}}
-
-
-def metadata_types(properties: Mapping[str, Any]) -> dict[str, FieldType]:
-    """The metadata fields in a mapping's properties. A type that the project does not give is left out."""
-    kinds: Mapping[str, FieldType] = {"double": "number", "keyword": "keyword", "boolean": "boolean"}
-    fields = properties.get("metadata", {}).get("properties", {})
-    return {name: kinds[field["type"]] for name, field in fields.items() if field.get("type") in kinds}
-
-
-def foreign_types(properties: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata fields of a type that the project does not give: somebody else mapped them."""
-    ours = metadata_types(properties)
-    fields = properties.get("metadata", {}).get("properties", {})
-    return {name: str(field.get("type", "object")) for name, field in fields.items() if name not in ours}
 
 
 def layout_fields() -> list[str]:

@@ -1,8 +1,9 @@
 """Types of metadata fields, the same in every store.
 
 An index learns a field's type from the first value that it sees: "keyword" (a string), "number" or "boolean". A list
-is a field with several values of one type; an empty list says nothing about the type. Numbers are compared as
-64-bit floats; what was written comes back as it was given.
+is a field with several values of one type; an empty list says nothing about the type. A number is a whole number of at
+most 64 bits or a 64-bit float; a field may have both, and they are compared by their value, exactly. Of strings those
+that are dates have an order (see `dates`). What was written comes back as it was given.
 
 A condition of a filter holds if some value of the field satisfies it, each condition for itself: of two bounds on a
 list, different values may satisfy them.
@@ -14,11 +15,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from dar_search.dates import span
 from dar_search.errors import FilterError
-from dar_search.filters import FIELD, Condition, Filter
+from dar_search.filters import FIELD, MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
 
 FieldType = Literal["keyword", "number", "boolean"]
 MAX_FIELDS = 200
+EXACT_FLOATS = 2**53
+"""Up to here every whole number is a 64-bit float."""
 MAX_KEYWORD_BYTES = 32_766
 """What Lucene takes as one term."""
 _PLURAL: dict[FieldType, str] = {"keyword": "strings", "number": "numbers", "boolean": "booleans"}
@@ -49,8 +53,8 @@ def _type_of_scalar(value: Any) -> FieldType:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise ValueError("an integer has at most 64 bits")
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            raise ValueError("a whole number has at most 64 bits; as text it may have more")
         return "number"
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -77,18 +81,41 @@ def check_filter(filter: Filter, fields: Mapping[str, FieldType]) -> None:
         if condition.operator == "any_of":
             for value in condition.values:
                 _check_value(condition, value, field_type)
-        elif condition.operator != "exists" and field_type not in (None, "number"):
-            raise FilterError(f'"{condition.field}" holds {_PLURAL[field_type]} ({field_type}), which have no order.')
+        elif condition.operator != "exists":
+            _check_bound(condition.field, condition.values[0], field_type)
 
 
-def _check_value(condition: Condition, value: Any, field_type: FieldType | None) -> None:
-    try:
-        value_type = _type_of_scalar(value)
-    except ValueError as error:
-        raise FilterError(f'The condition on "{condition.field}" has a value that cannot be: {error}.') from None
+def _check_bound(name: str, bound: Scalar, field_type: FieldType | None) -> None:
+    bound_type = _type_of_value(name, bound)
+    if bound_type == "boolean" or (isinstance(bound, str) and not span(bound)):
+        raise FilterError(f'A range of "{name}" takes a number or a date.', 'Write a date as "2024-03-01".')
+    if field_type == "boolean":
+        raise FilterError(f'"{name}" holds {_PLURAL[field_type]} ({field_type}), which have no order.')
+    if field_type == "number" and bound_type != field_type:
+        raise FilterError(
+            f'"{name}" holds {_PLURAL[field_type]} ({field_type}); "{bound}" is a date.',
+            "Dates are compared where they are kept as text.",
+        )
+    if field_type == "keyword" and bound_type != field_type:
+        raise FilterError(
+            f'"{name}" holds {_PLURAL[field_type]} ({field_type}), of which only dates have an order; {bound!r} is '
+            f"{_SINGULAR[bound_type]}.",
+            f'Quote a year ({name}>="2024"); numbers have an order where they are kept as numbers.',
+        )
+
+
+def _check_value(condition: Condition, value: Scalar, field_type: FieldType | None) -> None:
+    value_type = _type_of_value(condition.field, value)
     if field_type is not None and value_type != field_type:
-        shown = repr(value) if value_type != "keyword" else f'"{value[:40]}"'
+        shown = f'"{value[:40]}"' if isinstance(value, str) else repr(value)
         raise FilterError(
             f'"{condition.field}" holds {_PLURAL[field_type]} ({field_type}); {shown} is {_SINGULAR[value_type]}.',
-            f'Quote it ({condition.field}="{value:g}").' if field_type == "keyword" and value_type == "number" else "",
+            f'Quote it ({condition.field}="{value!r}").' if field_type == "keyword" and value_type == "number" else "",
         )
+
+
+def _type_of_value(name: str, value: Scalar) -> FieldType:
+    try:
+        return _type_of_scalar(value)
+    except ValueError as error:
+        raise FilterError(f'The condition on "{name}" has a value that cannot be: {error}.') from None

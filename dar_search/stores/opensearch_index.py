@@ -12,12 +12,12 @@ from dar_search.errors import StoreError, StoreUnavailable
 from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
-from dar_search.stores.fields import check_filter
 from dar_search.stores.opensearch_bulk import Action, BulkWriter, Outcome
 from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch_features import Features
+from dar_search.stores.opensearch_filters import MappedField, check_asked, lacks_long
 from dar_search.stores.opensearch_foreign import without_foreign_fields, without_new_fields
 from dar_search.stores.opensearch_kept import without_vectors
 from dar_search.stores.opensearch_names import check_write_alias, write_alias
@@ -200,12 +200,12 @@ class OpenSearchIndex:
         name = self._current().default_pipeline
         return read_default_pipeline(self._cluster, self.name, name, skip=self._access.skip_pipeline)
 
-    def _types(self, filter: Filter) -> Mapping[str, Any]:
-        """The metadata fields' types, with those of the filter if they are there at all. Raises FilterError."""
-        types = self._current().types
-        if any(condition.field not in types for condition in filter):
-            types = self._current(age=_WRITE_AGE).types
-        check_filter(filter, types)
+    def _types(self, filter: Filter) -> Mapping[str, MappedField]:
+        """The metadata fields, with those of the filter if they are there at all. Raises FilterError."""
+        types = self._current().fields
+        if any(condition.field not in types for condition in filter) or lacks_long(filter, types):
+            types = self._current(age=_WRITE_AGE).fields
+        check_asked(filter, types)
         return types
 
     def _writable(self, age: float = _WRITE_AGE) -> IndexState:
@@ -252,9 +252,10 @@ class OpenSearchIndex:
         for _ in range(_TRIES):
             fine, refused = without_foreign_fields(records, state.foreign)
             checked = check_records(fine, self.provenance.dimension, state.types)
-            if not checked.new_fields:
+            long = {name for name in checked.long_fields if not state.holds_long(name)}
+            if not checked.new_fields and not long:
                 break
-            body = bodies.encode(bodies.metadata_mapping(checked.new_fields))
+            body = bodies.encode(bodies.metadata_mapping(checked.new_fields, long, checked.dated_fields))
             try:
                 self._cluster.read("PUT", f"/{quoted(state.index)}/_mapping", body)
                 conflict = None
@@ -267,7 +268,7 @@ class OpenSearchIndex:
             if conflict is None:
                 raise StoreError(f'The fields of "{self.name}" keep changing.', "Try again later.")
             # Nobody else's doing: the index takes no such field, and the pictures that bring none go in.
-            fine, more = without_new_fields(fine, checked.new_fields, conflict)
+            fine, more = without_new_fields(fine, {*checked.new_fields, *long}, conflict)
             refused += more
             checked = check_records(fine, self.provenance.dimension, state.types)
         return state, replace(checked, refused=(*checked.refused, *refused))

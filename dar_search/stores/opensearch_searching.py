@@ -99,7 +99,7 @@ class Searcher:
         legs: dict[str, Body] = {}
         if request.vector is not None:
             self.features.require_knn()
-            types, engine = self.state.types, self.state.engine
+            types, engine = self.state.fields, self.state.engine
             vector = np.ascontiguousarray(request.vector, dtype=np.float32)
             request = replace(request, vector=vector, depth=depth)
             legs["knn"] = (
@@ -108,7 +108,7 @@ class Searcher:
                 else bodies.knn_leg(request, types, engine=engine, ef_search=self.ef_search)
             )
         if request.text is not None:
-            legs["keyword"] = bodies.keyword_leg(request, self.state.types)
+            legs["keyword"] = bodies.keyword_leg(request, self.state.fields)
         return legs
 
     def _one_leg(self, request: SearchRequest, name: str, leg: Body) -> tuple[Hit, ...]:

@@ -14,13 +14,13 @@ from dar_search.errors import IndexNotFound, StoreCorrupt, StoreForbidden, Store
 from dar_search.stores.bodies import (
     META,
     encode,
-    foreign_types,
     metadata_types,
     missing_properties,
     schema_version,
 )
 from dar_search.stores.fields import FieldType
 from dar_search.stores.opensearch_calls import Cluster, quoted
+from dar_search.stores.opensearch_filters import MappedField, mapped_fields
 from dar_search.stores.opensearch_kept import left_out
 from dar_search.stores.opensearch_names import led_to
 
@@ -41,10 +41,10 @@ class IndexState:
         shards: primary shards.
         engine: what keeps the k-NN graph; empty where the mapping does not say.
         types: the metadata fields.
-        foreign: metadata fields of types that this project does not give, with their types.
         left_out: fields that the index leaves out of `_source`.
         default_pipeline: the name of the index's own default search pipeline, or None.
         aliases: all of the index's, with their options.
+        fields: the metadata fields as they are mapped, those of other types too.
     """
 
     index: str
@@ -53,10 +53,20 @@ class IndexState:
     shards: int
     engine: str
     types: Mapping[str, FieldType]
-    foreign: Mapping[str, str]
     left_out: frozenset[str]
     default_pipeline: str | None
     aliases: Mapping[str, Any]
+    fields: Mapping[str, MappedField]
+
+    @property
+    def foreign(self) -> Mapping[str, str]:
+        """Metadata fields that hold nothing that this project writes, with their types."""
+        return {name: field.mapped for name, field in self.fields.items() if field.type is None}
+
+    def holds_long(self, name: str) -> bool:
+        """Whether a metadata field is exact for whole numbers beyond 2**53, or is not this project's to change."""
+        field = self.fields.get(name, MappedField("number", "double"))
+        return field.mapped != "double" or bool(field.sub)
 
 
 class Cached(Generic[T]):
@@ -129,10 +139,10 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             shards=int(settings["number_of_shards"]),
             engine=str(properties["vector"].get("method", {}).get("engine", "")),
             types=metadata_types(properties),
-            foreign=foreign_types(properties),
             left_out=left_out(mappings),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
             aliases=about.get("aliases", {}),
+            fields=mapped_fields(properties),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(

@@ -8,15 +8,16 @@ many fields in the index), metadata_size.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dar_search.data import Failure, FloatArray, ImageRecord
+from dar_search.dates import start
 from dar_search.errors import DimensionMismatch
-from dar_search.stores.fields import MAX_FIELDS, FieldType, describe, is_field_name, type_of
+from dar_search.stores.fields import EXACT_FLOATS, MAX_FIELDS, FieldType, describe, is_field_name, type_of
 
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 1 << 20
@@ -37,6 +38,8 @@ class Checked:
         metadata: the accepted records' metadata as JSON objects.
         refused: (id, failure) for each of the others.
         new_fields: fields that the accepted records bring to the index, with their types.
+        long_fields: of numbers, those to which they bring whole numbers that no float holds for sure.
+        dated_fields: of strings, those to which they bring dates (and not only years, as many a code reads).
     """
 
     accepted: tuple[ImageRecord, ...]
@@ -44,6 +47,8 @@ class Checked:
     metadata: tuple[str, ...]
     refused: tuple[tuple[str, Failure], ...]
     new_fields: Mapping[str, FieldType]
+    long_fields: frozenset[str]
+    dated_fields: frozenset[str]
 
 
 class _Refused(Exception):
@@ -88,6 +93,8 @@ def check_records(records: Sequence[ImageRecord], dimension: int, fields: Mappin
         metadata=tuple(text for _, text in accepted.values()),
         refused=tuple(refused),
         new_fields={name: field_type for name, field_type in known.items() if name not in fields},
+        long_fields=_fields_with(_is_long, kept),
+        dated_fields=_fields_with(_is_dated, kept),
     )
 
 
@@ -168,6 +175,24 @@ def _check_metadata(metadata: Mapping[str, Any], known: dict[str, FieldType]) ->
         raise _Refused("metadata_size", f"The metadata is larger than {MAX_METADATA_BYTES >> 20} MiB.")
     known.update(new)
     return text
+
+
+def _fields_with(says: Callable[[Any], bool], records: Iterable[ImageRecord]) -> frozenset[str]:
+    """The fields of which some value is what it says."""
+    found: set[str] = set()
+    for record in records:
+        for name, value in record.metadata.items():
+            if name not in found and any(map(says, value if isinstance(value, list | tuple) else (value,))):
+                found.add(name)
+    return frozenset(found)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= EXACT_FLOATS
+
+
+def _is_dated(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > len("2024") and start(value) is not None
 
 
 def _failure(record: ImageRecord, refusal: _Refused) -> tuple[str, Failure]:

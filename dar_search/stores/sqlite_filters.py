@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dar_search.dates import date_range
 from dar_search.errors import FilterError
-from dar_search.filters import Condition, Filter
+from dar_search.filters import MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
 from dar_search.stores.fields import FieldType, check_filter
+from dar_search.stores.sqlite_schema import DATE_START
 from dar_search.stores.sqlite_vectors import Keys
 
 _ORDER = {"any_of": 0, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "exists": 2}
 _KNOWN_KEYS = 4_000_000  # 32 MB
+_FEW = 500
+_OTHER_VARIABLES = 100
 _RANGES = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -47,11 +52,9 @@ def load_fields(connection: sqlite3.Connection, index_id: int) -> dict[str, Fiel
     return {name: Field(id, type) for name, id, type in rows}
 
 
-def facet(value: str | float | bool) -> str | float | int:
-    """A value of a field as it is kept for comparing: numbers are floats."""
-    if isinstance(value, bool):
-        return int(value)
-    return value if isinstance(value, str) else float(value)
+def facet(value: Scalar) -> str | float | int:
+    """A value of a field as it is kept for comparing. SQLite compares its integers with its floats exactly."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def select(connection: sqlite3.Connection, index_id: int, filter: Filter) -> Selection:
@@ -60,11 +63,14 @@ def select(connection: sqlite3.Connection, index_id: int, filter: Filter) -> Sel
         return ()
     fields = load_fields(connection, index_id)
     check_filter(filter, {name: field.type for name, field in fields.items()})
-    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 100
-    if sum(len(condition.values) for condition in filter) > most:
-        raise FilterError(f"The filter has more than {most:,} values in all.", "Ask for fewer alternatives at once.")
     ordered = sorted(filter, key=lambda condition: (condition.negated, _ORDER[condition.operator]))
-    return tuple(_part(condition, fields.get(condition.field)) for condition in ordered)
+    selection = tuple(_part(condition, fields.get(condition.field)) for condition in ordered)
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - _OTHER_VARIABLES
+    if sum(len(part.parameters) for part in selection) > most:
+        raise FilterError(
+            f"The filter has more than {most:,} numbers with a fraction.", "Ask for ranges, or for fewer of them."
+        )
+    return selection
 
 
 def clauses(selection: Selection, column: str) -> tuple[str, list[Any]]:
@@ -101,7 +107,7 @@ def keys(
         if found is None:
             rows = connection.execute(part.sql, part.parameters)
             found = np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
-            if sum(map(len, list(known.values()))) + len(found) > _KNOWN_KEYS:
+            if sum(_weight(*pair) for pair in list(known.items())) + _weight(part, found) > _KNOWN_KEYS:
                 known.clear()
             known[part] = found
         if part.negated:
@@ -111,13 +117,50 @@ def keys(
     return among, without
 
 
+def _weight(part: Part, found: Keys) -> int:
+    """What is kept of a part, in keys' 8 bytes: thousands of alternatives are larger than what they select."""
+    return len(found) + sum(len(one) if isinstance(one, str) else 1 for one in part.parameters) // 8
+
+
 def _part(condition: Condition, field: Field | None) -> Part:
     if field is None:  # no picture has it, so the condition holds for none
         return Part("SELECT key FROM facets WHERE 0", (), condition.negated)
-    sql = "SELECT DISTINCT key FROM facets WHERE field = ?"
-    values = [facet(value) for value in condition.values]
+    sql, limit, values = "SELECT DISTINCT key FROM facets WHERE field = ?", "", ()
     if condition.operator == "any_of":
-        sql += f" AND value IN ({', '.join('?' * len(values))})"
+        limit, values = _any_of([facet(value) for value in condition.values])
     elif condition.operator != "exists":
-        sql += f" AND value {_RANGES[condition.operator]} ?"
-    return Part(sql, (field.id, *values), condition.negated)
+        (bound,) = condition.values
+        limit, values = _dated(condition.operator, bound) if isinstance(bound, str) else _ranged(condition)
+    return Part(sql + limit, (field.id, *values), condition.negated)
+
+
+def _any_of(values: Sequence[str | float | int]) -> tuple[str, tuple[Any, ...]]:
+    """Thousands of values travel as one JSON array: a statement takes but so many parameters."""
+    if len(values) <= _FEW:
+        return f" AND value IN ({', '.join('?' * len(values))})", tuple(values)
+    # What SQLite reads back from JSON exactly; of a number with a fraction its last digit may differ.
+    listed: list[str | int] = []
+    others: list[str | float] = []
+    for value in values:
+        if isinstance(value, float) and value.is_integer() and MIN_INTEGER <= value <= MAX_INTEGER:
+            listed.append(int(value))
+        elif isinstance(value, float) or (isinstance(value, str) and "\0" in value):
+            others.append(value)
+        else:
+            listed.append(value)
+    marks = f" OR value IN ({', '.join('?' * len(others))})" if others else ""
+    array = json.dumps(listed, ensure_ascii=False)
+    return f" AND (value IN (SELECT value FROM json_each(?)){marks})", (array, *others)  # noqa: S608
+
+
+def _ranged(condition: Condition) -> tuple[str, tuple[Any, ...]]:
+    return f" AND value {_RANGES[condition.operator]} ?", condition.values
+
+
+def _dated(operator: str, bound: str) -> tuple[str, tuple[Any, ...]]:
+    """The field's text in its own order first: no more of it is read as dates than may be in the range."""
+    asked = date_range(operator, bound)
+    limit = "" if asked.first is None else f" AND {DATE_START}(value) >= ?"
+    limit += "" if asked.end is None else f" AND {DATE_START}(value) < ?"
+    moments = (moment for moment in (asked.first, asked.end) if moment is not None)
+    return f" AND value >= ? AND value < ?{limit}", (*asked.text_limits(), *moments)

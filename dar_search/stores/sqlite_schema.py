@@ -7,12 +7,15 @@ key. That is what makes the vectors in memory easy to keep up to date (see sqlit
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dar_search.dates import start
 from dar_search.errors import FeatureMissing, StoreCorrupt, StoreError, StoreTooNew
+from dar_search.stores.fields import EXACT_FLOATS
 
 APPLICATION_ID = 0x44415253  # "DARS"
 KEY_BITS = 40
@@ -21,6 +24,7 @@ PAGE_BYTES = 16_384
 # Of each connection, of which a service keeps up to sixteen; what is read often is in the system's own cache too.
 CACHE_KIB = 4_096
 CHECKPOINT_BYTES = 32 << 20
+DATE_START = "dar_date_start"  # an SQL function: `dates.start`
 
 Step = Callable[[sqlite3.Connection], None]
 
@@ -64,7 +68,7 @@ _FIRST = (
         UNIQUE (index_id, name)
     )
     """,
-    # The metadata again, value by value, for filters: text, float or 0 and 1.
+    # The metadata again, value by value, for filters: text, a number, or 0 and 1.
     "CREATE TABLE facets (field INTEGER, value, key INTEGER, PRIMARY KEY (field, value, key)) WITHOUT ROWID",
     # Keys that are gone, by the change that removed them; the last KEPT_CHANGES changes only.
     """
@@ -115,8 +119,29 @@ def _add_ledger(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _keep_long_numbers(connection: sqlite3.Connection) -> None:
+    """Facets had the nearest float of a whole number: of those beyond 2**53 another number."""
+    long = connection.execute(
+        "SELECT DISTINCT facets.key, records.metadata FROM fields JOIN facets ON facets.field = fields.id "
+        "JOIN records ON records.key = facets.key WHERE fields.type = 'number' "
+        "AND (facets.value >= ? OR facets.value <= ?)",
+        (EXACT_FLOATS, -EXACT_FLOATS),
+    ).fetchall()
+    fields = {(index, name): id for index, name, id in connection.execute("SELECT index_id, name, id FROM fields")}
+    for key, metadata in long:
+        for name, value in json.loads(metadata).items():
+            values = value if isinstance(value, list) else [value]
+            numbers = [one for one in values if isinstance(one, int | float) and abs(one) >= EXACT_FLOATS]
+            rows = [(fields[key >> KEY_BITS, name], number, key) for number in numbers]
+            connection.executemany(
+                "DELETE FROM facets WHERE field = ? AND value = ? AND key = ?",
+                [(field, float(number), key) for field, number, key in rows],
+            )
+            connection.executemany("INSERT OR IGNORE INTO facets (field, value, key) VALUES (?, ?, ?)", rows)
+
+
 #: Step n makes a file of version n out of one of version n - 1. A step that has been released is never changed.
-STEPS: tuple[Step, ...] = (_create_tables, _add_ledger)
+STEPS: tuple[Step, ...] = (_create_tables, _add_ledger, _keep_long_numbers)
 
 
 def words_table(index_id: int) -> str:
@@ -155,6 +180,7 @@ def prepare(
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_log(connection, path, patience_s)
+    connection.create_function(DATE_START, 1, start, deterministic=True)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

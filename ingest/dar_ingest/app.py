@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from flask import Response, request
 from flask.json.provider import JSONProvider
 from flask_openapi3.models.info import Info
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from dar_ingest import bodies as b
 from dar_ingest.multipart import MULTIPART, uploaded
 from dar_ingest.service import IngestService, progress_fields
-from dar_search import __version__
+from dar_search import __version__, exact_json
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, MediaTypeUnsupported
 from dar_search.ingestion.ledger.job_rows import failure_fields
@@ -213,10 +212,10 @@ def _invalid(error: ValidationError) -> Any:
 
 
 class _Json(JSONProvider):
-    """orjson: strict: no NaN, no lone surrogates."""
+    """Exact with whole numbers, and strict: no NaN, no lone surrogates."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         return wsgi.json_bytes(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return orjson.loads(s)
+        return exact_json.loads(s)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from flask import Request
 
 from dar_ingest.bodies import PictureIn
+from dar_search import exact_json
 from dar_search.errors import MediaTypeUnsupported, RequestError
 from dar_search.ingestion.uploads import Upload
 
@@ -70,8 +70,8 @@ def _metadata(text: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = exact_json.loads(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise RequestError('A "metadata" is not a JSON object.', _HINT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
 from flask import Response, request
 from flask.json.provider import JSONProvider
 from flask_openapi3.models.info import Info
@@ -27,7 +26,7 @@ from dar_query_rewriter.answering import (
 from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, question_from
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
-from dar_search import __version__
+from dar_search import __version__, exact_json
 from dar_search.answers import Answer, Asked, Move, moves
 from dar_search.data import Leg
 from dar_search.dialogues import as_json
@@ -216,10 +215,10 @@ def _log_legs(environ: wsgi.Environ, legs: Mapping[str, Leg]) -> None:
 
 
 class _Json(JSONProvider):
-    """orjson: quick with vectors, and strict: no NaN, no lone surrogates."""
+    """Quick with vectors, exact with whole numbers, and strict: no NaN, no lone surrogates."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         return wsgi.json_bytes(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return orjson.loads(s)
+        return exact_json.loads(s)

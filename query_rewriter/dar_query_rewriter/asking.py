@@ -109,7 +109,9 @@ class DialogueAsked(BaseModel):
         None, description="Which index; may be left out where the service serves one."
     )
     filter: dict[str, Any] | None = Field(
-        None, description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, {"not": {...}}.'
+        None,
+        description='Conditions on metadata: {"city": "Paris"}, {"year": {"gte": 2000}}, {"taken": {"lt": "2024-03"}}, '
+        '{"not": {...}}.',
     )
     deadline_ms: Annotated[int, Field(ge=20, le=600_000)] | None = Field(
         None, description="When the answer is wanted; a stream's first event."

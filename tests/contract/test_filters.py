@@ -8,7 +8,7 @@ import pytest
 
 from dar_search.data import ImageRecord
 from dar_search.errors import FilterError
-from dar_search.filters import Condition, Filter, parse_expressions, parse_filter
+from dar_search.filters import MAX_VALUES, Condition, Filter, parse_expressions, parse_filter
 from dar_search.ports import ImageIndex, SearchRequest
 from tests.contract.gallery import SIZE, gallery_records, random_units
 
@@ -161,3 +161,78 @@ def test_the_largest_filter_works(gallery: ImageIndex) -> None:
     filter = parse_filter({"city": [f"city {n}" for n in range(999)] + ["Rome"], "not": conditions | {"even": True}})
     assert len(filter) == 64
     assert gallery.count(filter) == len(expected(filter)) > 0
+
+
+ODD = (
+    "a",
+    "",
+    "\0",
+    "a\0b",
+    '"quoted"',
+    "\\",
+    "é",
+    "e\u0301",
+    "😀",
+    "1",
+    "true",
+    "null",
+    "\u2028",
+    "[1]",
+    "\x7f",
+    " a ",
+)
+
+
+def test_thousands_of_values_are_alternatives_one_by_one(index: ImageIndex) -> None:
+    rows = random_units(len(ODD) + 1)
+    numbers = (
+        7,
+        2**53 + 1,
+        -(2**63),
+        2**63 - 1,
+        0.1,
+        1e300,
+        0.5,
+        -0.0,
+        1e16,
+        2.5,
+        5e-324,
+        12,
+        13,
+        14,
+        15,
+        0.30000000000000004,
+    )
+    written = [
+        ImageRecord(id=f"{at:02d}", embedding=row, source="s", caption="a dog", metadata={"odd": text, "n": number})
+        for at, (row, text, number) in enumerate(zip(rows, ODD, numbers, strict=False))
+    ]
+    assert index.write(written) == []
+    index.refresh()
+    for name, values in (("odd", ODD), ("n", numbers)):
+        for at in (0, 7, 15):
+            left_out = {values[at]}
+            others = [value for value in values if value not in left_out]
+            made_up = [f"made up {n}" if name == "odd" else 10**12 + n for n in range(MAX_VALUES - len(others))]
+            filter = parse_filter({name: [*made_up, *others]})
+            wanted = {record.id for record in written if record.metadata[name] not in left_out}
+            assert len(wanted) == 15
+            assert index.count(filter) == 15
+            assert index.count(parse_filter({"not": {name: [*made_up, *others]}})) == 1
+            for asked in ({"vector": rows[0]}, {"text": "dog"}, {"vector": rows[0], "text": "dog"}):
+                found = index.search(SearchRequest(**asked, filter=filter, size=50))  # type: ignore[arg-type]
+                assert {hit.id for hit in found.hits} == wanted
+
+
+def test_as_many_values_as_a_filter_takes_may_have_fractions(gallery: ImageIndex) -> None:
+    halves = [number + 0.5 for number in range(30_000)]
+    assert gallery.count(parse_filter({"half": halves})) == SIZE // 2
+
+
+def test_one_value_too_many_says_what_to_do() -> None:
+    for form in ({"owner": ["x"] * (MAX_VALUES + 1)}, {"owner": ["x"] * MAX_VALUES, "city": "Paris"}):
+        with pytest.raises(FilterError, match="65,536 values") as raised:
+            parse_filter(form)
+        assert "group" in raised.value.hint
+    with pytest.raises(FilterError, match="65,536 values"):
+        parse_expressions(["owner=x"] * (MAX_VALUES + 1))

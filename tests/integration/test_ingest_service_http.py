@@ -161,6 +161,21 @@ def test_uploaded_pictures_are_searchable_when_it_answers(client: Client, store:
     assert index.count() == 2
 
 
+def test_uploads_keep_whole_numbers_and_refuse_those_beyond_64_bits(client: Client, store: SQLiteStore) -> None:
+    given = ['{"post": 1746714878034235397, "year": 2001, "whole": 2.0}', '{"post": 18446744073709551617}']
+    files = [(io.BytesIO(picture(1)), "one.png"), (io.BytesIO(picture(2)), "two.png")]
+    body = call(client, "POST", "/images", data={"index": "uploads", "image": files, "metadata": given}).get_json()
+    assert (body["indexed"], body["failed"]) == (1, 1)
+    assert body["images"][1]["failure"]["code"] == "bad_metadata"
+    (record,) = store.open("uploads").get([body["images"][0]["id"]]).values()
+    assert repr(sorted(record.metadata.items())) == "[('post', 1746714878034235397), ('whole', 2.0), ('year', 2001)]"
+    url = '{"url": "http://127.0.0.1:9/x.png", "metadata": {"post": 18446744073709551617}}'
+    picked = f'{{"index": "uploads", "images": [{url}]}}'
+    headers = {"Content-Type": "application/json"}
+    (image,) = call(client, "POST", "/images", data=picked, headers=headers).get_json()["images"]
+    assert image["failure"]["code"] == "bad_metadata"
+
+
 def test_a_picture_by_its_url_is_fetched_safely(client: Client) -> None:
     body = {"index": "uploads", "images": [{"url": "http://127.0.0.1:9/secret.png"}]}
     answer = call(client, "POST", "/images", json=body).get_json()

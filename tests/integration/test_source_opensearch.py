@@ -86,6 +86,22 @@ def test_base64_is_listed_with_captions_and_metadata_and_decoded(
     assert list(open_source(f"opensearch:{index}", outside=outside, **OPTIONS).count())[-1] == 60
 
 
+def test_numbers_of_documents_keep_their_digits_or_are_refused_by_name(
+    cluster: Cluster, index: str, outside: Outside
+) -> None:
+    numbers: dict[str, Any] = {
+        "long": 1746714878034235397, "whole": 2001, "float": 2001.0, "list": [2**53 + 1, 7], "beyond": 2**64 + 1,
+    }  # fmt: skip
+    cluster.send("PUT", f"/{index}/_mapping", b'{"properties": {"brand": {"type": "object", "enabled": false}}}')
+    fill(cluster, index, {name: document(1) | {"brand": number} for name, number in numbers.items()})
+    found = listed(outside, f"opensearch:{index}", metadata_fields=["brand"])
+    usable = {item.id: item.metadata for item in found if isinstance(item, SourceItem)}
+    kept = {name: metadata["brand"] for name, metadata in usable.items() if "brand" in metadata}
+    assert repr(dict(sorted(kept.items()))) == repr(
+        {"float": 2001.0, "list": (2**53 + 1, 7), "long": 1746714878034235397, "whole": 2001}
+    )
+
+
 def test_urls_are_fetched_and_a_list_of_them_is_several_pictures(
     cluster: Cluster, index: str, outside: Outside
 ) -> None:

@@ -69,7 +69,7 @@ def test_empty_and_null_metadata_mean_no_field() -> None:
 
 def test_true_and_one_are_kept_apart() -> None:
     metadata = parse_metadata({"a": True, "b": 1, "c": [True, False], "d": [1, 2.5]})
-    assert [type(value) for value in (metadata["a"], metadata["b"])] == [bool, float]
+    assert [type(value) for value in (metadata["a"], metadata["b"])] == [bool, int]
     assert metadata["c"] == (True, False)
     with pytest.raises(PictureError, match="mixes kinds"):
         parse_metadata({"a": [True, 1]})

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dar_search.candidate_splits import Candidate, Split, answer_of, group, splits, typical
+from dar_search.candidate_splits import Candidate, Split, answer_of, group, shown, splits, typical
 from dar_search.data import Dialogue
 from dar_search.questions import (
     checked_question,
@@ -110,3 +110,9 @@ def test_shares_are_the_counted_answers_of_the_candidates(seed: int) -> None:
         assert 0 <= split.group_bits <= split.bits + 1e-9
         text = worded(split)
         assert checked_question(text, Dialogue("x"), "stored") == text
+
+
+def test_numbers_that_differ_in_their_last_digit_are_different_answers() -> None:
+    assert [shown(value) for value in (1746714878034235396, 1746714878034235397, 2001, 2001.0, 0.5)] == [
+        "1746714878034235396", "1746714878034235397", "2001", "2001", "0.5",
+    ]  # fmt: skip

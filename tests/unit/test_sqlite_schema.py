@@ -11,6 +11,7 @@ import pytest
 
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import IndexNotFound, StoreCorrupt, StoreError, StoreTooNew
+from dar_search.filters import parse_filter
 from dar_search.stores import sqlite_schema
 from dar_search.stores.sqlite import SQLiteStore
 from tests.contract.gallery import random_units
@@ -179,3 +180,41 @@ def test_a_folder_in_place_of_the_file_is_an_error_that_says_so(tmp_path: Path) 
             SQLiteStore(path).create("photos", PROVENANCE)
         assert str(path) in error.value.message or str(path.parent) in error.value.message
         assert error.value.hint
+
+
+def test_long_numbers_of_the_second_version_are_compared_exactly_after_the_upgrade(tmp_path: Path) -> None:
+    long = 1746714878034235397
+    rows = [
+        {"n": long},
+        {"n": long + 1},
+        {"n": float(long)},
+        {"n": (2**53 + 1, 2.0**53)},
+        {"n": -long, "c": "Paris"},
+    ]
+    records = [
+        ImageRecord(str(number), embedding, "s", metadata=row)
+        for number, (embedding, row) in enumerate(zip(random_units(len(rows), 8), rows, strict=True))
+    ]
+    path = tmp_path / "store.db"
+    store = SQLiteStore(path)
+    store.create("other", PROVENANCE).write([ImageRecord("x", random_units(1, 8)[0], "s", metadata={"n": long})])
+    store.create("photos", PROVENANCE).write(records)
+    store.close()
+    older = sqlite3.connect(path, isolation_level=None)
+    facets = older.execute("SELECT field, value, key FROM facets").fetchall()
+    older.execute("DELETE FROM facets")
+    nearest = {(field, float(value) if isinstance(value, int) else value, key) for field, value, key in facets}
+    older.executemany("INSERT INTO facets VALUES (?, ?, ?)", nearest)
+    older.execute("PRAGMA user_version = 2")
+    older.close()
+    index = SQLiteStore(path).open("photos")
+    asked = [long, long + 1, float(long), 2**53, 2**53 + 1, -long, -long - 1]
+    assert [index.count(parse_filter({"n": number})) for number in asked] == [1, 1, 1, 1, 1, 1, 0]
+    assert index.count(parse_filter({"c": "Paris"})) == 1
+    index.write([ImageRecord("0", records[0].embedding, "s", metadata={"n": 1})])
+    assert index.delete(["1", "2", "3", "4"]) == 4
+    left = sqlite3.connect(path).execute(
+        "SELECT facets.value FROM facets JOIN fields ON fields.id = facets.field JOIN indices ON indices.id = index_id "
+        "WHERE indices.name = 'photos'"
+    )
+    assert left.fetchall() == [(1,)]

@@ -11,7 +11,7 @@ import orjson
 
 from dar_search.data import Metadata, MetadataValue
 from dar_search.errors import PictureError
-from dar_search.filters import FIELD
+from dar_search.filters import FIELD, MAX_INTEGER, MIN_INTEGER
 
 MAX_CAPTION = 10_000
 MAX_FIELDS = 200
@@ -39,7 +39,7 @@ def parse_caption(text: object) -> str:
 
 
 def parse_metadata(raw: Mapping[str, Any]) -> Metadata:
-    """A JSON object -> metadata: integers become floats, lists become tuples, null and [] mean "no such field".
+    """A JSON object -> metadata: values as they are, lists as tuples; null and [] mean "no such field".
 
     Raises:
         PictureError: bad_metadata, naming the field.
@@ -67,16 +67,23 @@ def _values(name: str, values: list[Any]) -> MetadataValue:
     if len(values) > MAX_VALUES:
         raise PictureError("bad_metadata", f"{_quoted(name)} has more than {MAX_VALUES:,} values.", _METADATA_HINT)
     parsed = tuple(_value(name, value) for value in values)
-    if len({type(value) for value in parsed}) > 1:
+    if len({float if type(value) is int else type(value) for value in parsed}) > 1:
         raise PictureError("bad_metadata", f"{_quoted(name)} mixes kinds of values in its list.", _METADATA_HINT)
     return parsed  # type: ignore[return-value]  # all of one type, as just checked
 
 
-def _value(name: str, value: Any) -> str | float | bool:
+def _value(name: str, value: Any) -> str | int | float | bool:
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
+    if isinstance(value, int):
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            message = f"{_quoted(name)} is a whole number of more than 64 bits, which no index keeps exactly."
+            raise PictureError("bad_metadata", message, "Put it in quotes: text of any digits is kept as it is.")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise PictureError("bad_metadata", f"{_quoted(name)} holds a number that is not finite.", _METADATA_HINT)
+        return value
     if isinstance(value, str):
         if not _is_utf8(value) or "\0" in value:
             raise PictureError("bad_metadata", f"{_quoted(name)} is not valid text.", "Save it as UTF-8.")

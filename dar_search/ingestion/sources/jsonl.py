@@ -23,6 +23,7 @@ from urllib.parse import urljoin
 
 import orjson
 
+from dar_search import exact_json
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
@@ -152,7 +153,7 @@ def _row(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise PictureError("bad_line", f"The line has more than {MAX_LINE_BYTES:,} bytes.", _HINT)
     try:
-        row = orjson.loads(line)
+        row = exact_json.loads(line)
     except orjson.JSONDecodeError as error:
         raise PictureError("bad_line", f"It is not JSON ({error}).", _HINT) from None
     if not isinstance(row, dict):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import orjson
 
+from dar_search import exact_json
 from dar_search.data import Metadata
 from dar_search.errors import PictureError
 from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
@@ -65,7 +66,7 @@ class Sidecars:
 
     def _read_object(self, name: bytes) -> dict[str, object]:
         try:
-            raw = orjson.loads(self._read(name).removeprefix(b"\xef\xbb\xbf") or b"{}")
+            raw = exact_json.loads(self._read(name).removeprefix(b"\xef\xbb\xbf") or b"{}")
         except orjson.JSONDecodeError as error:
             raise PictureError("bad_metadata", f"{printable(name)} is not JSON: {error}.", "Mend it.") from None
         if not isinstance(raw, dict):

@@ -23,6 +23,7 @@ from urllib.parse import quote_from_bytes
 
 import orjson
 
+from dar_search import exact_json
 from dar_search.data import Failure, Metadata
 from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
@@ -194,7 +195,7 @@ def _annotations(sample: _Sample) -> tuple[str, Metadata]:
     raw: object = {}
     if data := _sidecar(sample, b"json"):
         try:
-            raw = orjson.loads(data)
+            raw = exact_json.loads(data)
         except orjson.JSONDecodeError as error:
             raise PictureError("bad_metadata", f"Its .json is not JSON: {error}.", "Mend it.") from None
     if not isinstance(raw, dict):
