@@ -28,6 +28,11 @@ SKIP_CODES: Mapping[str, str] = {
 MAX_EXAMPLE = 300
 
 
+def one_line(text: str) -> str:
+    """Text of others for a message: no half characters, which no ledger keeps, and nothing that a terminal obeys."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 class Remarks:
     """Counts what a listing comes upon. `take` gives the counts since it was last called."""
 
@@ -42,7 +47,7 @@ class Remarks:
 
     def warn(self, error: PictureError, place: str, kind: str = "") -> None:
         """place: of the file or row with the annotation; kind: the field."""
-        self._add("warnings", error.code, kind, f"{place}: {error.message}")
+        self._add("warnings", error.code, one_line(kind), one_line(f"{place}: {error.message}"))
 
     def take(self) -> Remarked:
         groups: dict[str, dict[str, Noted]] = {"skipped": {}, "warnings": {}}

@@ -25,7 +25,7 @@ from urllib.parse import urljoin
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.remarks import Remarks, one_line
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.selection import Selection
@@ -38,6 +38,7 @@ MAX_LINE_BYTES = 1 << 20
 MAX_ID_BYTES = 512
 LINES_TO_JUDGE_BY = 20
 _ADDRESSES = '"path", "image", "file_name" or "url"'
+_ARRAY = re.compile(rb"\s*\[\s*(\{.*)?", re.DOTALL)
 _HINT = 'A row is one line such as {"path": "a.jpg", "caption": "a cat"}.'
 
 
@@ -102,7 +103,10 @@ class JsonlSource:
     def _check_is_jsonl(self) -> None:
         first_error = None
         names: tuple[str, ...] = ()
-        for (number, line, _), _ in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
+        for (number, line, _), judged in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
+            if not judged and _ARRAY.fullmatch(line):  # of a pretty one, some line or other would be a row
+                first_error = f"Line {number}: {_instead(line)}"
+                break
             try:
                 row = _row(line)
             except PictureError as error:
@@ -145,6 +149,8 @@ class JsonlSource:
         """The URL that a row names; empty where it names a file, which a list from the web may not."""
         if not isinstance(address, str) or not address.strip():
             return ""
+        if any("\ud800" <= character <= "\udfff" for character in address):
+            raise PictureError("bad_line", 'The "path" has half a character in it, which no name has.', _HINT)
         whole = urljoin(self._url, address.strip()) if self._url else address.strip()
         if whole[:8].lower().startswith(("http://", "https://")):
             return whole
@@ -197,7 +203,7 @@ def _row(line: bytes) -> dict[str, Any]:
 def _instead(line: bytes) -> str:
     """What a list that is no JSONL seems to be; empty where that is not known."""
     start = line.lstrip()
-    if start.startswith(b"["):
+    if _ARRAY.fullmatch(line):
         return "It begins a JSON array, as `jq -c '.[]' FILE` makes a JSONL file of."
     columns = start.decode("utf-8", "replace").rstrip("\r\n").split("\t" if b"\t" in start else ",")
     if len(columns) > 1 and all(re.fullmatch(r'[\w" .-]{1,64}', column) for column in columns):
@@ -207,7 +213,7 @@ def _instead(line: bytes) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name[:40]}"' for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    shown = ", ".join(f'"{one_line(name[:40])}"' for name in names[:10]) + (", ..." if len(names) > 10 else "")
     return shown or "nothing"
 
 
