@@ -25,7 +25,7 @@ Role = Literal["picture", "caption", "metadata", "nameless", "other"]
 _CAPTION_SUFFIXES = (b".txt", b".caption")
 _SUFFIX = re.compile(rb"\.(?=[0-9]*[a-z])[a-z0-9]{1,16}")
 # "IMG.jpg.supplemental-metadata(1).json", of which the long word may be cut off anywhere, is for "IMG(1).jpg".
-_TAKEOUT = re.compile(rb"(.+?)(\.[a-z-]*)?(\(\d{1,5}\))?", re.DOTALL)
+_TAKEOUT = re.compile(rb"(.+?)(\.(?:s[a-z-]*)?)?(\(\d{1,5}\))?", re.DOTALL)
 _SUPPLEMENT = b".supplemental-metadata"
 
 
