@@ -82,6 +82,7 @@ class TarIndex:
         self._skip = skip
         self._copy: IO[bytes] | None = tempfile.TemporaryFile() if contents and shard.packing else None  # noqa: SIM115
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody sees
+        self._copied = 0
         self.damage: PictureError | None = None
         try:
             self._rows.execute("PRAGMA journal_mode = OFF")
@@ -90,6 +91,8 @@ class TarIndex:
             self._fill()
             self._settle()
             self._rows.execute("COMMIT")
+            if self._copy is not None:
+                self._copy.flush()
         except BaseException:
             self.close()
             raise
@@ -124,8 +127,7 @@ class TarIndex:
             raise PictureError(sidecar.flaw, sidecar.message or "")
         if self._copy is None:
             return stretch(self._shard, sidecar.start, sidecar.size)
-        self._copy.seek(sidecar.start)
-        return self._copy.read(sidecar.size)
+        return os.pread(self._copy.fileno(), sidecar.size, sidecar.start)
 
     def close(self) -> None:
         self._rows.close()
@@ -186,10 +188,10 @@ class TarIndex:
             return 0, "too_large", f"It has more than {MAX_SIDECAR_BYTES:,} bytes."
         if self._copy is None:
             return member.offset_data, None, None
-        start = self._copy.seek(0, os.SEEK_END)
+        start = self._copied
         if start + member.size > MAX_COPIED_BYTES:
             return 0, "too_large", f"The shard's captions and metadata have more than {MAX_COPIED_BYTES:,} bytes."
-        self._copy.write(stretch(self._shard, member.offset_data, member.size))
+        self._copied += self._copy.write(stretch(self._shard, member.offset_data, member.size))
         return start, None, None
 
     def _settle(self) -> None:
