@@ -60,7 +60,7 @@ class IngestReport:
         return len(self.failures)
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"indexed", "unchanged", "failed", "removed", "skipped", "warnings", "failures"}`.
+        """`{"indexed", "unchanged", "failed", "removed", "failures", "skipped", "warnings"}`.
 
         "failures" is `[{"source", "code", "message"}]`; for "skipped" and "warnings" see `job_rows.remarked_fields`.
         """
@@ -70,8 +70,8 @@ class IngestReport:
             "unchanged": self.unchanged,
             "failed": self.failed,
             "removed": self.removed,
-            **remarked_fields(self.remarked),
             "failures": failures,
+            **remarked_fields(self.remarked),
         }
 
 

@@ -100,6 +100,29 @@ def test_a_job_runs_to_its_end_and_tells_its_progress_as_events(
     assert call(client, "GET", "/jobs?running=true").get_json()["jobs"] == []
 
 
+def test_a_job_counts_what_it_leaves_out_and_keeps_what_it_is_to_leave_out(
+    client: Client, photos: Path, served: Served
+) -> None:
+    (photos / "raw.nef").write_bytes(b"x")
+    (photos / "0.json").write_text('{"n": NaN}')
+    (photos / "old").mkdir()
+    (photos / "old" / "a.png").write_bytes(picture(7))
+    job = made_job(client, photos, options={"exclude": ["old/", "bad.*"]})
+    last = events(call(client, "GET", f"/jobs/{job['id']}", headers={"Accept": "text/event-stream"}))[-1][1]
+    assert (last["state"], last["indexed"], last["failed"]) == ("done", 5, 0)
+    assert {code: one["count"] for code, one in last["skipped"].items()} == {"other_kind": 1, "excluded": 2}
+    assert last["skipped"]["other_kind"]["kinds"] == {".nef": 1}
+    assert last["warnings"]["bad_metadata"]["kinds"] == {"n": 1}
+    assert served.service.runtime.ledger.job(job["id"]).spec.options == {"exclude": ["old/", "bad.*"]}
+    assert call(client, "GET", f"/jobs/{job['id']}").get_json()["skipped"] == last["skipped"]
+
+
+@pytest.mark.parametrize("options", [{"exclude": 5}, {"exclude": ["!"]}, {"include_hidden": "yes"}, {"nosuch": True}])
+def test_an_option_of_a_source_that_is_none_is_refused(client: Client, photos: Path, options: dict[str, Any]) -> None:
+    answer = call(client, "POST", "/jobs", json={"index": "photos", "source": str(photos), "options": options})
+    assert answer.status_code == 400, answer.text
+
+
 def test_failures_are_listed_and_done_again_after_the_mend(client: Client, photos: Path) -> None:
     job = made_job(client, photos)
     events(call(client, "GET", f"/jobs/{job['id']}", headers={"Accept": "text/event-stream"}))
