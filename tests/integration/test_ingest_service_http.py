@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dar_search.ports import SearchRequest
 from dar_search.serving.runner import Served
 from dar_search.settings import load_settings
 from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, encoded, scene
 
@@ -41,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 def served(tmp_path: Path, photos: Path) -> Iterator[Served]:
     ingest: dict[str, Any] = {
         "sources": (str(photos),), "sweep_seconds": 0.1, "beat_seconds": 0.5, "resend_seconds": 0.3, "decoders": 1,
-        "upload_pictures": 3, "body_megabytes": 1,
+        "upload_pictures": 3, "body_megabytes": 1, "exclude": ("never/",),
     }  # fmt: skip
     settings = load_settings(store=f"sqlite:{tmp_path / 'store.db'}", ingest=ingest, service={"keys": {"me": KEY}})
     running = made(settings, encoder=GridEncoder())
@@ -101,7 +103,7 @@ def test_a_job_runs_to_its_end_and_tells_its_progress_as_events(
 
 
 def test_a_job_counts_what_it_leaves_out_and_keeps_what_it_is_to_leave_out(
-    client: Client, photos: Path, served: Served
+    client: Client, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "raw.nef").write_bytes(b"x")
     (photos / "0.json").write_text('{"n": NaN}')
@@ -113,7 +115,8 @@ def test_a_job_counts_what_it_leaves_out_and_keeps_what_it_is_to_leave_out(
     assert {code: one["count"] for code, one in last["skipped"].items()} == {"other_kind": 1, "excluded": 2}
     assert last["skipped"]["other_kind"]["kinds"] == {".nef": 1}
     assert last["warnings"]["bad_metadata"]["kinds"] == {"n": 1}
-    assert served.service.runtime.ledger.job(job["id"]).spec.options == {"exclude": ["old/", "bad.*"]}
+    with closing(SQLiteLedger(tmp_path / "store.db")) as ledger:  # the settings' patterns, and its own
+        assert ledger.job(job["id"]).spec.options == {"exclude": ["never/", "old/", "bad.*"]}
     assert call(client, "GET", f"/jobs/{job['id']}").get_json()["skipped"] == last["skipped"]
 
 
