@@ -98,7 +98,7 @@ def ingest(
     tally.show(now=True)
     found = ledger.job(job)
     failures = all_failures(ledger, job)
-    return IngestReport(found.indexed, found.unchanged, found.removed, failures, found.notes, found.remarked)
+    return IngestReport(found.indexed, found.unchanged, found.removed, failures, found.notes, remarked=found.remarked)
 
 
 def all_failures(ledger: Ledger, job: str) -> tuple[Failure, ...]:

@@ -75,7 +75,7 @@ def test_rows_of_a_jsonl_file_become_records(tmp_path: Path, folder: Path, index
 def test_a_report_is_one_json_object_of_the_agreed_shape() -> None:
     remarked = Remarked({"other_kind": Noted(2, {".nef": 2}, ("file:///b.nef", "file:///c.nef"))})
     failure = Failure("file:///a.jpg", "empty_file", "The file is empty.")
-    report = IngestReport(1, 2, 3, (failure,), ("a note",), remarked)
+    report = IngestReport(1, 2, 3, (failure,), ("a note",), remarked=remarked)
     assert json.loads(json.dumps(report.as_dict())) == {
         "indexed": 1,
         "unchanged": 2,

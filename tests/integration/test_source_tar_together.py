@@ -169,11 +169,12 @@ def test_a_cursor_of_an_earlier_version_goes_on_behind_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize(("limit", "most"), [("MAX_MEMBERS", 12), ("MAX_NAMES_BYTES", 12 * len("d/0000.jpg") + 10)])
 def test_a_shard_of_more_members_than_may_be_is_listed_up_to_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, limit: str, most: int
 ) -> None:
     path = tar(tmp_path / "s.tar", samples(0, 10), mode)
-    monkeypatch.setattr(tar_index, "MAX_MEMBERS", 12)
+    monkeypatch.setattr(tar_index, limit, most)
     found = listed(path)
     assert [item.caption for item in found if isinstance(item, SourceItem)] == [f"picture {n}" for n in range(4)]
     assert isinstance(found[-1], BadItem)

@@ -1,5 +1,6 @@
 """JSONL files as sources: rows, bad lines, and files that are none."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,8 @@ def test_blank_lines_and_excluded_rows_are_counted(tmp_path: Path) -> None:
     [
         (b'[\n {"path": "a.jpg"}\n]', r"JSON array"),
         (b'"image_name"\t"text"\na.jpg\tb\n', r'columns "image_name", "text"'),
+        (gzip.compress(b'{"path": "a.jpg"}'), r"packed with gzip"),
+        (b"PAR1\x15\x04", r"Parquet"),
         (b'{"img": "a.jpg", "prompt": "a cat"}\n{"img": "b.jpg"}', r'names no pictures: .* "img", "prompt", and none'),
     ],
 )

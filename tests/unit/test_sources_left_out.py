@@ -100,7 +100,15 @@ def test_a_name_with_a_hash_can_be_excluded_and_is_no_comment(tmp_path: Path) ->
 
 
 def test_a_pattern_that_is_none_and_an_option_of_another_type_are_refused(tmp_path: Path) -> None:
-    for options in ({"exclude": ["!"]}, {"exclude": 5}, {"exclude": [5]}, {"include_hidden": "no"}, {"field": 1}):
+    for options in (
+        {"exclude": ["!"]},
+        {"exclude": ["*a" * 5]},
+        {"exclude": ["x" * 2_000]},
+        {"exclude": 5},
+        {"exclude": [5]},
+        {"include_hidden": "no"},
+        {"field": 1},
+    ):
         with pytest.raises(SourceError) as raised:
             open_source(tmp_path, **options)
         assert raised.value.hint

@@ -39,6 +39,10 @@ MAX_ID_BYTES = 512
 LINES_TO_JUDGE_BY = 20
 _ADDRESSES = '"path", "image", "file_name" or "url"'
 _ARRAY = re.compile(rb"\s*\[\s*(\{.*)?", re.DOTALL)
+_OTHERS = {
+    b"\x1f\x8b": "It is packed with gzip: unpack it first (tar shards are read packed, from files).",
+    b"PAR1": "It is a Parquet table, not JSON.",
+}
 _HINT = 'A row is one line such as {"path": "a.jpg", "caption": "a cat"}.'
 
 
@@ -60,6 +64,7 @@ class JsonlSource:
             weakref.finalize(self, copy.close)
         self._path = os.path.realpath(path) if copy is None else b"/dev/fd/%d" % copy.fileno()
         self._folder = os.path.dirname(self._path)  # noqa: PTH120  # bytes, which pathlib does not take
+        self._shown = url[:200] or printable(self._path)
         self._check_is_jsonl()
 
     @property
@@ -117,10 +122,10 @@ class JsonlSource:
             names = names or tuple(row)
         if names:
             has = f"its first rows have {_listed(names)}, and none of them {_ADDRESSES}"
-            message = f'"{printable(self._path)}" names no pictures: {has}.'
+            message = f'"{self._shown}" names no pictures: {has}.'
             raise SourceError(message, f"Rename the field with the pictures' addresses. {_HINT}")
         if first_error:
-            raise SourceError(f'"{printable(self._path)}" is not a JSONL file. {first_error}', _HINT)
+            raise SourceError(f'"{self._shown}" is not a JSONL file. {first_error}', _HINT)
 
     def _item(self, number: int, line: bytes, remarks: Remarks) -> SourceItem | BadItem | None:
         """None: its address is excluded."""
@@ -202,7 +207,12 @@ def _row(line: bytes) -> dict[str, Any]:
 
 def _instead(line: bytes) -> str:
     """What a list that is no JSONL seems to be; empty where that is not known."""
+    if line[257:262] == b"ustar":
+        return "It is a tar: shards are read from files; download it first."
     start = line.lstrip()
+    for magic, what in _OTHERS.items():
+        if line.startswith(magic):
+            return what
     if _ARRAY.fullmatch(line):
         return "It begins a JSON array, as `jq -c '.[]' FILE` makes a JSONL file of."
     columns = start.decode("utf-8", "replace").rstrip("\r\n").split("\t" if b"\t" in start else ",")

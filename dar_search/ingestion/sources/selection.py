@@ -27,6 +27,11 @@ _SYSTEM_SUFFIXES = (b".lrdata",)  # Lightroom's previews
 _LIBRARIES = (b".photoslibrary", b".photolibrary", b".aplibrary", b".migratedphotolibrary")  # Apple's
 _ORIGINALS = frozenset((b"originals", b"masters"))
 
+# Each star more may multiply what a match costs by the name's length.
+MAX_STARS = 4
+MAX_PATTERN = 1_000
+MAX_NAME = 4_200
+
 
 class Left(NamedTuple):
     """Why a name is not looked at: a code of `remarks.SKIP_CODES`, and the kind that it is counted under."""
@@ -43,6 +48,10 @@ class Selection:
 
     def __init__(self, exclude: Sequence[str] = (), *, include_hidden: bool = False) -> None:
         self._include_hidden = include_hidden
+        for pattern in exclude:
+            if len(pattern) > MAX_PATTERN or any(part.count("*") > MAX_STARS for part in pattern.split("/")):
+                message = f'The pattern "{pattern[:80]}" has more than {MAX_STARS} stars in a name, or is too long.'
+                raise SourceError(message, "Use several patterns.")
         self._last: tuple[bytes, Left | None] = (b"", None)
         try:
             # "#recycle" is a name here: a list of patterns in an option has no comments.
@@ -85,7 +94,7 @@ class Selection:
 
     def excludes(self, name: str) -> bool:
         """Whether a pattern says so. A folder's name ends with "/"."""
-        return self._excluded is not None and self._excluded.match_file(name)
+        return self._excluded is not None and len(name) <= MAX_NAME and self._excluded.match_file(name)
 
     def _folder_left_out(self, folder: bytes) -> Left | None:
         parts = folder.split(b"/") if folder else []

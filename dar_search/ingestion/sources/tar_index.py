@@ -26,6 +26,7 @@ from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.tar_members import MAX_NAME_BYTES, ShardFile, members, stretch
 
 MAX_MEMBERS = 10_000_000
+MAX_NAMES_BYTES = 1 << 30
 MAX_COPIED_BYTES = 4 << 30
 _MAX_HOPS = 16
 _SIDECARS = ("caption", "metadata")
@@ -144,9 +145,11 @@ class TarIndex:
 
     def _fill(self) -> None:
         try:
+            left = MAX_NAMES_BYTES
             for number, member in enumerate(members(self._shard, 0)):
-                if number >= MAX_MEMBERS:
-                    message = f"The shard has more than {MAX_MEMBERS:,} members."
+                left -= len(member.name)
+                if number >= MAX_MEMBERS or left < 0:
+                    message = f"The shard has more than {MAX_MEMBERS:,} members, or names of {MAX_NAMES_BYTES:,} bytes."
                     raise PictureError("broken_shard", message, "Split it.")
                 if not member.isdir():
                     self._add(member)
