@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -225,3 +226,20 @@ def test_metadata_that_others_wrote_is_used_as_far_as_it_can_be(tmp_path: Path) 
     (item,) = good(listed(path))
     assert (item.caption, item.metadata) == ("two people", {"key": "000", "status": "success"})
     assert warnings(path) == [("bad_metadata", field) for field in ("exif", "face_bboxes", "similarity")]
+
+
+@pytest.mark.parametrize("what", ["names", "captions"])
+def test_a_temporary_folder_that_takes_no_more_ends_the_listing_with_a_reason(tmp_path: Path, what: str) -> None:
+    """Really so: the process may write no file of more than 64 KiB."""
+    if what == "names":
+        path = tar(tmp_path / "s.tar", [(f"{'long' * 40}/{number}.jpg", b"x") for number in range(6_000)])
+    else:
+        path = tar(tmp_path / "s.tar", [(f"{number}.txt", b"x" * 5_000) for number in range(30)], "w:gz")
+    program = (
+        "import resource, sys; from dar_search.ingestion.sources.source import open_source;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)); list(open_source(sys.argv[1]).items())"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "SourceError" in ended.stderr.splitlines()[-1]
+    assert "Make room there" in ended.stderr.splitlines()[-1]

@@ -131,6 +131,7 @@ class FolderSource:
         files = [entry for entry in listed if entry.name not in left and not _is_folder(entry)]
         pictures = {entry.name for entry in files if _is_picture(entry)}
         sidecars = Sidecars(folder, pictures, (entry.name for entry in files if entry.name not in pictures))
+        del files
         listed.reverse()
         while listed:
             # An entry keeps what was asked about its file; it goes as soon as it has been looked at.

@@ -42,6 +42,7 @@ _ARRAY = re.compile(rb"\s*\[\s*(\{.*)?", re.DOTALL)
 _OTHERS = {
     b"\x1f\x8b": "It is packed with gzip: unpack it first (tar shards are read packed, from files).",
     b"PAR1": "It is a Parquet table, not JSON.",
+    b"\xff\xfe": "It is UTF-16 text: save it as UTF-8.",
 }
 _HINT = 'A row is one line such as {"path": "a.jpg", "caption": "a cat"}.'
 

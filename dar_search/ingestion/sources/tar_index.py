@@ -7,6 +7,7 @@ temporary file.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from dar_search.errors import PictureError
+from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.sources.annotating import MAX_SIDECAR_BYTES
 from dar_search.ingestion.sources.files import START_BYTES
 from dar_search.ingestion.sources.locations import printable
@@ -73,6 +74,8 @@ class TarIndex:
         skip: told of each member that is not taken: a code of `remarks.SKIP_CODES`, its name, and its kind.
         contents: whether `content` will be asked for.
 
+    Raises SourceError where the temporary folder takes no more.
+
     Attributes:
         damage: why the shard could not be read to its end; None if it could.
     """
@@ -81,11 +84,13 @@ class TarIndex:
         self._shard = shard
         self._selection = selection
         self._skip = skip
-        self._copy: IO[bytes] | None = tempfile.TemporaryFile() if contents and shard.packing else None  # noqa: SIM115
+        self._copy: IO[bytes] | None = None
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody sees
         self._copied = 0
         self.damage: PictureError | None = None
         try:
+            if contents and shard.packing:
+                self._copy = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the index
             self._rows.execute("PRAGMA journal_mode = OFF")
             self._rows.execute(_TABLE)
             self._rows.execute("BEGIN")
@@ -94,6 +99,12 @@ class TarIndex:
             self._rows.execute("COMMIT")
             if self._copy is not None:
                 self._copy.flush()
+        except (sqlite3.Error, OSError) as error:  # what goes wrong in reading the shard is `damage`
+            self.close()
+            raise SourceError(
+                f'What "{printable(shard.path)}" holds could not be kept in the temporary folder: {error}.',
+                "Make room there, or name another with TMPDIR.",
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -133,7 +144,8 @@ class TarIndex:
     def close(self) -> None:
         self._rows.close()
         if self._copy is not None:
-            self._copy.close()
+            with contextlib.suppress(OSError):  # what it could not write is not needed any more
+                self._copy.close()
 
     def __enter__(self) -> Self:
         return self
