@@ -116,6 +116,7 @@ def test_blank_lines_and_excluded_rows_are_counted(tmp_path: Path) -> None:
         (b'"image_name"\t"text"\na.jpg\tb\n', r'columns "image_name", "text"'),
         (gzip.compress(b'{"path": "a.jpg"}'), r"packed with gzip"),
         (b"PAR1\x15\x04", r"Parquet"),
+        (b"PK\x03\x04\x14\0", r"a zip"),
         ('\ufeff{"path": "a.jpg"}'.encode("utf-16-le"), r"UTF-16"),
         (b'{"img": "a.jpg", "prompt": "a cat"}\n{"img": "b.jpg"}', r'names no pictures: .* "img", "prompt", and none'),
     ],

@@ -102,6 +102,8 @@ def test_a_name_with_a_hash_can_be_excluded_and_is_no_comment(tmp_path: Path) ->
 def test_a_pattern_that_is_none_and_an_option_of_another_type_are_refused(tmp_path: Path) -> None:
     for options in (
         {"exclude": ["!"]},
+        {"exclude": ["["]},
+        {"exclude": ["x", ""]},
         {"exclude": ["*a" * 5]},
         {"exclude": ["x" * 2_000]},
         {"exclude": 5},

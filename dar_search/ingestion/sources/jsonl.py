@@ -41,6 +41,7 @@ _ADDRESSES = '"path", "image", "file_name" or "url"'
 _ARRAY = re.compile(rb"\s*\[\s*(\{.*)?", re.DOTALL)
 _OTHERS = {
     b"\x1f\x8b": "It is packed with gzip: unpack it first (tar shards are read packed, from files).",
+    b"PK\x03\x04": "It is a zip: unpack it, and give the folder.",
     b"PAR1": "It is a Parquet table, not JSON.",
     b"\xff\xfe": "It is UTF-16 text: save it as UTF-8.",
 }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from dar_search.errors import SourceError
+from dar_search.ingestion.remarks import one_line
 from dar_search.ingestion.sources.locations import printable
 
 #: Folders (in any case) that hold thumbnails, deleted files, snapshots or the like. Names with a dot are hidden anyway.
@@ -57,6 +58,10 @@ class Selection:
             # "#recycle" is a name here: a list of patterns in an option has no comments.
             patterns = ["\\" + pattern if pattern.startswith("#") else pattern for pattern in exclude]
             self._excluded = GitIgnoreSpec.from_lines(patterns) if patterns else None
+            parsed = {given: GitIgnoreSpec.from_lines([given]).patterns for given in patterns}
+            nothing = [given for given, found in parsed.items() if all(one.include is None for one in found)]
+            if nothing:
+                raise ValueError(f'"{one_line(nothing[0][:80])}" fits no name.')
         except ValueError as error:
             raise SourceError(
                 f"A pattern to exclude cannot be read: {error}", "Write it as in a .gitignore file."
