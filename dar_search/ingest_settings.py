@@ -52,6 +52,11 @@ class IngestSettings(BaseModel):
         description="What jobs made over HTTP may read: folders with all below them; other sources as they are, or "
         'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
     )
+    exclude: tuple[str, ...] = Field(
+        (),
+        description="Names to leave out of every folder, list and tar that is ingested, as in a .gitignore file, such "
+        'as "previews/" or "*.seg.png"; a job may add others.',
+    )
     fetch: FetchSettings = Field(FetchSettings(), description="A table: pictures that are fetched by URL.")
     decode: DecodeSettings = Field(DecodeSettings(), description="A table: what decoding one picture may cost.")
     batch_size: int = Field(BATCH_SIZE, ge=1, le=4_096, description="Pictures encoded at once.")

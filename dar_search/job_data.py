@@ -32,6 +32,53 @@ def version_of(sequence: int, token: int = 0) -> int:
     return sequence << _TOKEN_BITS | token
 
 
+MAX_EXAMPLES = 3
+MAX_KINDS = 20
+OTHER_KINDS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """How often a source came upon something for one reason. Of bounded size, however often that was.
+
+    Attributes:
+        kinds: the count, by what it was (suffixes of names, fields of metadata); beyond MAX_KINDS they are "others".
+        examples: the first few, each a file: URI (or another place), with what is wrong there.
+    """
+
+    count: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+    def plus(self, later: Noted) -> Noted:
+        kinds = dict(self.kinds)
+        for kind, number in later.kinds.items():
+            name = kind if kind in kinds or len(kinds) < MAX_KINDS else OTHER_KINDS
+            kinds[name] = kinds.get(name, 0) + number
+        examples = (*self.examples, *later.examples)[:MAX_EXAMPLES]
+        return Noted(self.count + later.count, kinds, examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """What a source came upon besides its items, by reason (see `ingestion.remarks`).
+
+    Attributes:
+        skipped: what was there and was not taken for an item, such as a file of another kind.
+        warnings: captions and metadata, or parts of them, that were left out of an item that is taken.
+    """
+
+    skipped: Mapping[str, Noted] = field(default_factory=dict)
+    warnings: Mapping[str, Noted] = field(default_factory=dict)
+
+    def plus(self, later: Remarked) -> Remarked:
+        return Remarked(_added(self.skipped, later.skipped), _added(self.warnings, later.warnings))
+
+
+def _added(earlier: Mapping[str, Noted], later: Mapping[str, Noted]) -> dict[str, Noted]:
+    return {**earlier, **{code: earlier.get(code, Noted()).plus(noted) for code, noted in later.items()}}
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """What was asked for.
@@ -64,6 +111,7 @@ class Job:
         listed: whether its source has been listed to the end; cursor: how far.
         shards, items: how many have been listed so far; expected: how many items there will be, where counted.
         indexed, unchanged, failed: items by result; codes: the failures by code.
+        remarked: what the listing came upon so far besides its items.
         removed, notes: of the job's end, as in `ingestion.report.IngestReport`.
         created, ended: seconds since 1970 by the clock of whoever wrote it: for people, nothing is decided by it.
     """
@@ -83,6 +131,7 @@ class Job:
     unchanged: int = 0
     failed: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
+    remarked: Remarked = Remarked()
     removed: int = 0
     notes: tuple[str, ...] = ()
     created: float = 0.0

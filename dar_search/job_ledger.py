@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from dar_search.job_data import Held, Job, JobFailure, JobSpec, Lease, Listed, Pending, Settled
+from dar_search.job_data import Held, Job, JobFailure, JobSpec, Lease, Listed, Pending, Remarked, Settled
+
+NOTHING_REMARKED = Remarked()
 
 
 class Ledger(Protocol):
@@ -76,8 +78,21 @@ class Ledger(Protocol):
         """Frees a shard whose holder seems dead -> False if it has beaten since, or the lease has ended."""
         ...
 
-    def append(self, head: Lease, items: Sequence[Listed], cursor: str | None, *, last: bool) -> int:
-        """The next shard -> its number (0: no items, no shard). last: the source is listed to its end."""
+    def append(
+        self,
+        head: Lease,
+        items: Sequence[Listed],
+        cursor: str | None,
+        *,
+        last: bool,
+        remarked: Remarked = NOTHING_REMARKED,
+    ) -> int:
+        """The next shard -> its number (0: no items, no shard).
+
+        Args:
+            last: the source is listed to its end.
+            remarked: what the source came upon since the cursor of the append before; added to the job's.
+        """
         ...
 
     def listed_ids(self, job: str, after_shard: int = 0) -> Iterator[tuple[int, list[str | None]]]:

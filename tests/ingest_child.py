@@ -12,6 +12,7 @@ from typing import Any
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import IndexNotFound
 from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.remarks import Remarks
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.stores.sqlite import SQLiteStore
 from dar_search.stores.sqlite_index import SQLiteIndex
@@ -38,8 +39,8 @@ class _ToldSource:
         self.count = source.count
         self._source = source
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
-        for number, item in enumerate(self._source.items(after)):
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
+        for number, item in enumerate(self._source.items(after, remarks)):
             if number % 20 == 0:
                 say("list")
             yield item

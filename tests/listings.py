@@ -2,19 +2,43 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.remarks import SKIP_CODES, Remarks
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.job_data import Remarked
 
 
-def items(target: str | Path, **options: bool) -> list[SourceItem]:
+def items(target: str | Path, **options: Any) -> list[SourceItem]:
     listed = list(open_source(target, **options).items())
     assert all(isinstance(item, SourceItem) for item in listed), listed
     return [item for item in listed if isinstance(item, SourceItem)]
 
 
-def names(target: Path, **options: bool) -> list[str]:
+def names(target: Path, **options: Any) -> list[str]:
     return [os.fsdecode(os.path.relpath(item.path, os.fsencode(target))) for item in items(target, **options)]
+
+
+def remarked(target: str | Path, **options: Any) -> Remarked:
+    """What a listing comes upon besides its items."""
+    remarks = Remarks()
+    for _ in open_source(target, **options).items(None, remarks):
+        pass
+    found = remarks.take()
+    assert SKIP_CODES.keys() >= found.skipped.keys()
+    assert FAILURE_CODES.keys() >= found.warnings.keys()
+    return found
+
+
+def skipped(target: str | Path, **options: Any) -> dict[str, int]:
+    return {code: noted.count for code, noted in remarked(target, **options).skipped.items()}
+
+
+def warnings(target: str | Path, **options: Any) -> list[tuple[str, str]]:
+    """(code, field) of each, of at most 20 fields."""
+    found = remarked(target, **options).warnings
+    return sorted((code, kind) for code, noted in found.items() for kind in noted.kinds or [""])
 
 
 def failures(target: str | Path) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from dar_search.cli.output import (
     progress_bar,
     warn,
 )
-from dar_search.cli.sources import shown_source
+from dar_search.cli.sources import remark_lines, shown_source
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion import report as reports
 from dar_search.ports import Encoder, ImageIndex, Store
@@ -52,6 +52,22 @@ def ingest(
     ] = False,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Leave out names that fit, as in a .gitignore file: 'previews/', '*.seg.png'. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    include_hidden: Annotated[
+        bool,
+        typer.Option(
+            "--include-hidden",
+            metavar="",
+            help="Also take hidden names, and folders that systems make: @eaDir, #recycle, __MACOSX, ...",
+        ),
     ] = False,
     field: Annotated[
         str,
@@ -83,6 +99,8 @@ def ingest(
     JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP are decoded, and HEIC with the extra "heif". What one may cost is set in the
     table ingest.decode (max_megapixels, max_side, seconds, ...); a failure names the setting.
 
+    What is there and is no picture is counted by kind; so are captions and metadata that cannot be used.
+
     Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
 
       {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
@@ -93,6 +111,7 @@ def ingest(
       dar ingest products.jsonl --index products --prune
       dar ingest ./photos --index photos --store http://localhost:9200
       dar ingest 'shards-{000..009}.tar' --index photos
+      dar ingest ~/Pictures --index photos --exclude previews/ --exclude '*.gif'
       dar ingest https://example.org/list.jsonl --index photos
       dar ingest opensearch:products --field image_url --caption title --metadata brand --index product-photos
 
@@ -103,10 +122,11 @@ def ingest(
     from dar_search.ingestion.decoding.limits import limits_of
     from dar_search.ingestion.ingest import ingest as bring_in
     from dar_search.ingestion.ledger.retention import forget_old
-    from dar_search.ingestion.sources.source import SourceOptions, open_source
+    from dar_search.ingestion.sources.source import SourceOptions, exclusions, open_source
 
     settings = settings_from(common, encoder)
-    options = SourceOptions(follow_links, field, caption, tuple(metadata or ()), source_store)
+    left_out = exclusions(source, settings.ingest.exclude, exclude or ())
+    options = SourceOptions(follow_links, field, caption, tuple(metadata or ()), source_store, left_out, include_hidden)
     with (
         outside(settings) as reach,
         nullcontext(open_source(source, outside=reach, **asdict(options))) as pictures,
@@ -189,5 +209,7 @@ def _print_report(report: reports.IngestReport, index: str, total: int) -> None:
         "removed": report.removed,
     }
     line = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "indexed")
+    for remark in remark_lines(report.remarked):
+        note(remark, "yellow")
     console = answer_console()
     console.print(plain_text(f"{line}. The index {index} holds {total:,} pictures."), soft_wrap=True)

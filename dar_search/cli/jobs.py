@@ -23,7 +23,7 @@ from dar_search.cli.output import (
     print_json,
     progress_bar,
 )
-from dar_search.cli.sources import shown_source
+from dar_search.cli.sources import remark_lines, shown_source
 from dar_search.errors import RequestError
 from dar_search.ingestion.ledger.job_rows import failure_fields, jobs_fields
 from dar_search.job_data import Job
@@ -97,12 +97,13 @@ def list_jobs(
 @app.command()
 @grouped
 def show(job: JobId, common: CommonOptions) -> None:
-    """Show a job: its state, its counts, and its failures by code.
+    """Show a job: its state, its counts, its failures by code, and what was there and not taken.
 
     Example:  dar jobs show last
     """
     with _opened(common) as ledger:
-        fields = jobs_fields(_found(ledger, job))
+        found = _found(ledger, job)
+    fields = jobs_fields(found)
     if common.json:
         print_json(fields)
         return
@@ -110,8 +111,15 @@ def show(job: JobId, common: CommonOptions) -> None:
         "failures": ", ".join(f"{number:,} {code}" for code, number in fields["failures"].items()),
         "notes": " ".join(fields["notes"]),
     }
-    shown = ((label, plain(str(value))) for label, value in lines.items() if value not in (None, "", []))
+    apart = ("skipped", "warnings")  # a line for each reason
+    shown = (
+        (label, plain(str(value)))
+        for label, value in lines.items()
+        if value not in (None, "", []) and label not in apart
+    )
     answer_console().print(columns_of(shown), markup=False)
+    for line in remark_lines(found.remarked):
+        answer_console().print(plain_text(line), soft_wrap=True)
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """Every way an item can fail to get into an index: the one table of stable codes.
 
 A code is part of the public interface (failure lists, `--json`, the ingest service): it is never renamed, and its
-meaning never changes. A store may add codes of its own for a record that it refuses.
+meaning never changes. Those of captions and metadata are warnings' codes too (see `remarks`). A store may add codes of
+its own for a record that it refuses.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ FAILURE_CODES: Mapping[str, str] = {
     "bad_caption": "A caption is not UTF-8 text, or is too long.",
     "bad_metadata": "A metadata field has a name or a value that no index can keep.",
     "bad_document": "A document of an index has no picture in the field, or one that cannot be read.",
-    "bad_member": "A member of a tar shard is a link or a device, or its name is too long.",
+    "bad_member": "A member of a tar shard is a device, a link to what is not in it, or its name is too long.",
     "broken_shard": "A tar shard is damaged, or packed in a way that is not read: what comes after is not known.",
     "duplicate_id": "A row has the id (or, without ids, the path) of an earlier row; the earlier one counts.",
     "unsupported_address": "The picture's address is of a kind that is not read, such as ftp:.",

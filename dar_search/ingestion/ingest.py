@@ -97,7 +97,8 @@ def ingest(
         leases.close()
     tally.show(now=True)
     found = ledger.job(job)
-    return IngestReport(found.indexed, found.unchanged, found.removed, all_failures(ledger, job), found.notes)
+    failures = all_failures(ledger, job)
+    return IngestReport(found.indexed, found.unchanged, found.removed, failures, found.notes, remarked=found.remarked)
 
 
 def all_failures(ledger: Ledger, job: str) -> tuple[Failure, ...]:

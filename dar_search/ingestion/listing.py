@@ -9,6 +9,7 @@ from dar_search.data import Failure
 from dar_search.fault_points import reached
 from dar_search.ingestion.listed import packed
 from dar_search.ingestion.pruning import Seen
+from dar_search.ingestion.remarks import Remarks
 from dar_search.ingestion.sources.source import BadItem, Source, SourceItem
 from dar_search.job_data import Job, Lease, Listed
 from dar_search.job_ledger import Ledger
@@ -42,6 +43,7 @@ class Lister:
         self._shards = 0
         self._cursor: str | None = None
         self._items: Iterator[SourceItem | BadItem] | None = None
+        self._remarks = Remarks()
 
     def list_shard(self, head: Lease) -> bool:
         """Appends the next shard -> whether the source is listed to its end. Raises SourceError, StoreError."""
@@ -58,13 +60,14 @@ class Lister:
             return True
         self.catch_up(job)
         if self._items is None or job.cursor != self._cursor:
-            self._items = self._source.items(job.cursor)
+            self._remarks = Remarks()
+            self._items = self._source.items(job.cursor, self._remarks)
         listed = list(itertools.islice(self._items, self._size))
         last = len(listed) < self._size
         self._cursor = listed[-1].cursor if listed else job.cursor
         items = [self._entry(one) for one in listed]
         reached("listed")
-        number = self._ledger.append(head, items, self._cursor, last=last)
+        number = self._ledger.append(head, items, self._cursor, last=last, remarked=self._remarks.take())
         self._shards = max(self._shards, number)
         self._on_failures(sum(item.failure is not None for item in items))
         return last

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dar_search.data import Failure
-from dar_search.job_data import Settled
+from dar_search.ingestion.ledger.job_rows import remarked_fields
+from dar_search.job_data import Remarked, Settled
 
 _REPORT_SECONDS = 0.1
 _RATE_SECONDS = 10.0
@@ -44,6 +45,7 @@ class IngestReport:
         failures: items that are not in the index as they are now, and why. (A picture that was readable once keeps
             its old record.)
         notes: what a person should know beyond that, a sentence each.
+        remarked: what was there and not taken, and the annotations that were left out.
     """
 
     indexed: int
@@ -51,13 +53,17 @@ class IngestReport:
     removed: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    remarked: Remarked = Remarked()
 
     @property
     def failed(self) -> int:
         return len(self.failures)
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"indexed", "unchanged", "failed", "removed", "failures": [{"source", "code", "message"}]}`."""
+        """`{"indexed", "unchanged", "failed", "removed", "failures", "skipped", "warnings"}`.
+
+        "failures" is `[{"source", "code", "message"}]`; for "skipped" and "warnings" see `job_rows.remarked_fields`.
+        """
         failures = [{"source": item.source, "code": item.code, "message": item.message} for item in self.failures]
         return {
             "indexed": self.indexed,
@@ -65,6 +71,7 @@ class IngestReport:
             "failed": self.failed,
             "removed": self.removed,
             "failures": failures,
+            **remarked_fields(self.remarked),
         }
 
 

@@ -25,7 +25,9 @@ class JobIn(_In):
 
     index: str = Field(min_length=1, max_length=255)
     source: str = Field(min_length=1, max_length=4096)
-    options: dict[str, str | int | float | bool] = Field(default={}, description="The source's own, as follow_links.")
+    options: dict[str, str | int | float | bool | list[str]] = Field(
+        default={}, description='The source\'s own, such as {"follow_links": true, "exclude": ["previews/"]}.'
+    )
     prune: bool = Field(False, description="At the end, remove what the source brought in and no longer lists.")
 
 
@@ -73,8 +75,19 @@ class IndexQuery(_In):
     index: str = Field(min_length=1, max_length=255)
 
 
+class NotedOut(BaseModel):
+    """How often, of which kinds (suffixes, fields; at most 20 and "others"), and the first three."""
+
+    count: int
+    kinds: dict[str, int]
+    examples: list[str]
+
+
 class JobOut(BaseModel):
-    """A job. total: items of the source, where known; rate: items a second; seconds_left: an estimate."""
+    """A job. total: items of the source, where known; rate: items a second; seconds_left: an estimate.
+
+    skipped: what the source has and was not taken, by reason; warnings: captions and metadata left out, by code.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -89,6 +102,8 @@ class JobOut(BaseModel):
     unchanged: int
     failed: int
     failures: dict[str, int]
+    skipped: dict[str, NotedOut]
+    warnings: dict[str, NotedOut]
     rate: float | None
     seconds_left: float | None
 

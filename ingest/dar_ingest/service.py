@@ -20,7 +20,7 @@ from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ledger.job_rows import jobs_fields
 from dar_search.ingestion.sources.locations import path_of
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.source import exclusions, open_source
 from dar_search.ingestion.uploads import Upload, Uploads
 from dar_search.job_data import HEAD, Job, JobFailure, JobSpec
 from dar_search.serving.metrics import Metrics
@@ -72,6 +72,10 @@ class IngestService:
     def create_job(self, index: str, source: str, options: Mapping[str, Any], *, prune: bool) -> Job:
         """Raises RequestError for a source that is not allowed, SourceError, StoreError."""
         self._check_allowed(source, options)
+        given = options.get("exclude", [])
+        given = [given] if isinstance(given, str) else given
+        if isinstance(given, list) and (excluded := exclusions(source, self.settings.exclude, given)):
+            options = {**options, "exclude": list(excluded)}  # in the job, so that every worker leaves out the same
         try:
             open_source(source, outside=self.runtime.outside, **options)
         except TypeError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dar_search.errors import LeaseLost
-from dar_search.job_data import HEAD, Job, Listed, Settled
+from dar_search.job_data import HEAD, MAX_KINDS, Job, Listed, Noted, Remarked, Settled
 from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import BAD, claim, fill, listed
 
@@ -44,3 +46,33 @@ def test_the_job_ends_when_all_shards_are_done_and_not_before(ledger: Ledger, jo
     assert (found.state, found.removed, found.notes) == ("done", 3, ("a note",))
     assert found.ended is not None
     assert ledger.claim(job.id, HEAD, "me") is None
+
+
+def test_what_a_listing_remarks_is_added_up_and_kept_with_its_cursor(
+    open_ledger: Callable[[], Ledger], ledger: Ledger, job: Job
+) -> None:
+    head = claim(ledger, job, HEAD)
+    suffixes = {f".s{number}": 1 for number in range(MAX_KINDS)}
+    first = Remarked(
+        {"other_kind": Noted(MAX_KINDS, suffixes, ("file:///a", "file:///b", "file:///c"))},
+        {"bad_metadata": Noted(1, {"two words": 1}, ('file:///ü.json: "two words"',))},
+    )
+    ledger.append(head, listed("a"), "one", last=False, remarked=first)
+    assert ledger.job(job.id).remarked == first
+    second = Remarked({"other_kind": Noted(2, {".s1": 1, ".new": 1}, ("file:///d",)), "hidden": Noted(1)})
+    ledger.append(head, [], "two", last=True, remarked=second)
+    ledger.release(head)
+    found = open_ledger().job(job.id)
+    assert found.remarked == first.plus(second)
+    assert found.remarked.skipped["other_kind"].count == MAX_KINDS + 2
+    assert found.remarked.skipped["other_kind"].kinds == suffixes | {".s1": 2, "others": 1}
+    assert found.remarked.skipped["hidden"] == Noted(1)
+    assert open_ledger().jobs()[0].remarked == found.remarked
+
+
+def test_a_listing_that_lost_its_lease_adds_no_remarks(ledger: Ledger, job: Job) -> None:
+    head = claim(ledger, job, HEAD)
+    ledger.expire(ledger.held(job.id)[0])
+    with pytest.raises(LeaseLost):
+        ledger.append(head, listed("late"), "one", last=False, remarked=Remarked({"hidden": Noted(1)}))
+    assert ledger.job(job.id).remarked == Remarked()

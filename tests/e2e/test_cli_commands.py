@@ -12,7 +12,7 @@ from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder
 
 pytestmark = pytest.mark.usefixtures("light_models")
-INGEST_KEYS = ["indexed", "unchanged", "failed", "removed", "failures"]
+INGEST_KEYS = ["indexed", "unchanged", "failed", "removed", "failures", "skipped", "warnings"]
 
 
 def test_ingest_makes_the_index_says_so_and_counts(dar: Dar, photos: Path) -> None:
@@ -22,7 +22,7 @@ def test_ingest_makes_the_index_says_so_and_counts(dar: Dar, photos: Path) -> No
     assert 'Made the index "photos"' in first.err
     assert "fake, 24 dimensions" in first.err
     again = dar("ingest", "photos", "--index", "photos", "--json")
-    assert again.json == dict.fromkeys(INGEST_KEYS, 0) | {"unchanged": 6, "failures": []}
+    assert again.json == dict.fromkeys(INGEST_KEYS, 0) | {"unchanged": 6, "failures": [], "skipped": {}, "warnings": {}}
     assert "Made the index" not in again.err
 
 
@@ -38,6 +38,41 @@ def test_ingest_lists_failures_and_exits_3(dar: Dar, photos: Path) -> None:
     for_people = dar("ingest", "photos", "--index", "photos")
     assert for_people.status == 3
     assert f"failed: photos/broken.jpg: {failure['message']} ({failure['code']})" in for_people.err
+
+
+def test_ingest_says_what_it_left_out_and_so_does_the_job(dar: Dar, photos: Path) -> None:
+    name = min(path.name for path in photos.glob("*.*"))
+    (photos / f"{name}.json").write_text('{"caption": "a cat", "face_bboxes": [[1]]}')
+    for left in ("raw.nef", "notes.txt", "@eaDir/thumb.jpg", "old/gone.jpg"):
+        (photos / left).parent.mkdir(exist_ok=True)
+        (photos / left).write_bytes(b"x")
+    command = ("ingest", "photos", "--index", "photos", "--exclude", "old/")
+    told = dar(*command)
+    assert told.status == 0
+    for line in (
+        "skipped: files of kinds that are not read as pictures: 1 (.nef), such as photos/raw.nef (other_kind)",
+        "skipped: folders that systems and programs make (--include-hidden takes them): 1 (@eaDir)",
+        "skipped: excluded names: 1, such as photos/old (excluded)",
+        "skipped: captions and metadata without a picture of their name: 1 (.txt), such as photos/notes.txt",
+        f'1 (face_bboxes), such as photos/{name}.json: "face_bboxes" holds a list. (bad_metadata)',
+    ):
+        assert line in told.err
+    counted = dar(*command, "--json").json
+    assert {code: one["count"] for code, one in counted["skipped"].items()} == {
+        "other_kind": 1, "system_folder": 1, "excluded": 1, "unmatched_sidecar": 1,
+    }  # fmt: skip
+    assert counted["warnings"]["bad_metadata"]["kinds"] == {"face_bboxes": 1}
+    job = dar("jobs", "show", "last", "--json").json
+    assert (job["skipped"], job["warnings"]) == (counted["skipped"], counted["warnings"])
+    assert "skipped: files of kinds that are not read as pictures: 1 (.nef)" in dar("jobs", "show", "last").out
+    assert dar("ingest", "photos", "--index", "photos", "--exclude", "!", "--json").status == 2
+
+
+def test_ingest_leaves_out_what_the_settings_say(dar: Dar, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "old").mkdir()
+    (photos / "old" / "gone.jpg").write_bytes(b"x")
+    monkeypatch.setenv("DAR_INGEST__EXCLUDE", '["old/"]')
+    assert dar("ingest", "photos", "--index", "photos", "--json").json["skipped"]["excluded"]["count"] == 1
 
 
 def test_ingest_encodes_and_decodes_as_the_settings_say(

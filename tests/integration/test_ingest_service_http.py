@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dar_search.ports import SearchRequest
 from dar_search.serving.runner import Served
 from dar_search.settings import load_settings
 from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite_ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, encoded, scene
 
@@ -41,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 def served(tmp_path: Path, photos: Path) -> Iterator[Served]:
     ingest: dict[str, Any] = {
         "sources": (str(photos),), "sweep_seconds": 0.1, "beat_seconds": 0.5, "resend_seconds": 0.3, "decoders": 1,
-        "upload_pictures": 3, "body_megabytes": 1,
+        "upload_pictures": 3, "body_megabytes": 1, "exclude": ("never/",),
     }  # fmt: skip
     settings = load_settings(store=f"sqlite:{tmp_path / 'store.db'}", ingest=ingest, service={"keys": {"me": KEY}})
     running = made(settings, encoder=GridEncoder())
@@ -98,6 +100,30 @@ def test_a_job_runs_to_its_end_and_tells_its_progress_as_events(
     listed = call(client, "GET", "/jobs?limit=5").get_json()["jobs"]
     assert [one["id"] for one in listed] == [job["id"]]
     assert call(client, "GET", "/jobs?running=true").get_json()["jobs"] == []
+
+
+def test_a_job_counts_what_it_leaves_out_and_keeps_what_it_is_to_leave_out(
+    client: Client, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "raw.nef").write_bytes(b"x")
+    (photos / "0.json").write_text('{"n": NaN}')
+    (photos / "old").mkdir()
+    (photos / "old" / "a.png").write_bytes(picture(7))
+    job = made_job(client, photos, options={"exclude": ["old/", "bad.*"]})
+    last = events(call(client, "GET", f"/jobs/{job['id']}", headers={"Accept": "text/event-stream"}))[-1][1]
+    assert (last["state"], last["indexed"], last["failed"]) == ("done", 5, 0)
+    assert {code: one["count"] for code, one in last["skipped"].items()} == {"other_kind": 1, "excluded": 2}
+    assert last["skipped"]["other_kind"]["kinds"] == {".nef": 1}
+    assert last["warnings"]["bad_metadata"]["kinds"] == {"n": 1}
+    with closing(SQLiteLedger(tmp_path / "store.db")) as ledger:  # the settings' patterns, and its own
+        assert ledger.job(job["id"]).spec.options == {"exclude": ["never/", "old/", "bad.*"]}
+    assert call(client, "GET", f"/jobs/{job['id']}").get_json()["skipped"] == last["skipped"]
+
+
+@pytest.mark.parametrize("options", [{"exclude": 5}, {"exclude": ["!"]}, {"include_hidden": "yes"}, {"nosuch": True}])
+def test_an_option_of_a_source_that_is_none_is_refused(client: Client, photos: Path, options: dict[str, Any]) -> None:
+    answer = call(client, "POST", "/jobs", json={"index": "photos", "source": str(photos), "options": options})
+    assert answer.status_code == 400, answer.text
 
 
 def test_failures_are_listed_and_done_again_after_the_mend(client: Client, photos: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from dar_search.data import Failure
 from dar_search.filters import parse_filter
 from dar_search.ingestion.report import IngestReport
+from dar_search.job_data import Noted, Remarked
 from dar_search.ports import SearchRequest
 from dar_search.stores.sqlite_index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
@@ -72,12 +73,16 @@ def test_rows_of_a_jsonl_file_become_records(tmp_path: Path, folder: Path, index
 
 
 def test_a_report_is_one_json_object_of_the_agreed_shape() -> None:
-    report = IngestReport(1, 2, 3, (Failure("file:///a.jpg", "empty_file", "The file is empty."),), ("a note",))
+    remarked = Remarked({"other_kind": Noted(2, {".nef": 2}, ("file:///b.nef", "file:///c.nef"))})
+    failure = Failure("file:///a.jpg", "empty_file", "The file is empty.")
+    report = IngestReport(1, 2, 3, (failure,), ("a note",), remarked=remarked)
     assert json.loads(json.dumps(report.as_dict())) == {
         "indexed": 1,
         "unchanged": 2,
         "failed": 1,
         "removed": 3,
+        "skipped": {"other_kind": {"count": 2, "kinds": {".nef": 2}, "examples": ["file:///b.nef", "file:///c.nef"]}},
+        "warnings": {},
         "failures": [{"source": "file:///a.jpg", "code": "empty_file", "message": "The file is empty."}],
     }
 

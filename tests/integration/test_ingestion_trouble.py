@@ -15,6 +15,7 @@ from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DimensionMismatch, ModelFailed, StoreUnavailable
 from dar_search.ingestion.decoding.decoder_handle import MOST_JOBS
 from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.remarks import Remarks
 from dar_search.ingestion.report import Progress
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.stores.sqlite_index import SQLiteIndex
@@ -216,9 +217,9 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, folder: Path, inde
         origin = source.origin
         count = staticmethod(source.count)
 
-        def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+        def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
             nonlocal listed
-            for item in source.items(after):
+            for item in source.items(after, remarks):
                 listed += 1
                 yield item
 

@@ -14,6 +14,7 @@ from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.remarks import Remarks
 from dar_search.ingestion.sources import opensearch_source
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
@@ -126,14 +127,13 @@ def test_documents_without_a_usable_picture_are_failures(cluster: Cluster, index
         "nothing": {"title": "x"},
         "null": {"media": {"picture": None}},
         "ftp": {"media": {"picture": "ftp://example.org/a.jpg"}},
-        "metadata": document(1) | {"brand": {"a": 1}},
         "nonsense": {"media": {"picture": "no base64 at all!"}},
     }
     fill(cluster, index, bad)
     found = listed(outside, f"opensearch:{index}")
     codes = {item.id: item.failure.code for item in found if isinstance(item, BadItem)}
     assert codes == {
-        "nothing": "bad_document", "null": "bad_document", "ftp": "unsupported_address", "metadata": "bad_metadata",
+        "nothing": "bad_document", "null": "bad_document", "ftp": "unsupported_address",
     }  # fmt: skip
     (nonsense,) = Decoders(Preparation(32, 32, "squash"), processes=1, outside=outside).decode(
         Job(item) for item in found if isinstance(item, SourceItem)
@@ -141,6 +141,33 @@ def test_documents_without_a_usable_picture_are_failures(cluster: Cluster, index
     assert isinstance(nonsense, Undecodable)
     assert nonsense.code == "bad_document"
     assert {*codes.values(), nonsense.code} <= FAILURE_CODES.keys()
+
+
+def test_a_bad_annotation_of_a_document_is_a_warning_and_its_picture_goes_in(
+    cluster: Cluster, index: str, outside: Outside
+) -> None:
+    fill(cluster, index, {"a": document(1) | {"brand": {"a": 1}, "title": 5}, "b": document(2)})
+    remarks = Remarks()
+    found = {
+        item.id: item for item in open_source(f"opensearch:{index}", outside=outside, **OPTIONS).items(None, remarks)
+    }
+    first, second = found["a"], found["b"]
+    assert isinstance(first, SourceItem)
+    assert isinstance(second, SourceItem)
+    assert (first.caption, sorted(first.metadata)) == (
+        "",
+        [name for name in sorted(second.metadata) if name != "brand"],
+    )
+    told = remarks.take()
+    assert {code: noted.kinds for code, noted in told.warnings.items()} == {
+        "bad_caption": {"caption": 1}, "bad_metadata": {"brand": 1},
+    }  # fmt: skip
+    assert told.warnings["bad_caption"].examples[0].startswith(f"opensearch:{index}/a: ")
+
+
+def test_an_index_has_no_names_to_exclude(index: str, outside: Outside) -> None:
+    with pytest.raises(SourceError, match="no names to exclude"):
+        open_source(f"opensearch:{index}", outside=outside, exclude=("x",), **OPTIONS)
 
 
 def test_a_listing_goes_on_after_any_document_also_when_the_point_in_time_has_expired(

@@ -1,5 +1,6 @@
 """Captions and metadata: beside a picture, in its row, and as part of a record's digest."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pytest
 
 from dar_search.errors import PictureError
 from dar_search.ingestion.sources.annotations import annotation_digest, parse_caption, parse_metadata
-from dar_search.ingestion.sources.source import SourceItem, open_source
-from tests.listings import failures, items, touch
+from dar_search.job_data import Remarked
+from tests.listings import items, remarked, touch, warnings
 
 
 def test_sidecars_give_caption_and_metadata(tmp_path: Path) -> None:
@@ -27,29 +28,76 @@ def test_sidecars_give_caption_and_metadata(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sidecar", "content", "code"),
+    ("sidecar", "content", "code", "field"),
     [
-        ("a.txt", b"caf\xe9", "bad_caption"),
-        ("a.txt", b"x" * 10_001, "bad_caption"),
-        ("a.txt", b"a\0b", "bad_caption"),
-        ("a.txt", b"x" * (1 << 20) + b"y", "too_large"),
-        ("a.json", b"{not json", "bad_metadata"),
-        ("a.json", b"[1]", "bad_metadata"),
-        ("a.json", b'{"caption": 5}', "bad_caption"),
-        ("a.json", b'{"deep": {"er": 1}}', "bad_metadata"),
-        ("a.json", b'{"mixed": [1, "a"]}', "bad_metadata"),
-        ("a.json", b'{"two words": 1}', "bad_metadata"),
-        ("a.json", b'{"not": 1}', "bad_metadata"),
+        ("a.txt", b"caf\xe9", "bad_caption", "caption"),
+        ("a.txt", b"a\0b", "bad_caption", "caption"),
+        ("a.txt", b"x" * (1 << 20) + b"y", "too_large", "caption"),
+        ("a.txt", "\ufeffa".encode("utf-16-be") + b"\xd8", "bad_caption", "caption"),
+        ("a.json", b"{not json", "bad_metadata", ""),
+        ("a.json", b"[1]", "bad_metadata", ""),
+        ("a.json", b'[{"x": 1}, {"x": 2}]', "bad_metadata", ""),
+        ("a.json", b"[" * 100_000, "bad_metadata", ""),
+        ("a.json", b'{"x": ' + b"9" * 5_000 + b"}", "bad_metadata", ""),
+        ("a.json", b"null", "bad_metadata", ""),
+        ("a.json", b"{" + b" " * (1 << 20) + b"}", "too_large", ""),
+        ("a.json", b'{"x": "caf\xe9"}', "bad_metadata", ""),
+        ("a.json", b'{"caption": 5}', "bad_caption", "caption"),
+        ("a.json", b'{"caption": ["a", "b"]}', "bad_caption", "caption"),
+        ("a.json", b'{"caption": "\\ud800"}', "bad_caption", "caption"),
+        ("a.json", b'{"deep": {"er": 1}}', "bad_metadata", "deep"),
+        ("a.json", b'{"mixed": [1, "a"]}', "bad_metadata", "mixed"),
+        ("a.json", b'{"holes": [1, null]}', "bad_metadata", "holes"),
+        ("a.json", b'{"two words": 1}', "bad_metadata", "two words"),
+        ("a.json", b'{"$v": 1}', "bad_metadata", "$v"),
+        ("a.json", b'{"a.b": 1}', "bad_metadata", "a.b"),
+        ("a.json", b'{"": 1}', "bad_metadata", ""),
+        ("a.json", b'{"not": 1}', "bad_metadata", "not"),
+        ("a.json", b'{"n": NaN}', "bad_metadata", "n"),
+        ("a.json", b'{"n": [1, -Infinity]}', "bad_metadata", "n"),
+        ("a.json", b'{"half": "\\ud800"}', "bad_metadata", "half"),
     ],
 )
-def test_a_bad_sidecar_is_a_failure_of_its_picture_and_of_no_other(
-    tmp_path: Path, sidecar: str, content: bytes, code: str
+def test_a_bad_sidecar_is_a_warning_and_its_picture_goes_in(
+    tmp_path: Path, sidecar: str, content: bytes, code: str, field: str
 ) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
     (tmp_path / sidecar).write_bytes(content)
-    assert failures(tmp_path) == [((tmp_path / "a.jpg").as_uri(), code)]
-    good = [item for item in open_source(tmp_path).items() if isinstance(item, SourceItem)]
-    assert [item.path.rpartition(b"/")[2] for item in good] == [b"b.jpg"]
+    assert [(item.caption, item.metadata) for item in items(tmp_path)] == [("", {}), ("", {})]
+    assert warnings(tmp_path) == [(code, field)]
+    (noted,) = remarked(tmp_path).warnings.values()
+    assert noted.count == 1
+    assert noted.examples[0].startswith(f"{(tmp_path / sidecar).as_uri()}: ")
+    assert noted.examples[0].isprintable()
+    assert noted.examples[0].encode()
+
+
+def test_what_can_be_used_of_a_sidecar_is_used(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg", tmp_path / "d.jpg")
+    (tmp_path / "a.json").write_text('{"caption": "a cat", "similarity": NaN, "face_bboxes": [[0.1]], "width": 3}')
+    (tmp_path / "b.json").write_bytes('[{"SourceFile": "x.jpg", "Make": "Canon"}]'.encode("utf-16"))  # exiftool -j
+    (tmp_path / "b.txt").write_bytes("\ufeffein M\u00e4dchen\r\n".encode("utf-16-le"))
+    (tmp_path / "c.json").write_text(json.dumps({f"f{number:03}": 1 for number in range(203)}))
+    (tmp_path / "d.txt").write_text("word " * 2_001)
+    found = items(tmp_path)
+    assert [(item.caption, item.metadata) for item in found[:2]] == [
+        ("a cat", {"width": 3.0}),
+        ("ein M\u00e4dchen", {"SourceFile": "x.jpg", "Make": "Canon"}),
+    ]
+    assert sorted(found[2].metadata) == [f"f{number:03}" for number in range(200)]
+    assert found[3].caption == ("word " * 2_001)[:10_000].strip()
+    assert warnings(tmp_path) == [
+        ("bad_caption", "caption"),
+        *(("bad_metadata", field) for field in ("f200", "f201", "f202", "face_bboxes", "similarity")),
+    ]
+
+
+def test_an_empty_sidecar_says_nothing_and_is_no_trouble(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    for name in ("a.txt", "a.json"):
+        (tmp_path / name).write_bytes(b"")
+    assert [(item.caption, item.metadata) for item in items(tmp_path)] == [("", {})]
+    assert remarked(tmp_path) == Remarked()
 
 
 def test_the_annotation_digest_depends_on_content_and_not_on_the_order_of_fields() -> None:

@@ -1,12 +1,16 @@
 """A listing that was interrupted goes on where it stopped."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
 from dar_search.errors import SourceError
+from dar_search.ingestion.ledger.memory import MemoryLedger
+from dar_search.ingestion.listing import Lister
 from dar_search.ingestion.sources.source import open_source
+from dar_search.job_data import HEAD, JobSpec
 
 
 @pytest.fixture
@@ -47,3 +51,26 @@ def test_a_listing_goes_on_after_an_item_that_is_gone(folder: Path) -> None:
 def test_a_cursor_of_another_source_is_refused(listing: Path) -> None:
     with pytest.raises(SourceError):
         list(open_source(listing).items("a/b.jpg"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_what_a_listing_leaves_out_is_counted_once_whoever_goes_on_with_it(folder: Path, size: int) -> None:
+    for name in ("a/x.nef", "a/b/lost.txt", ".hidden.jpg", "z/@eaDir/t.jpg", "zz.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    (folder / "a/1.json").write_text('{"n": NaN}')
+    ledger = MemoryLedger()
+    job = ledger.create(JobSpec("photos", str(folder)))
+    head = ledger.claim(job.id, HEAD, "me")
+    assert head is not None
+    for number in itertools.count():
+        lister = Lister(ledger, open_source(folder), size=size)
+        lister.catch_up(ledger.job(job.id))
+        if number % 2 and lister.list_shard(head):  # every other one dies before it has listed anything
+            break
+    found = ledger.job(job.id).remarked
+    assert {code: noted.count for code, noted in found.skipped.items()} == {
+        "other_kind": 2, "unmatched_sidecar": 1, "hidden": 1, "system_folder": 1,
+    }  # fmt: skip
+    assert found.warnings["bad_metadata"].count == 1
+    assert ledger.job(job.id).items == 8

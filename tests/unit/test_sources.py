@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dar_search.errors import SourceError
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.source import SourceItem, open_source
-from tests.listings import failures, items, names, touch
+from tests.listings import failures, items, names, touch, warnings
 
 
 def test_a_folder_lists_its_pictures_in_order_with_subfolders_and_nothing_else(tmp_path: Path) -> None:
@@ -92,8 +92,11 @@ def test_links_out_of_the_folder_are_failures_unless_they_are_allowed(tmp_path: 
     (inside / "other").symlink_to(outside / "deep")
     (outside / "back").symlink_to(inside)
     assert failures(inside) == [
-        (f"{inside.as_uri()}/{name}", "link_outside") for name in ("b.jpg", "far.jpg", "folder", "other")
+        (f"{inside.as_uri()}/{name}", "link_outside") for name in ("far.jpg", "folder", "other")
     ]
+    assert warnings(inside) == [("link_outside", "caption")]
+    by_name = {item.path: item for item in open_source(inside).items() if isinstance(item, SourceItem)}
+    assert by_name[os.fsencode(inside / "b.jpg")].caption == ""
     followed = names(inside, follow_links=True)
     assert followed == ["a.jpg", "b.jpg", "far.jpg", "folder/c.jpg", "folder/deep/d.jpg"]
 

@@ -1,5 +1,6 @@
 """JSONL files as sources: rows, bad lines, and files that are none."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from dar_search.errors import SourceError
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
-from tests.listings import items, jsonl, touch
+from tests.listings import items, jsonl, remarked, skipped, touch, warnings
 
 
 def test_rows_give_path_id_caption_and_metadata(tmp_path: Path) -> None:
@@ -51,16 +52,12 @@ def test_a_row_and_a_folder_give_the_same_picture_the_same_id(tmp_path: Path) ->
         ('{"path": "a.jpg", "id": true}', "bad_line", '"id"'),
         ('{"path": "a.jpg", "id": ""}', "bad_line", '"id"'),
         ('{"path": "a.jpg", "id": "' + "é" * 257 + '"}', "bad_line", '"id"'),
-        ('{"path": "a.jpg", "metadata": []}', "bad_line", '"metadata"'),
-        ('{"path": "a.jpg", "x": 1, "metadata": {"x": 2}}', "bad_line", "twice"),
         (b'{"path": "caf\xe9.jpg"}', "bad_line", "not JSON"),
-        ('{"path": "a.jpg", "caption": "\\ud800"}', "bad_line", "not JSON"),
-        ('{"path": "a.jpg", "n": NaN}', "bad_line", "not JSON"),
+        ('{"path": "\\ud800.jpg"}', "bad_line", '"path"'),
+        ('{"img": "a.jpg", "prompt": "x"}', "bad_line", '"img", "prompt"'),
         ("[" * 100_000, "bad_line", "not JSON"),
         ('{"path": "' + "x" * (1 << 20) + '"}', "bad_line", "1,048,576"),
         ('{"path": "ftp://example.org/a.jpg"}', "unsupported_address", "ftp://example.org/a.jpg"),
-        ('{"path": "a.jpg", "caption": 5}', "bad_caption", "a number"),
-        ('{"path": "a.jpg", "boxes": [{"x": 1}]}', "bad_metadata", '"boxes" holds an object'),
     ],
 )
 def test_a_bad_line_is_a_failure_that_names_it_and_the_rest_goes_on(
@@ -78,12 +75,65 @@ def test_a_bad_line_is_a_failure_that_names_it_and_the_rest_goes_on(
     assert list(open_source(path).count())[-1] == 3
 
 
-def test_a_line_whose_record_is_known_says_so_for_pruning(tmp_path: Path) -> None:
-    path = jsonl(
-        tmp_path, '{"path": "a.jpg"}', '{"path": "b.jpg", "caption": 1}', '{"id": "c", "path": "c", "x": {}}', "?"
-    )
-    bad = [item for item in open_source(path).items() if isinstance(item, BadItem)]
-    assert [item.id for item in bad] == [record_id(f"{tmp_path.resolve().as_uri()}/b.jpg"), "c", None]
+@pytest.mark.parametrize(
+    ("line", "code", "field", "caption", "metadata"),
+    [
+        ('{"path": "a.jpg", "caption": 5, "x": 1}', "bad_caption", "caption", "", {"x": 1.0}),
+        ('{"path": "a.jpg", "caption": "\\ud800", "x": 1}', "bad_caption", "caption", "", {"x": 1.0}),
+        ('{"path": "a.jpg", "caption": "a", "text": "b"}', "bad_caption", "text", "a", {}),
+        ('{"path": "a.jpg", "caption": "a", "n": NaN}', "bad_metadata", "n", "a", {}),
+        ('{"path": "a.jpg", "caption": "a", "boxes": [{"x": 1}]}', "bad_metadata", "boxes", "a", {}),
+        ('{"path": "a.jpg", "text": "a", "File Name": "x"}', "bad_metadata", "File Name", "a", {}),
+        ('{"path": "a.jpg", "metadata": [], "x": 1}', "bad_metadata", "metadata", "", {"x": 1.0}),
+        ('{"path": "a.jpg", "x": 1, "metadata": {"x": 2}}', "bad_metadata", "x", "", {"x": 2.0}),
+    ],
+)
+def test_a_bad_annotation_of_a_row_is_a_warning_and_its_picture_goes_in(
+    tmp_path: Path, line: str, code: str, field: str, caption: str, metadata: dict[str, float]
+) -> None:
+    path = jsonl(tmp_path, '{"path": "1.jpg"}', line)
+    found = items(path)
+    assert [(item.caption, item.metadata) for item in found] == [("", {}), (caption, metadata)]
+    assert warnings(path) == [(code, field)]
+    (noted,) = remarked(path).warnings.values()
+    assert noted.examples[0].startswith(f"{path.resolve().as_uri()}#L2: ")
+
+
+def test_blank_lines_and_excluded_rows_are_counted(tmp_path: Path) -> None:
+    rows = [f'{{"path": "{name}"}}' for name in ("a.jpg", "raw/b.jpg", "https://example.org/raw/c.jpg", "d.gif")]
+    path = jsonl(tmp_path, "", *rows, " ")
+    options = {"exclude": ["raw/", "*.gif"]}
+    assert [item.key.rpartition("/")[2] for item in items(path, **options)] == ["a.jpg"]
+    assert skipped(path, **options) == {"blank_line": 2, "excluded": 3}
+    assert list(open_source(path, **options).count())[-1] == 1
+    assert skipped(path) == {"blank_line": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'[\n {"path": "a.jpg"}\n]', r"JSON array"),
+        (b'"image_name"\t"text"\na.jpg\tb\n', r'columns "image_name", "text"'),
+        (gzip.compress(b'{"path": "a.jpg"}'), r"packed with gzip"),
+        (b"PAR1\x15\x04", r"Parquet"),
+        (b"PK\x03\x04\x14\0", r"a zip"),
+        ('\ufeff{"path": "a.jpg"}'.encode("utf-16-le"), r"UTF-16"),
+        (b'{"img": "a.jpg", "prompt": "a cat"}\n{"img": "b.jpg"}', r'names no pictures: .* "img", "prompt", and none'),
+    ],
+)
+def test_a_list_of_another_form_is_told_what_it_is(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=says) as raised:
+        open_source(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_line_whose_record_is_not_known_says_so_for_pruning(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, '{"path": "a.jpg"}', '{"path": "b.jpg", "caption": 1}', '{"id": "c", "path": ""}', "?")
+    listed = list(open_source(path).items())
+    uri = tmp_path.resolve().as_uri()
+    assert [item.id for item in listed] == [record_id(f"{uri}/a.jpg"), record_id(f"{uri}/b.jpg"), None, None]
 
 
 @pytest.mark.parametrize(

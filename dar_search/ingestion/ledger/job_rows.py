@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from dar_search.errors import StoreCorrupt, StoreTooNew
 from dar_search.ingestion.ledger.rows import Key, Row
-from dar_search.job_data import Job, JobFailure, JobSpec
+from dar_search.job_data import Job, JobFailure, JobSpec, Noted, Remarked
 
-VERSION = 1
+# 2: what was remarked in listing.
+VERSION = 2
 _COUNTED = ("indexed", "unchanged", "failed", "codes")  # they are the shards'
 _NAMED = ("id", "state")
 
@@ -22,8 +24,8 @@ def job_row(job: Job, retries: int = 0) -> Row:
         for field in dataclasses.fields(Job)
         if field.name not in (*_COUNTED, *_NAMED, "spec")
     }
-    spec = dataclasses.asdict(job.spec)
-    body = fields | {"spec": spec, "notes": list(job.notes), "version": VERSION, "retries": retries}
+    written = {"spec": dataclasses.asdict(job.spec), "remarked": dataclasses.asdict(job.remarked)}
+    body = fields | written | {"notes": list(job.notes), "version": VERSION, "retries": retries}
     return Row(Key("job", job.id), job.state, body=body)
 
 
@@ -36,9 +38,30 @@ def job_of(row: Row) -> Job:
         raise StoreTooNew(f'The job "{row.key.job}" was made by a newer dar-search.', "Upgrade this one.")
     try:
         spec = JobSpec(**fields.pop("spec"))
-        return Job(row.key.job, spec, row.state, **fields | {"notes": tuple(fields["notes"])})  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
+        read = {"notes": tuple(fields["notes"]), "remarked": _remarked(fields.get("remarked", {}))}
+        return Job(row.key.job, spec, row.state, **fields | read)  # type: ignore[arg-type]
+    except (KeyError, TypeError, AttributeError) as error:
         raise StoreCorrupt(f'The ledger\'s row of the job "{row.key.job}" is damaged ({error}).', "") from error
+
+
+def _remarked(fields: Mapping[str, Any]) -> Remarked:
+    return Remarked(
+        **{
+            group: {code: Noted(one["count"], one["kinds"], tuple(one["examples"])) for code, one in noted.items()}
+            for group, noted in fields.items()
+        }
+    )
+
+
+def remarked_fields(remarked: Remarked) -> dict[str, dict[str, dict[str, Any]]]:
+    """`{"skipped": {CODE: {"count", "kinds", "examples"}}, "warnings": {...}}`; see `ingestion.remarks`."""
+    return {
+        group: {
+            code: {"count": one.count, "kinds": dict(one.kinds), "examples": list(one.examples)}
+            for code, one in noted.items()
+        }
+        for group, noted in (("skipped", remarked.skipped), ("warnings", remarked.warnings))
+    }
 
 
 def jobs_fields(job: Job) -> dict[str, Any]:
@@ -57,6 +80,7 @@ def jobs_fields(job: Job) -> dict[str, Any]:
         "unchanged": job.unchanged,
         "failed": job.failed,
         "failures": dict(job.codes),
+        **remarked_fields(job.remarked),
         "removed": job.removed,
         "notes": list(job.notes),
         "created": _when(job.created),

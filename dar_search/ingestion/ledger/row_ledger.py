@@ -29,7 +29,20 @@ from dar_search.ingestion.ledger.shard_rows import (
     released,
     retried,
 )
-from dar_search.job_data import HEAD, Held, Job, JobFailure, JobSpec, Lease, Listed, Pending, Settled, version_of
+from dar_search.job_data import (
+    HEAD,
+    Held,
+    Job,
+    JobFailure,
+    JobSpec,
+    Lease,
+    Listed,
+    Pending,
+    Remarked,
+    Settled,
+    version_of,
+)
+from dar_search.job_ledger import NOTHING_REMARKED
 
 MAX_ATTEMPTS = 3
 _SEQUENCE = Key("sequence")
@@ -184,7 +197,15 @@ class RowLedger(RowAccess):
 
     # the head
 
-    def append(self, head: Lease, items: Sequence[Listed], cursor: str | None, *, last: bool) -> int:
+    def append(
+        self,
+        head: Lease,
+        items: Sequence[Listed],
+        cursor: str | None,
+        *,
+        last: bool,
+        remarked: Remarked = NOTHING_REMARKED,
+    ) -> int:
         row, version = self._job(head.job)
         job = job_of(row)
         self._under(head)
@@ -200,14 +221,19 @@ class RowLedger(RowAccess):
             kept = {"items": [item.item for item in items], "ids": [item.id for item in items]}
             changes = [self._over(Row(Key("items", job.id, number), body=kept)), self._over(shard)]
         new = dataclasses.replace(
-            job, shards=number or job.shards, items=job.items + len(items), cursor=cursor, listed=last
+            job,
+            shards=number or job.shards,
+            items=job.items + len(items),
+            cursor=cursor,
+            listed=last,
+            remarked=job.remarked.plus(remarked),
         )
         if not self._rows.put([*changes, Change(job_row(new), version)]):
             # Somebody else lists now, or the job was paused meanwhile: look, and try again if it is still ours.
             self._under(head)
             if job_of(self._job(head.job)[0]).shards != job.shards:
                 raise lease_lost(head)
-            return self.append(head, items, cursor, last=last)
+            return self.append(head, items, cursor, last=last, remarked=remarked)
         return number
 
     def listed_ids(self, job: str, after_shard: int = 0) -> Iterator[tuple[int, list[str | None]]]:

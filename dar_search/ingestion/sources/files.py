@@ -8,6 +8,8 @@ import stat
 
 from dar_search.errors import PictureError
 
+START_BYTES = 128
+
 
 def read_file(path: bytes, max_bytes: int, *, start: int = 0, length: int = 0) -> bytes:
     """The bytes of a regular file of 1 to `max_bytes` bytes; or, with a length, the stretch of it from `start`.
@@ -28,6 +30,15 @@ def read_file(path: bytes, max_bytes: int, *, start: int = 0, length: int = 0) -
     if not data:
         raise PictureError("empty_file", "The file is empty.", "Copy it again from where it came.")
     return data
+
+
+def read_start(path: bytes) -> bytes:
+    """A file's first bytes, enough to tell its kind. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        return os.read(descriptor, START_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(error: OSError) -> PictureError:

@@ -1,14 +1,16 @@
 """A folder of pictures, with its subfolders.
 
 What counts as a picture is decided by the name's suffix (in any case), so that `notes.txt` is no failure, and a text
-file called `a.jpg` is one. Names that begin with a dot are skipped. `photo.txt` beside `photo.jpg` is its caption,
-`photo.json` an object of metadata (whose "caption" counts where there is no `photo.txt`).
+file called `a.jpg` is one; a file without a suffix that says anything is looked into. Which files are a picture's
+caption and metadata, `pairing` says; which names are not looked at, `selection`. Whatever is there and not taken is
+counted (`remarks`).
 
 Symbolic links:
 - to a file inside the folder: followed; the link's own name is the key.
 - to a folder inside the folder: skipped, because its pictures are listed under their own names. So are loops.
-- out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere; with
-  `follow_links=True` they are followed, and each folder is visited once.
+- out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere (a
+  warning, where it is a picture's sidecar); with `follow_links=True` they are followed, and each folder is visited
+  once.
 - to nothing, or to itself: a failure, if the name is a picture's.
 
 Keys are made of the folder's real path, so that one folder has one set of keys, however it was reached.
@@ -25,15 +27,14 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.sources.files import unreadable
+from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.sources.files import read_start, unreadable
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.pairing import role_of, suffix_of
+from dar_search.ingestion.sources.pictures import is_taken, kind_of
+from dar_search.ingestion.sources.selection import Left, Selection
 from dar_search.ingestion.sources.sidecars import Sidecars
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
-
-# Formats that cannot be decoded are listed too: a folder of .heic files must not look empty.
-PICTURE_SUFFIXES = frozenset(
-    b".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .avif .tif .tiff .bmp .dib .heic .heif .jxl .jp2 .j2k".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,20 @@ class _Subfolder:
     path: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Skipped:
+    path: bytes
+    code: str
+    kind: str = ""
+
+
 class FolderSource:
     """The pictures in a folder. See the module's docstring. Raises SourceError if it cannot be listed."""
 
-    def __init__(self, path: bytes, *, follow_links: bool = False) -> None:
+    def __init__(self, path: bytes, *, follow_links: bool = False, selection: Selection | None = None) -> None:
         self._root = os.path.realpath(path)
         self._follow_links = follow_links
+        self._selection = selection or Selection()
         try:
             os.scandir(self._root).close()
         except OSError as error:
@@ -62,18 +71,24 @@ class FolderSource:
     def origin(self) -> str:
         return file_uri(self._root)
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
         """A cursor is the path below the folder. What comes before it is walked again (links lead anywhere), unread."""
+        remarks = remarks or Remarks()
         place = None if after is None else _order(self._path_at(after))
         for found in self._walk():
-            path = found.path if isinstance(found, _Picture) else path_of(found.failure.source)
+            path = path_of(found.failure.source) if isinstance(found, BadItem) else found.path
             if place is not None and _order(path) <= place:
                 continue
-            cursor = self._cursor(path)
-            yield dataclasses.replace(found, cursor=cursor) if isinstance(found, BadItem) else self._item(found, cursor)
+            match found:
+                case _Skipped():
+                    remarks.skip(found.code, file_uri(path), found.kind)
+                case BadItem():
+                    yield dataclasses.replace(found, cursor=self._cursor(path))
+                case _Picture():
+                    yield self._item(found, remarks)
 
     def count(self) -> Iterator[int]:
-        return counted(self._walk())
+        return counted(found for found in self._walk() if not isinstance(found, _Skipped))
 
     def _cursor(self, path: bytes) -> str:
         # What the walk finds stands below the root as it is written: os.path.relpath would say the same, slowly.
@@ -82,7 +97,7 @@ class FolderSource:
     def _path_at(self, cursor: str) -> bytes:
         return os.path.join(self._root, unquote_to_bytes(cursor))  # noqa: PTH118  # bytes
 
-    def _walk(self) -> Iterator[_Picture | BadItem]:
+    def _walk(self) -> Iterator[_Picture | BadItem | _Skipped]:
         """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's."""
         visited: set[tuple[int, int]] = set()
         stack = [self._listing(self._root, visited)]
@@ -95,41 +110,55 @@ class FolderSource:
             else:
                 yield found
 
-    def _listing(self, folder: bytes, visited: set[tuple[int, int]]) -> Iterator[_Picture | BadItem | _Subfolder]:
+    def _listing(
+        self, folder: bytes, visited: set[tuple[int, int]]
+    ) -> Iterator[_Picture | BadItem | _Subfolder | _Skipped]:
         try:
             status = os.stat(folder)  # noqa: PTH116  # bytes, which pathlib does not take
             if (status.st_dev, status.st_ino) in visited:
+                yield _Skipped(folder, "link")
                 return
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                listed = sorted((entry for entry in entries if entry.name[:1] != b"."), key=lambda entry: entry.name)
+                listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             if folder == self._root:
                 raise self._unlistable(error) from error
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
-        sidecars = Sidecars(folder, (entry.name for entry in listed))
+        left = {entry.name: reason for entry in listed if (reason := self._left_out(entry, folder))}
+        files = [entry for entry in listed if entry.name not in left and not _is_folder(entry)]
+        pictures = {entry.name for entry in files if _is_picture(entry)}
+        sidecars = Sidecars(folder, pictures, (entry.name for entry in files if entry.name not in pictures))
+        del files
         listed.reverse()
         while listed:
             # An entry keeps what was asked about its file; it goes as soon as it has been looked at.
-            found = self._found(listed.pop(), sidecars)
-            if found is not None:
+            entry = listed.pop()
+            if reason := left.get(entry.name):
+                yield _Skipped(entry.path, *reason)
+            elif (found := self._found(entry, sidecars, entry.name in pictures)) is not None:
                 yield found
 
-    def _found(self, entry: os.DirEntry[bytes], sidecars: Sidecars) -> _Picture | BadItem | _Subfolder | None:
-        named_as_picture = os.path.splitext(entry.name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122  # bytes
+    def _left_out(self, entry: os.DirEntry[bytes], folder: bytes) -> Left | None:
+        path = entry.path[len(self._root.rstrip(b"/")) + 1 :]
+        return self._selection.left_out(path, os.path.basename(folder), is_folder=_is_folder(entry))  # noqa: PTH119
+
+    def _found(
+        self, entry: os.DirEntry[bytes], sidecars: Sidecars, is_picture: bool
+    ) -> _Picture | BadItem | _Subfolder | _Skipped | None:
         try:
             mode = entry.stat().st_mode
         except OSError as error:
-            return _bad(entry.path, unreadable(error)) if named_as_picture else None
+            return _bad(entry.path, unreadable(error)) if is_picture else _Skipped(entry.path, "link")
         is_folder = stat.S_ISDIR(mode)
-        if not is_folder and not named_as_picture:
-            return None
+        if not is_folder and not is_picture:
+            return None if entry.name in sidecars.used else _not_taken(entry, mode)
         if entry.is_symlink():
             inside = self._is_inside(entry.path)
             if inside and is_folder:
-                return None
+                return _Skipped(entry.path, "link")
             if not inside and not self._follow_links:
                 return _bad(entry.path, _link_outside())
         if is_folder:
@@ -138,16 +167,16 @@ class FolderSource:
             return _bad(entry.path, PictureError("not_a_file", "The path is not a regular file."))
         return _Picture(entry.path, sidecars)
 
-    def _item(self, picture: _Picture, cursor: str) -> SourceItem | BadItem:
+    def _item(self, picture: _Picture, remarks: Remarks) -> SourceItem:
         key = file_uri(picture.path)
-        try:
-            for sidecar in picture.sidecars.of(picture.path):
-                if os.path.islink(sidecar) and not self._follow_links and not self._is_inside(sidecar):  # noqa: PTH114
-                    raise _link_outside()
-            caption, metadata = picture.sidecars.read(picture.path)
-        except PictureError as error:
-            return dataclasses.replace(_bad(picture.path, error), cursor=cursor)
-        return SourceItem(record_id(key), key, picture.path, caption, metadata, cursor=cursor)
+        found = picture.sidecars.read(os.path.basename(picture.path), self._check_link)  # noqa: PTH119  # bytes
+        found.tell(remarks, key)
+        cursor = self._cursor(picture.path)
+        return SourceItem(record_id(key), key, picture.path, found.caption, found.metadata, cursor=cursor)
+
+    def _check_link(self, path: bytes) -> None:
+        if os.path.islink(path) and not self._follow_links and not self._is_inside(path):  # noqa: PTH114  # bytes
+            raise _link_outside()
 
     def _is_inside(self, path: bytes) -> bool:
         real = os.path.realpath(path)
@@ -162,6 +191,32 @@ class FolderSource:
 def _order(path: bytes) -> tuple[bytes, ...]:
     """Paths in the order of the walk compare like this."""
     return tuple(path.split(b"/"))
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _is_picture(entry: os.DirEntry[bytes]) -> bool:
+    """By its name; where that says nothing, by how it begins."""
+    role = role_of(entry.name)
+    if role != "nameless":
+        return role == "picture"
+    try:
+        return entry.is_file() and is_taken(read_start(entry.path))
+    except (OSError, PictureError):
+        return False
+
+
+def _not_taken(entry: os.DirEntry[bytes], mode: int) -> _Skipped:
+    if not stat.S_ISREG(mode):
+        return _Skipped(entry.path, "special_file")
+    if role_of(entry.name) in ("caption", "metadata"):
+        return _Skipped(entry.path, "unmatched_sidecar", printable(suffix_of(entry.name)))
+    return _Skipped(entry.path, "other_kind", kind_of(entry.name))
 
 
 def _link_outside() -> PictureError:

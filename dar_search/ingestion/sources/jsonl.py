@@ -5,29 +5,30 @@
 - "path" (or "image", or "file_name", or where there is none of them "url"): required; relative to the JSONL file's
   folder, absolute, a file: URI, or an http(s) URL. In a list from the web: a URL, relative to the list's or whole.
 - "caption" (or "text"), "id" (text or a whole number): optional. Without an id it is made of the picture's URI.
-- "metadata": an object; every other key of the row is metadata too. A field given both ways is an error.
+- "metadata": an object; every other key of the row is metadata too. Of a field given both ways the one in "metadata"
+  counts.
 
-Blank lines are skipped. A line that is no such row is a failure "bad_line" that names it, and the rest goes on; a
-file in whose first lines there is no JSON object at all is refused as a whole. `.jsonl` files may be of any size:
-they are read line by line.
+Blank lines are skipped. A line that names no picture is a failure "bad_line", and the rest goes on; a caption or a
+field that cannot be used is a warning, and its picture goes in. A file in whose first lines there is no JSON object at
+all, or none that names a picture, is refused as a whole. `.jsonl` files may be of any size: they are read line by line.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 from urllib.parse import urljoin
 
-import orjson
-
-from dar_search import exact_json
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.remarks import Remarks, one_line
+from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
 
 PATH_KEYS = ("path", "image", "file_name")
@@ -36,35 +37,63 @@ CAPTION_KEYS = ("caption", "text")
 MAX_LINE_BYTES = 1 << 20
 MAX_ID_BYTES = 512
 LINES_TO_JUDGE_BY = 20
+_ADDRESSES = '"path", "image", "file_name" or "url"'
+_ARRAY = re.compile(rb"\s*\[\s*(\{.*)?", re.DOTALL)
+_OTHERS = {
+    b"\x1f\x8b": "It is packed with gzip: unpack it first (tar shards are read packed, from files).",
+    b"PK\x03\x04": "It is a zip: unpack it, and give the folder.",
+    b"PAR1": "It is a Parquet table, not JSON.",
+    b"\xff\xfe": "It is UTF-16 text: save it as UTF-8.",
+}
 _HINT = 'A row is one line such as {"path": "a.jpg", "caption": "a cat"}.'
 
 
 class JsonlSource:
     """The rows of a JSONL file. See the module's docstring. Raises SourceError if it is no such file."""
 
-    def __init__(self, path: bytes, *, url: str = "", copy: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        url: str = "",
+        copy: IO[bytes] | None = None,
+        selection: Selection | None = None,
+    ) -> None:
         """path: the file; or empty, with the URL that the list was fetched from and the open copy of it."""
+        self._selection = selection or Selection()
         self._url = url
         if copy is not None:
             weakref.finalize(self, copy.close)
         self._path = os.path.realpath(path) if copy is None else b"/dev/fd/%d" % copy.fileno()
         self._folder = os.path.dirname(self._path)  # noqa: PTH120  # bytes, which pathlib does not take
+        self._shown = url[:200] or printable(self._path)
         self._check_is_jsonl()
 
     @property
     def origin(self) -> str:
         return self._url or file_uri(self._path)
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
         """A cursor is "BYTES:LINES": how much of the file lies before the next line."""
-        for number, line, end in self._lines(*_position(after)):
-            yield dataclasses.replace(self._item(number, line), cursor=f"{end}:{number}")
+        remarks = remarks or Remarks()
+        for number, line, end in self._all_lines(*_position(after)):
+            if not line.strip():
+                remarks.skip("blank_line", f"{self.origin}#L{number}")
+            elif (item := self._item(number, line, remarks)) is None:
+                remarks.skip("excluded", f"{self.origin}#L{number}")
+            else:
+                yield dataclasses.replace(item, cursor=f"{end}:{number}")
 
     def count(self) -> Iterator[int]:
-        return counted(self._lines())
+        if not self._selection.excludes_anything:
+            return counted(self._lines())
+        return counted(self.items())
 
-    def _lines(self, start: int = 0, before: int = 0) -> Iterator[tuple[int, bytes, int]]:
-        """(line number from 1, content, where it ends in the file) of each line that is not blank.
+    def _lines(self) -> Iterator[tuple[int, bytes, int]]:
+        return (line for line in self._all_lines() if line[1].strip())
+
+    def _all_lines(self, start: int = 0, before: int = 0) -> Iterator[tuple[int, bytes, int]]:
+        """(line number from 1, content, where it ends in the file) of each line.
 
         Of a line that is too long the content is its first MAX_LINE_BYTES + 1 bytes.
         """
@@ -72,9 +101,7 @@ class JsonlSource:
             with open(self._path, "rb") as file:  # noqa: PTH123  # bytes
                 file.seek(start)
                 for number, line in enumerate(iter(lambda: _read_line(file), b""), start=before + 1):
-                    content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                    if content.strip():
-                        yield number, content, file.tell()
+                    yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, file.tell()
         except OSError as error:
             raise SourceError(
                 f'"{printable(self._path)}" cannot be read: {error.strerror}.', "Check the file and its permissions."
@@ -82,36 +109,55 @@ class JsonlSource:
 
     def _check_is_jsonl(self) -> None:
         first_error = None
-        for (number, line, _), _ in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
+        names: tuple[str, ...] = ()
+        for (number, line, _), judged in zip(self._lines(), range(LINES_TO_JUDGE_BY), strict=False):
+            if not judged and _ARRAY.fullmatch(line):  # of a pretty one, some line or other would be a row
+                first_error = f"Line {number}: {_instead(line)}"
+                break
             try:
-                _row(line)
+                row = _row(line)
             except PictureError as error:
-                first_error = first_error or f"Line {number}: {error.message}"
-            else:
+                first_error = first_error or f"Line {number}: {_instead(line) or error.message}"
+                continue
+            if any(row.get(key) is not None for key in (*PATH_KEYS, URL_KEY)):
                 return
+            names = names or tuple(row)
+        if names:
+            has = f"its first rows have {_listed(names)}, and none of them {_ADDRESSES}"
+            message = f'"{self._shown}" names no pictures: {has}.'
+            raise SourceError(message, f"Rename the field with the pictures' addresses. {_HINT}")
         if first_error:
-            raise SourceError(f'"{printable(self._path)}" is not a JSONL file. {first_error}', _HINT)
+            raise SourceError(f'"{self._shown}" is not a JSONL file. {first_error}', _HINT)
 
-    def _item(self, number: int, line: bytes) -> SourceItem | BadItem:
+    def _item(self, number: int, line: bytes, remarks: Remarks) -> SourceItem | BadItem | None:
+        """None: its address is excluded."""
         place = f"{self.origin}#L{number}"
         identity: str | None = None
         try:
             row = _row(line)
+            names = tuple(row)
             keys = PATH_KEYS if any(row.get(key) is not None for key in PATH_KEYS) else (URL_KEY,)
             address = _one_of(row, keys)
+            if address is None:
+                raise PictureError("bad_line", f'The row has no "path", but {_listed(names)}.', _HINT)
+            if self._selection.excludes(str(address)):
+                return None
             url = self._picture_url(address)
             path = b"" if url else self._picture_path(address)
             key = url or file_uri(path)
             identity = _identity(row.pop("id", None)) or record_id(key)
-            caption = parse_caption(_one_of(row, CAPTION_KEYS))
-            return SourceItem(identity, key, path, caption, parse_metadata(_merged(row)), place, at=url)
+            found = _annotations(row)
         except PictureError as error:
             return BadItem(Failure(place, error.code, f"Line {number}: {error}"), identity)
+        found.tell(remarks, place)
+        return SourceItem(identity, key, path, found.caption, found.metadata, place, at=url)
 
     def _picture_url(self, address: object) -> str:
         """The URL that a row names; empty where it names a file, which a list from the web may not."""
         if not isinstance(address, str) or not address.strip():
             return ""
+        if any("\ud800" <= character <= "\udfff" for character in address):
+            raise PictureError("bad_line", 'The "path" has half a character in it, which no name has.', _HINT)
         whole = urljoin(self._url, address.strip()) if self._url else address.strip()
         if whole[:8].lower().startswith(("http://", "https://")):
             return whole
@@ -153,12 +199,47 @@ def _row(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise PictureError("bad_line", f"The line has more than {MAX_LINE_BYTES:,} bytes.", _HINT)
     try:
-        row = exact_json.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise PictureError("bad_line", f"It is not JSON ({error}).", _HINT) from None
+        row = parsed_json(line)
+    except ValueError as error:
+        raise PictureError("bad_line", f"It is not JSON ({str(error)[:200]}).", _HINT) from None
     if not isinstance(row, dict):
         raise PictureError("bad_line", "It is not a JSON object.", _HINT)
     return row
+
+
+def _instead(line: bytes) -> str:
+    """What a list that is no JSONL seems to be; empty where that is not known."""
+    if line[257:262] == b"ustar":
+        return "It is a tar: shards are read from files; download it first."
+    start = line.lstrip()
+    for magic, what in _OTHERS.items():
+        if line.startswith(magic):
+            return what
+    if _ARRAY.fullmatch(line):
+        return "It begins a JSON array, as `jq -c '.[]' FILE` makes a JSONL file of."
+    columns = start.decode("utf-8", "replace").rstrip("\r\n").split("\t" if b"\t" in start else ",")
+    if len(columns) > 1 and all(re.fullmatch(r'[\w" .-]{1,64}', column) for column in columns):
+        names = [column.strip(' "') for column in columns]
+        return f"It is a table (CSV) with the columns {_listed(names)}, not JSON."
+    return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{one_line(name[:40])}"' for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    return shown or "nothing"
+
+
+def _annotations(row: dict[str, Any]) -> Annotations:
+    """What a row without its address and id says about the picture."""
+    troubles = []
+    given = [key for key in CAPTION_KEYS if row.get(key) is not None]
+    if len(given) > 1:
+        message = f'The row has both "{given[0]}" and "{given[1]}": the first counts.'
+        troubles.append(Trouble(PictureError("bad_caption", message, "Keep one of them."), given[1]))
+    captions = [row.pop(key, None) for key in CAPTION_KEYS]
+    fields, doubled = merged(row, row.pop("metadata", None))
+    found = annotated(next((caption for caption in captions if caption is not None), None), fields)
+    return dataclasses.replace(found, troubles=(*troubles, *doubled, *found.troubles))
 
 
 def _one_of(row: dict[str, Any], keys: tuple[str, ...]) -> object:
@@ -179,15 +260,3 @@ def _identity(raw: object) -> str | None:
             "bad_line", f'An "id" is text of 1 to {MAX_ID_BYTES} bytes.', "Leave it out to have one made."
         )
     return identity
-
-
-def _merged(row: dict[str, Any]) -> dict[str, Any]:
-    metadata = row.pop("metadata", None)
-    if metadata is None:
-        return row
-    if not isinstance(metadata, dict):
-        raise PictureError("bad_line", '"metadata" is not an object.', 'Write {"field": value}.')
-    both = sorted(metadata.keys() & row.keys())
-    if both:
-        raise PictureError("bad_line", f'"{both[0][:80]}" is given twice: in "metadata" and beside it.', "Keep one.")
-    return {**row, **metadata}

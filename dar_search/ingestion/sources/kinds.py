@@ -20,6 +20,7 @@ from dar_search.ingestion.sources.jsonl import JsonlSource
 from dar_search.ingestion.sources.locations import path_of, printable
 from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource
 from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import Source, SourceOptions
 from dar_search.ingestion.sources.tar_members import is_tar
 from dar_search.ingestion.sources.tar_shards import TarSource, expanded
@@ -58,6 +59,10 @@ def _index(target: Target, options: SourceOptions, outside: Outside | None) -> S
     name = unquote(str(target).removeprefix(_OPENSEARCH))
     if not name or not options.field:
         raise SourceError("An index and the field with its pictures are needed.", "opensearch:INDEX --field image_url")
+    if options.exclude:
+        raise SourceError(
+            "Documents of an index have no names to exclude.", "Leave --exclude out, or make an alias with a filter."
+        )
     metadata = {}
     for entry in options.metadata_fields:
         short, _, field = entry.rpartition("=")
@@ -72,7 +77,7 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside | 
     reach = outside or Outside()
     try:
         reach.fetcher.save(str(target), copy)
-        return JsonlSource(b"", url=str(target), copy=copy)
+        return JsonlSource(b"", url=str(target), copy=copy, selection=_selection(options))
     except PictureError as error:
         copy.close()
         raise SourceError(f"{error.message} ({error.code})", error.hint or _HINT) from error
@@ -85,15 +90,19 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside | 
 
 
 def _tar(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return TarSource(_path(target))
+    return TarSource(_path(target), _selection(options))
 
 
 def _folder(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return FolderSource(_path(target), follow_links=options.follow_links)
+    return FolderSource(_path(target), follow_links=options.follow_links, selection=_selection(options))
 
 
 def _jsonl(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return JsonlSource(_path(target))
+    return JsonlSource(_path(target), selection=_selection(options))
+
+
+def _selection(options: SourceOptions) -> Selection:
+    return Selection(options.exclude, include_hidden=options.include_hidden)
 
 
 def _is_index(target: Target) -> bool:

@@ -21,7 +21,8 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from dar_search.data import Failure
 from dar_search.errors import IndexNotFound, PictureError, SourceError, StoreError
-from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.sources.annotating import annotated
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import BadItem, SourceItem
 
@@ -75,9 +76,10 @@ class OpenSearchSource:
     def origin(self) -> str:
         return f"opensearch:{quote(self._index)}{_at(self._address)}"
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
         """A cursor is [index, shard, sequence number, pictures of the document that are done], as JSON."""
         begin = _position(after)
+        remarks = remarks or Remarks()
         for index, shards in self._shards:
             for shard in range(shards):
                 number, done = -1, 0
@@ -86,7 +88,7 @@ class OpenSearchSource:
                         continue
                     if (index, shard) == begin[:2]:
                         number, done = begin[2:]
-                yield from self._shard(index, shard, number, done)
+                yield from self._shard(index, shard, number, done, remarks)
 
     def count(self) -> Iterator[int]:
         """The number of documents: a document with several pictures counts once."""
@@ -106,7 +108,7 @@ class OpenSearchSource:
             raise SourceError(f'The cluster has no index "{self._index[:200]}".', "Check its name.") from error
         return sorted((name, int(found["settings"]["index.number_of_shards"])) for name, found in answer.items())
 
-    def _shard(self, index: str, shard: int, after: int, done: int) -> Iterator[SourceItem | BadItem]:
+    def _shard(self, index: str, shard: int, after: int, done: int, remarks: Remarks) -> Iterator[SourceItem | BadItem]:
         """Documents from the one numbered `after` on, of which `done` pictures are done."""
         size = _FIRST_PAGE
         place = after - 1 if done else after
@@ -115,8 +117,8 @@ class OpenSearchSource:
                 hits, taken = point.page(self._fields.names(), size, place)
                 for hit in hits:
                     number = hit["sort"][0]
-                    listed = self._listed(index, hit)
                     skipped = done if number == after else 0
+                    listed = self._listed(index, hit, Remarks() if skipped else remarks)
                     for count, item in enumerate(listed, start=1):
                         if count > skipped:
                             cursor = json.dumps([index, shard, number, 0 if count == len(listed) else count])
@@ -126,7 +128,7 @@ class OpenSearchSource:
                     return
                 size = max(1, min(_LARGEST_PAGE, size * 4, _PAGE_BYTES * size // max(1, taken)))
 
-    def _listed(self, index: str, hit: Mapping[str, Any]) -> list[SourceItem | BadItem]:
+    def _listed(self, index: str, hit: Mapping[str, Any], remarks: Remarks) -> list[SourceItem | BadItem]:
         document, source = hit["_id"], hit.get("_source", {})
         place = f"opensearch:{quote(index)}/{quote(document, safe='')}{_at(self._address)}"
         try:
@@ -134,17 +136,17 @@ class OpenSearchSource:
             values = _values(source, self._fields.picture)
             if not values:
                 raise PictureError("bad_document", f'It has no "{self._fields.picture}".', "Name another field.")
-            caption = parse_caption(_one(source, self._fields.caption))
-            raw = {name: _one(source, path) for name, path in dict(self._fields.metadata).items()}
-            metadata = parse_metadata(raw)
         except PictureError as error:
             return [BadItem(Failure(place, error.code, str(error)), document if _is_id(document) else None)]
+        raw = {name: _one(source, path) for name, path in dict(self._fields.metadata).items()}
+        found = annotated(_one(source, self._fields.caption), raw)
+        found.tell(remarks, place)
         listed: list[SourceItem | BadItem] = []
         for number, value in enumerate(values):
             name = identity if not number else f"{identity[:500]}#{number}"
             try:
                 at, key = self._where(value, index, document, number)
-                listed.append(SourceItem(name, key, b"", caption, metadata, place, at=at))
+                listed.append(SourceItem(name, key, b"", found.caption, found.metadata, place, at=at))
             except PictureError as error:
                 listed.append(BadItem(Failure(place, error.code, str(error)), name))
         return listed

@@ -1,20 +1,15 @@
-"""Files beside a picture that say something about it: `photo.txt` (caption) and `photo.json` (metadata)."""
+"""The files beside a folder's pictures that say something about them: which, `pairing` says; what, `annotating`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-import orjson
-
-from dar_search import exact_json
-from dar_search.data import Metadata
 from dar_search.errors import PictureError
-from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.sources.annotating import MAX_SIDECAR_BYTES, Annotations, Sidecar, from_sidecars
 from dar_search.ingestion.sources.files import read_file
-from dar_search.ingestion.sources.locations import printable
-
-MAX_SIDECAR_BYTES = 1 << 20
+from dar_search.ingestion.sources.locations import file_uri
+from dar_search.ingestion.sources.pairing import key_of_sidecar, keys_of, role_of, sidecar_key
 
 
 class Sidecars:
@@ -22,65 +17,46 @@ class Sidecars:
 
     Args:
         folder: its path.
-        names: what it holds.
+        pictures: the names in it that are pictures.
+        others: the names of its other files.
     """
 
-    def __init__(self, folder: bytes, names: Iterable[bytes]) -> None:
+    def __init__(self, folder: bytes, pictures: Iterable[bytes], others: Iterable[bytes]) -> None:
         self._folder = folder
         self._captions: dict[bytes, bytes] = {}
         self._metadata: dict[bytes, bytes] = {}
-        for name in names:
-            stem, suffix = os.path.splitext(name)  # noqa: PTH122  # bytes, which pathlib does not take
-            if suffix.lower() == b".txt":
-                self._captions[stem] = name
-            elif suffix.lower() == b".json":
-                self._metadata[stem] = name
+        found = {"caption": self._captions, "metadata": self._metadata}
+        for name in sorted(others):
+            role = role_of(name)
+            if role in found:
+                found[role][key_of_sidecar(name)] = name
+        self._stems: set[bytes] = set()
+        listed = list(pictures) if self._captions or self._metadata else []
+        for picture in listed:
+            self._stems.update(keys_of(picture)[:2])
+        self.used = frozenset(name for picture in listed for name in self._of(picture) if name is not None)
+        """The names of those that are some picture's."""
 
-    def of(self, picture: bytes) -> tuple[bytes, ...]:
-        """The paths of a picture's sidecars: none, one or two."""
-        stem = _stem(picture)
-        names = (self._captions.get(stem), self._metadata.get(stem))
-        return tuple(os.path.join(self._folder, name) for name in names if name)  # noqa: PTH118  # bytes
+    def read(self, picture: bytes, check: Callable[[bytes], None]) -> Annotations:
+        """What they say about a picture of that name. check: raises PictureError for a path that may not be read."""
+        text, fields = self._of(picture)
+        return from_sidecars(self._sidecar(text, picture, check), self._sidecar(fields, picture, check))
 
-    def read(self, picture: bytes) -> tuple[str, Metadata]:
-        """A picture's caption and metadata; "" and {} where there are none.
+    def _of(self, picture: bytes) -> tuple[bytes | None, bytes | None]:
+        found = []
+        for names in (self._captions, self._metadata):
+            key = sidecar_key(picture, names.__contains__, self._stems.__contains__) if names else None
+            found.append(None if key is None else names[key])
+        return found[0], found[1]
 
-        Raises:
-            PictureError: bad_caption, bad_metadata, or a code of a file that cannot be read.
-        """
-        stem = _stem(picture)
-        caption = None
-        raw: dict[str, object] = {}
-        if name := self._metadata.get(stem):
-            raw = self._read_object(name)
-            caption = raw.pop("caption", None)
-        if name := self._captions.get(stem):
-            caption = self._read_text(name)
-        return parse_caption(caption), parse_metadata(raw)
-
-    def _read_text(self, name: bytes) -> str:
+    def _sidecar(self, name: bytes | None, picture: bytes, check: Callable[[bytes], None]) -> Sidecar | None:
+        if name is None:
+            return None
+        path = os.path.join(self._folder, name)  # noqa: PTH118  # bytes
+        content: bytes | PictureError
         try:
-            return self._read(name).decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise PictureError("bad_caption", f"{printable(name)} is not UTF-8 text.", "Save it as UTF-8.") from None
-
-    def _read_object(self, name: bytes) -> dict[str, object]:
-        try:
-            raw = exact_json.loads(self._read(name).removeprefix(b"\xef\xbb\xbf") or b"{}")
-        except orjson.JSONDecodeError as error:
-            raise PictureError("bad_metadata", f"{printable(name)} is not JSON: {error}.", "Mend it.") from None
-        if not isinstance(raw, dict):
-            raise PictureError("bad_metadata", f"{printable(name)} is not a JSON object.", 'Write {"field": value}.')
-        return raw
-
-    def _read(self, name: bytes) -> bytes:
-        try:
-            return read_file(os.path.join(self._folder, name), MAX_SIDECAR_BYTES)  # noqa: PTH118  # bytes
+            check(path)
+            content = read_file(path, MAX_SIDECAR_BYTES)
         except PictureError as error:
-            if error.code == "empty_file":
-                return b""
-            raise PictureError(error.code, f"The sidecar {printable(name)}: {error.message}", error.hint) from error
-
-
-def _stem(path: bytes) -> bytes:
-    return os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122  # bytes
+            content = b"" if error.code == "empty_file" else error
+        return Sidecar(content, file_uri(path), key_of_sidecar(name) == keys_of(picture).whole)

@@ -6,13 +6,15 @@ A new kind of source (Parquet, an object store) is a class with `origin`, `items
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dar_search.data import Failure, Metadata
 from dar_search.errors import SourceError
+from dar_search.ingestion.remarks import Remarks
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.outside import Outside
@@ -72,8 +74,11 @@ class Source(Protocol):
         """The URI of the whole; `ImageRecord.origin`, by which `--prune` removes."""
         ...
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
         """Everything in it, lazily; or what comes after the item with the cursor `after`, also if that is gone now.
+
+        What is not taken is told to `remarks` before the next item is given, so that what stands between the cursors
+        of two listings is told once.
 
         So a listing that was interrupted goes on, in another process too. Raises SourceError where the whole cannot
         be read (any more), and for a cursor that is none of its own.
@@ -94,6 +99,8 @@ class SourceOptions:
 
     Attributes:
         follow_links: whether symbolic links may lead out of a folder.
+        exclude: patterns of names to leave out, as in a .gitignore file; of a list, the rows whose address fits.
+        include_hidden: of a folder or tar: take hidden names and the folders of `selection.SYSTEM_FOLDERS` too.
         field: of an index: the field with the picture's URL or base64.
         caption_field: of an index: the field with the caption.
         metadata_fields: of an index: fields that become metadata, each "FIELD" or "NAME=FIELD".
@@ -105,6 +112,8 @@ class SourceOptions:
     caption_field: str = ""
     metadata_fields: tuple[str, ...] = ()
     source_store: str = ""
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
 
 
 def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
@@ -123,8 +132,30 @@ def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | No
 
     if not _can_be_a_name(target):
         raise SourceError("The source has characters that no path and no address has.", "Correct its name.")
-    options["metadata_fields"] = tuple(options.get("metadata_fields", ()))
-    return opened(target, SourceOptions(**options), outside)
+    return opened(target, _checked(SourceOptions(**options)), outside)
+
+
+def exclusions(target: str, everywhere: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """A source's patterns: the settings' (an index's documents have no names for them), and those given with it."""
+    return tuple(given) if target.startswith("opensearch:") else (*everywhere, *given)
+
+
+def _checked(options: SourceOptions) -> SourceOptions:
+    """With lists as tuples. Raises SourceError for a value of another type."""
+    values: dict[str, Any] = {}
+    for one in dataclasses.fields(SourceOptions):
+        value = getattr(options, one.name)
+        if isinstance(one.default, tuple):
+            value = (value,) if isinstance(value, str) else value
+            right = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+            value = tuple(value) if right else value
+        else:
+            right = type(value) is type(one.default)
+        if not right:
+            kinds = {bool: "true or false", str: "text", tuple: "a list of texts"}
+            raise SourceError(f'The source\'s option "{one.name}" is {kinds[type(one.default)]}.', "Correct it.")
+        values[one.name] = value
+    return SourceOptions(**values)
 
 
 def _can_be_a_name(target: str | os.PathLike[str] | bytes) -> bool:

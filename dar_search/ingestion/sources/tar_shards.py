@@ -1,11 +1,12 @@
-"""Tar shards, as webdataset writes them: files that follow each other and have one stem belong together.
+"""Tar shards: of webdataset, or any folder that was packed.
 
     000017.jpg  000017.txt  000017.json      a picture, its caption, its metadata
 
-The stem ends at the first dot of a name (`a/0.seg.png` has the stem `a/0`). `.txt` is the caption, `.json` an object of
-metadata, whose "caption" counts where there is no `.txt`. Each picture of a stem (`0.jpg`, `0.png`) is an item; one
-with two suffixes, such as `0.seg.png`, only where there is no other. Names that begin with a dot are skipped. Several
-shards are named at once as `shards-{000..009}.tar` or `{train,test}.tar`.
+Which files belong together is decided by their names as in a folder (see `pairing`), wherever in the shard they lie. A
+folder that was packed gives the pictures, captions and metadata that the folder gives, with one difference: of a sample
+`0.jpg` with `0.seg.png` the mask is counted and not listed. Of two members with one name the later counts, as for tar
+itself; links are followed within the shard. Several shards are named at once as `shards-{000..009}.tar` or
+`{train,test}.tar`.
 
 Pictures are read where they lie in the shard; of one packed with gzip or bzip2 the stream up to there is unpacked in
 memory. A damaged shard is one failure "broken_shard", and the next shard goes on.
@@ -16,45 +17,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from urllib.parse import quote_from_bytes
 
-import orjson
-
-from dar_search import exact_json
-from dar_search.data import Failure, Metadata
+from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.sources.annotations import parse_caption, parse_metadata
+from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.sources.annotating import Sidecar, from_sidecars
 from dar_search.ingestion.sources.files import unreadable
-from dar_search.ingestion.sources.folder import PICTURE_SUFFIXES
 from dar_search.ingestion.sources.locations import file_uri, printable, record_id
-from dar_search.ingestion.sources.sidecars import MAX_SIDECAR_BYTES
-from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
-from dar_search.ingestion.sources.tar_members import MAX_NAME_BYTES, ShardFile, content, members
+from dar_search.ingestion.sources.pairing import Role
+from dar_search.ingestion.sources.selection import Selection
+from dar_search.ingestion.sources.source import BadItem, SourceItem
+from dar_search.ingestion.sources.tar_index import Member, TarIndex
+from dar_search.ingestion.sources.tar_members import MAX_NAME_BYTES, ShardFile
 
 PACKED = "packed:"
 MAX_SHARDS = 100_000
-_MAX_IN_SAMPLE = 1_000
 _BRACES = re.compile(rb"\{([^{}]*)\}")
 _RANGE = re.compile(rb"(\d{1,9})\.\.(\d{1,9})")
-
-
-@dataclass(slots=True)
-class _Sample:
-    stem: bytes
-    start: int
-    members: int = 0
-    pictures: list[tarfile.TarInfo] = field(default_factory=list)
-    others: list[tarfile.TarInfo] = field(default_factory=list)
-    sidecars: dict[bytes, bytes | PictureError] = field(default_factory=dict)
 
 
 class TarSource:
     """The pictures in tar shards. See the module's docstring. Raises SourceError if there is none that can be read."""
 
-    def __init__(self, pattern: bytes) -> None:
+    def __init__(self, pattern: bytes, selection: Selection | None = None) -> None:
+        self._selection = selection or Selection()
         folder, name = os.path.split(os.path.abspath(pattern))  # noqa: PTH100  # bytes
         self._whole = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  # bytes
         self._paths = [os.path.realpath(path) for path in expanded(self._whole)]
@@ -71,30 +59,45 @@ class TarSource:
     def origin(self) -> str:
         return file_uri(self._whole)
 
-    def items(self, after: str | None = None) -> Iterator[SourceItem | BadItem]:
-        """A cursor is "SHARD:PLACE:ITEMS": the shard's number, its sample's place, how many items of that are done."""
+    def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
+        """A cursor is "SHARD:PLACE:ITEMS": the shard's number, a place in it, how many items from there on are done."""
         first, place, done = _position(after)
         for number in range(first, len(self._paths)):
-            yield from self._shard(number, place, done)
+            yield from self._shard(number, place, done, remarks or Remarks())
             place, done = 0, 0
 
     def count(self) -> Iterator[int]:
-        return counted(self.items())
+        total = 0
+        for path in self._paths:
+            try:
+                with ShardFile(path) as shard, TarIndex(shard, self._selection, _ignore, contents=False) as index:
+                    total += index.count() + (index.damage is not None)
+            except (OSError, PictureError):
+                total += 1
+            yield total
 
-    def _shard(self, number: int, start: int, done: int) -> Iterator[SourceItem | BadItem]:
+    def _shard(self, number: int, start: int, done: int, remarks: Remarks) -> Iterator[SourceItem | BadItem]:
         path = self._paths[number]
+        uri = file_uri(path)
+
+        def skip(code: str, name: bytes, kind: str) -> None:
+            # With a cursor in this shard, the listing that went before has said it.
+            if not start and not done:
+                remarks.skip(code, f"{uri}#{quote_from_bytes(name)}", kind)
+
         try:
-            with ShardFile(path) as shard:
-                for sample in _samples(shard, start):
-                    for count, picture in enumerate(sample.pictures or sample.others, start=1):
-                        if sample.start > start or count > done:
-                            listed = _item(path, shard.packing, sample, picture)
-                            yield dataclasses.replace(listed, cursor=f"{number}:{sample.start}:{count}")
+            with ShardFile(path) as shard, TarIndex(shard, self._selection, skip) as index:
+                for count, picture in enumerate(index.pictures(start), start=1):
+                    if count > done:
+                        listed = _item(path, shard.packing, index, picture, remarks)
+                        yield dataclasses.replace(listed, cursor=f"{number}:{picture.place}:1")
+                if index.damage is not None:
+                    raise index.damage
         except PictureError as error:
-            yield BadItem(Failure(file_uri(path), error.code, str(error)), None, f"{number + 1}:0:0")
+            yield BadItem(Failure(uri, error.code, str(error)), None, f"{number + 1}:0:0")
         except OSError as error:
             problem = unreadable(error)
-            yield BadItem(Failure(file_uri(path), problem.code, str(problem)), None, f"{number + 1}:0:0")
+            yield BadItem(Failure(uri, problem.code, str(problem)), None, f"{number + 1}:0:0")
 
 
 def expanded(pattern: bytes) -> list[bytes]:
@@ -123,97 +126,36 @@ def _choices(text: bytes) -> Sequence[bytes]:
     return [b"%0*d" % (len(numbers[1]), number) for number in range(first, last + 1)]
 
 
-def _samples(shard: ShardFile, start: int) -> Iterator[_Sample]:
-    """Files that follow each other and have one stem. What came before a damage is given before it is raised."""
-    sample: _Sample | None = None
-    try:
-        for member in members(shard, start):
-            name = member.name.encode("utf-8", "surrogateescape")
-            stem, suffix = _parted(name)
-            if suffix is None or member.isdir():
-                continue
-            if sample is None or stem != sample.stem or sample.members >= _MAX_IN_SAMPLE:
-                if sample is not None:
-                    yield sample
-                sample = _Sample(stem, member.offset)
-            _add(sample, shard, member, suffix)
-    except PictureError:
-        if sample is not None:
-            yield sample
-        raise
-    if sample is not None:
-        yield sample
-
-
-def _parted(name: bytes) -> tuple[bytes, bytes | None]:
-    """A member's name -> its stem and suffix; no suffix where it is not looked at."""
-    folder, _, base = name.rpartition(b"/")
-    if base.startswith(b".") or b"." not in base:
-        return name, None
-    stem, _, suffix = base.partition(b".")
-    return b"/".join((folder, stem)) if folder else stem, suffix.lower()
-
-
-def _add(sample: _Sample, shard: ShardFile, member: tarfile.TarInfo, suffix: bytes) -> None:
-    sample.members += 1
-    if b"." + suffix in PICTURE_SUFFIXES:
-        sample.pictures.append(member)
-    elif b"." + suffix.rpartition(b".")[2] in PICTURE_SUFFIXES:
-        sample.others.append(member)
-    elif suffix in (b"txt", b"json") and _is_plain(member):
-        try:
-            sample.sidecars[suffix] = content(shard, member, MAX_SIDECAR_BYTES)
-        except PictureError as error:
-            if error.code == "broken_shard":
-                raise
-            sample.sidecars[suffix] = error
-
-
-def _item(path: bytes, packing: str, sample: _Sample, member: tarfile.TarInfo) -> SourceItem | BadItem:
-    name = member.name.encode("utf-8", "surrogateescape")
+def _item(path: bytes, packing: str, index: TarIndex, picture: Member, remarks: Remarks) -> SourceItem | BadItem:
+    name = picture.name
     key = f"{file_uri(path)}#{quote_from_bytes(name[:MAX_NAME_BYTES])}"
     identity = record_id(f"{file_uri(path)}#{quote_from_bytes(name)}")
-    try:
-        if len(name) > MAX_NAME_BYTES:
-            raise PictureError("bad_member", f"Its name has more than {MAX_NAME_BYTES:,} bytes.", "Shorten it.")
-        if not _is_plain(member):
-            raise PictureError("bad_member", "It is a link, a device or a file with holes.", "Pack the file itself.")
-        if not member.size:
-            raise PictureError("empty_file", "The file is empty.", "Copy it again from where it came.")
-        caption, metadata = _annotations(sample)
-    except PictureError as error:
-        return BadItem(Failure(key, error.code, str(error)), identity)
+    if picture.flaw:
+        return BadItem(Failure(key, picture.flaw, f"{picture.message} Pack the file itself."), identity)
+    if not picture.size:
+        return BadItem(Failure(key, "empty_file", "The file is empty. Copy it again from where it came."), identity)
+    found = from_sidecars(_sidecar(path, index, picture, "caption"), _sidecar(path, index, picture, "metadata"))
+    found.tell(remarks, key)
     at = PACKED if packing else ""
-    return SourceItem(identity, key, path, caption, metadata, start=member.offset_data, length=member.size, at=at)
+    return SourceItem(
+        identity, key, path, found.caption, found.metadata, start=picture.start, length=picture.size, at=at
+    )
 
 
-def _is_plain(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and not member.issparse() and member.size >= 0
+def _sidecar(path: bytes, index: TarIndex, picture: Member, role: Role) -> Sidecar | None:
+    if (found := index.sidecar(picture, role)) is None:
+        return None
+    member, for_one_file = found
+    content: bytes | PictureError
+    try:
+        content = index.content(member)
+    except PictureError as error:
+        content = error
+    return Sidecar(content, f"{file_uri(path)}#{quote_from_bytes(member.name)}", for_one_file)
 
 
-def _annotations(sample: _Sample) -> tuple[str, Metadata]:
-    raw: object = {}
-    if data := _sidecar(sample, b"json"):
-        try:
-            raw = exact_json.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise PictureError("bad_metadata", f"Its .json is not JSON: {error}.", "Mend it.") from None
-    if not isinstance(raw, dict):
-        raise PictureError("bad_metadata", "Its .json is not an object.", 'Write {"field": value}.')
-    caption = raw.pop("caption", None)
-    if data := _sidecar(sample, b"txt"):
-        try:
-            caption = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise PictureError("bad_caption", "Its .txt is not UTF-8 text.", "Save it as UTF-8.") from None
-    return parse_caption(caption), parse_metadata(raw)
-
-
-def _sidecar(sample: _Sample, suffix: bytes) -> bytes:
-    found = sample.sidecars.get(suffix, b"")
-    if isinstance(found, PictureError):
-        raise PictureError(found.code, f"Its .{suffix.decode()}: {found.message}", found.hint)
-    return found
+def _ignore(code: str, name: bytes, kind: str) -> None:
+    """A count has no remarks."""
 
 
 def _position(after: str | None) -> tuple[int, int, int]:
