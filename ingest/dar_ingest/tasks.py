@@ -133,7 +133,9 @@ class _OneMessage(bootsteps.Step):  # type: ignore[misc]
                 _LOG.warning("A message could not be acknowledged (%s: %s).", type(error).__name__, error)
             request.acknowledged = True
             look(request)
-            consumer.task_consumer.consume()  # where the broker went away, this raises, and Celery connects again
+            # From the event loop: where the broker or the queue is gone this raises, and Celery connects again. Some of
+            # those who bring a message here drop what it raises.
+            consumer.call_soon(consumer.task_consumer.consume)
 
         consumer.on_task_request = acknowledge_and_look
 
