@@ -51,6 +51,15 @@ def ingest(
         bool,
         typer.Option("--prune", metavar="", help="Also remove what came from this source and is no longer there."),
     ] = False,
+    moved_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the pictures were before, if dar cannot know that they are gone from there: on a disk that is "
+            "mounted elsewhere now, on another machine. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
     ] = False,
@@ -81,6 +90,8 @@ def ingest(
     Run it again after a change: what did not change is not encoded again. A picture that cannot be read is listed,
     and the others go in. Killed at any moment, run it again and it goes on.
 
+    A picture that was moved or renamed takes its record along, and is not encoded again.
+
     Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
 
       {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
@@ -90,6 +101,7 @@ def ingest(
       dar ingest ./photos --index photos
       dar ingest products.jsonl --index products --prune
       dar ingest ./photos --index photos --store http://localhost:9200
+      dar ingest /media/new/photos --index photos --moved-from /media/old/photos
       dar ingest 'shards-{000..009}.tar' --index photos
       dar ingest https://example.org/list.jsonl --index photos
       dar ingest opensearch:products --field image_url --caption title --metadata brand --index product-photos
@@ -122,6 +134,7 @@ def ingest(
                         target,
                         model,
                         prune=prune,
+                        moved_from=moved_from or (),
                         batch_size=settings.ingest.batch_size,
                         decoders=Decoders(model.preparation, processes=settings.ingest.decoders, outside=reach),
                         progress=lambda state: _show(bar, task, state),
@@ -174,6 +187,7 @@ def _print_report(report: reports.IngestReport, index: str, total: int) -> None:
         "indexed": report.indexed,
         "unchanged": report.unchanged,
         "failed": len(report.failures),
+        "moved": report.moved,
         "removed": report.removed,
     }
     line = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "indexed")

@@ -41,6 +41,7 @@ class IngestReport:
         indexed: records written, new or changed.
         unchanged: items whose record was right already.
         removed: records pruned.
+        moved: of the indexed and unchanged, those that were found at a new place: records whose file was gone.
         failures: items that are not in the index as they are now, and why. (A picture that was readable once keeps
             its old record.)
         notes: what a person should know beyond that, a sentence each.
@@ -51,18 +52,20 @@ class IngestReport:
     removed: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    moved: int = 0
 
     @property
     def failed(self) -> int:
         return len(self.failures)
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"indexed", "unchanged", "failed", "removed", "failures": [{"source", "code", "message"}]}`."""
+        """`{"indexed", "unchanged", "failed", "moved", "removed", "failures": [{"source", "code", "message"}]}`."""
         failures = [{"source": item.source, "code": item.code, "message": item.message} for item in self.failures]
         return {
             "indexed": self.indexed,
             "unchanged": self.unchanged,
             "failed": self.failed,
+            "moved": self.moved,
             "removed": self.removed,
             "failures": failures,
         }

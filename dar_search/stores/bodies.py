@@ -30,6 +30,7 @@ FieldTypes = Mapping[str, FieldType]
 
 META = "dar_search"  # our part of a mapping's `_meta`
 EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that hold an empty list
+PLACE_FIELDS = ("source", "origin", "digest")
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
 NOTHING: Body = {"match_none": {}}
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
@@ -142,6 +143,17 @@ def ids_search(point: str, origin: str | None, *, after: str | None, size: int, 
         "stored_fields": "_none_",
     }
     return body if after is None else body | {"search_after": [after]}
+
+
+def contents_search(sha256: Sequence[str], size: int) -> Body:
+    """The records made of pictures with these digests, and what a `Place` has."""
+    wanted = [{"prefix": {"digest": {"value": f"{one}:"}}} for one in sha256]
+    return {
+        "query": {"bool": {"filter": [{"bool": {"should": wanted, "minimum_should_match": 1}}]}},
+        "size": size,
+        "_source": PLACE_FIELDS,
+        "track_total_hits": False,
+    }
 
 
 def fusion_pipeline(fusion: ScoreFusion, default: Mapping[str, Any] | None = None) -> Body:

@@ -31,6 +31,7 @@ class IndexState:
         engine: what keeps the k-NN graph; empty where the mapping does not say.
         types: the metadata fields.
         default_pipeline: the name of the index's own default search pipeline, or None.
+        finds_digests: whether digests can be searched; not in an index that an older dar-search made.
     """
 
     index: str
@@ -40,6 +41,7 @@ class IndexState:
     engine: str
     types: Mapping[str, FieldType]
     default_pipeline: str | None
+    finds_digests: bool
 
 
 class Cached(Generic[T]):
@@ -104,6 +106,7 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             engine=str(properties["vector"].get("method", {}).get("engine", "")),
             types=metadata_types(properties),
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
+            finds_digests=bool(properties.get("digest", {}).get("index", True)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(

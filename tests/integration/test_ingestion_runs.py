@@ -77,6 +77,7 @@ def test_a_report_is_one_json_object_of_the_agreed_shape() -> None:
         "indexed": 1,
         "unchanged": 2,
         "failed": 1,
+        "moved": 0,
         "removed": 3,
         "failures": [{"source": "file:///a.jpg", "code": "empty_file", "message": "The file is empty."}],
     }

@@ -10,7 +10,7 @@ from dar_search.errors import StoreCorrupt, StoreTooNew
 from dar_search.ingestion.ledger.rows import Key, Row
 from dar_search.job_data import Job, JobFailure, JobSpec
 
-VERSION = 1
+VERSION = 2  # 2: how many records were moved
 _COUNTED = ("indexed", "unchanged", "failed", "codes")  # they are the shards'
 _NAMED = ("id", "state")
 
@@ -57,6 +57,7 @@ def jobs_fields(job: Job) -> dict[str, Any]:
         "unchanged": job.unchanged,
         "failed": job.failed,
         "failures": dict(job.codes),
+        "moved": job.moved,
         "removed": job.removed,
         "notes": list(job.notes),
         "created": _when(job.created),
