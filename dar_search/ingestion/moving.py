@@ -3,7 +3,8 @@
 It is looked for whenever a picture is read, also where its record is right already: so a run that was killed between
 writing the new record and removing the old one, or an older dar-search, leaves nothing behind that a later run does not
 find. Whose file may still be there, on a disk that is not mounted or on another machine, keeps its record, unless
-`JobSpec.moved_from` says that it was moved from there.
+`JobSpec.moved_from` says that it was moved from there. So does one whose id a list gave: it is another picture's for as
+long as a list says so, and takes its new place when the list names that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from dar_search.data import Place
 from dar_search.ingestion.absence import is_gone
-from dar_search.ingestion.sources.locations import file_uri, path_of
+from dar_search.ingestion.sources.locations import file_uri, path_of, record_id
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.job_ledger import Ledger
 from dar_search.ports import ImageIndex
@@ -58,7 +59,7 @@ class Moves:
 
     def _of(self, item: SourceItem, places: Sequence[Place]) -> Found:
         own = next((place for place in places if place.id == item.id), None)
-        others = (place for place in places if place.id != item.id and place.source != item.key)
+        others = (place for place in places if place.source != item.key and place.id == record_id(place.source))
         left = tuple(place.id for place in others if self._is_left(place))
         misplaced = own is not None and (
             own.source != item.key or (own.origin != self._origin and self._origin_is_gone(own.origin))

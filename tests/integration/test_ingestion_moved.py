@@ -25,6 +25,7 @@ from dar_search.ingestion import absence
 from dar_search.ingestion.absence import is_gone
 from dar_search.ingestion.ledger.memory import MemoryLedger
 from dar_search.ingestion.report import IngestReport
+from dar_search.ingestion.sources.locations import record_id
 from dar_search.ports import Store
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch import OpenSearchStore
@@ -182,6 +183,18 @@ def test_a_list_that_was_moved_with_its_pictures_takes_its_records_along(place: 
     assert {record.origin for record in records.values()} == {(place.new / "list.jsonl").resolve().as_uri()}
 
 
+def test_two_rows_of_one_picture_keep_their_ids_when_it_moves(place: Place) -> None:
+    rows = [{"path": "000.jpg", "id": identity} for identity in ("one", "two")]
+    (place.old / "list.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    place.ingest(place.old / "list.jsonl")
+    place.old.rename(place.new)
+    report, encoded = place.ingest(place.new / "list.jsonl", moved_from=[str(place.old)], prune=True)
+    assert (report.indexed, report.moved, report.removed, encoded) == (2, 0, 0, 0)
+    assert sorted(place.index.ids()) == ["one", "two"]
+    found = place.index.get(["one", "two"]).values()
+    assert {record.source for record in found} == {(place.new / "000.jpg").resolve().as_uri()}
+
+
 def test_a_list_that_was_moved_alone_is_the_new_origin_of_its_pictures(place: Place) -> None:
     lists = place.folder / "lists"
     lists.mkdir()
@@ -267,9 +280,9 @@ def test_a_store_that_is_away_while_old_records_are_looked_for_ends_the_run(plac
 
 def test_what_was_left_behind_by_an_older_program_is_found_later(place: Place) -> None:
     place.ingest(place.old)
-    left = [dataclasses.replace(one, id=f"left-{one.id}") for one in place.records().values()]
-    gone = [dataclasses.replace(one, source=one.source.replace("/old/", "/before/")) for one in left]
-    place.index.write(gone)
+    gone = [one.replace("/old/", "/before/") for one in place.records()]
+    left = zip(gone, place.records().values(), strict=True)
+    place.index.write([dataclasses.replace(one, id=record_id(source), source=source) for source, one in left])
     place.index.refresh()
     report, encoded = place.ingest(place.old)
     assert (report.unchanged, report.moved, encoded) == (3, 3, 0)
