@@ -241,6 +241,16 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record says that its picture is, without the record's other parts. See `ImageRecord`."""
+
+    id: str
+    source: str
+    origin: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An item that is not in the index, and why: a dead letter.
 

@@ -40,6 +40,7 @@ DarError
     ├── RateLimited            rate_limited (429): this caller asks too often
     ├── Overloaded             overloaded (429): all callers together ask too much
     ├── ServiceUnreachable     service_unreachable (503): the client has no answer, or none that it understands
+    ├── WorkerEnded            worker_ended: a worker of ingestion came to an end that nobody asked for
     └── InternalError          internal_error    a defect of the project
 
 An error carries a stable `code` for programs, a `message` that says what is wrong, and a `hint` that says
@@ -266,6 +267,10 @@ class Overloaded(ServiceError):
 class ServiceUnreachable(ServiceError):
     code = "service_unreachable"
     status = 503
+
+
+class WorkerEnded(ServiceError):
+    code = "worker_ended"
 
 
 class InternalError(ServiceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -38,6 +39,11 @@ class IngestSettings(BaseModel):
         None,
         pattern=r"^(redis|rediss|amqp|amqps|memory)://",
         description="Celery's broker, such as redis://host:6379/0. Unset: the workers look into the ledger themselves.",
+    )
+    broker_ca_file: Path | None = Field(
+        None,
+        description="The authorities to trust (PEM) where the broker is rediss:// or amqps://, unless the address "
+        "names others (?ssl_ca_certs=PATH); unset: the system's.",
     )
     queue: str = Field("dar-ingest", pattern=r"^[\w.-]{1,100}$", description="The queue that workers listen to.")
     host: str = Field("127.0.0.1", min_length=1, description="The address to listen on.")

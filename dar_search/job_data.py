@@ -87,6 +87,7 @@ class JobSpec:
         index: the index's name; store: its store's address, without passwords.
         source: what `ingestion.sources.source.open_source` takes, with `options` as its keywords.
         prune: at the end, remove the records of the source's origin that it did not list.
+        moved_from: where the source was before, as somebody said: see `ingestion.moving`.
         local: drained by the process that made it (`dar ingest`); services leave it alone.
         maker: who made it, such as "host/1234/1700000000": of a local job, the process that drains it.
     """
@@ -96,6 +97,7 @@ class JobSpec:
     store: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     prune: bool = False
+    moved_from: tuple[str, ...] = ()
     local: bool = False
     maker: str = ""
 
@@ -112,6 +114,7 @@ class Job:
         shards, items: how many have been listed so far; expected: how many items there will be, where counted.
         indexed, unchanged, failed: items by result; codes: the failures by code.
         remarked: what the listing came upon so far besides its items.
+        moved: records whose picture was found at a new place, and whose file was gone.
         removed, notes: of the job's end, as in `ingestion.report.IngestReport`.
         created, ended: seconds since 1970 by the clock of whoever wrote it: for people, nothing is decided by it.
     """
@@ -133,6 +136,7 @@ class Job:
     codes: Mapping[str, int] = field(default_factory=dict)
     remarked: Remarked = Remarked()
     removed: int = 0
+    moved: int = 0
     notes: tuple[str, ...] = ()
     created: float = 0.0
     ended: float | None = None

@@ -103,6 +103,10 @@ class Ledger(Protocol):
         """How many items the job's source has."""
         ...
 
+    def add_moved(self, job: str, records: int) -> None:
+        """So many more records took another place, where their pictures are now."""
+        ...
+
     def finish(self, head: Lease, removed: int = 0, notes: Sequence[str] = ()) -> bool:
         """The job is done -> False if there are shards to do again."""
         ...

@@ -16,6 +16,7 @@ from dar_search.data import (
     FloatArray,
     ImageRecord,
     Imagination,
+    Place,
     Provenance,
     Reformulation,
     ScoreFusion,
@@ -240,6 +241,14 @@ class ImageIndex(Protocol):
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
         """id -> digest of the records that are there: much cheaper than `get`."""
+        ...
+
+    def with_content(self, sha256: Sequence[str]) -> list[Place]:
+        """The records made of pictures with these digests (hexadecimal, of their bytes), in no order.
+
+        About a thousand of them at most: where one picture is in the index very often, others may be left out. Sees
+        what was written before the last `refresh`.
+        """
         ...
 
     def ids(self, *, origin: str | None = None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kombu
 import redis
+import trustme
 
 from tests.programs import free_port, needed
 
@@ -24,13 +25,26 @@ def wait_until(answers: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         time.sleep(0.02)
 
 
-class RedisServer:
-    """A redis-server without files."""
+class Certificate:
+    """A server's certificate as files, and what vouches for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, authority: trustme.CA, *names: str) -> None:
+        leaf = authority.issue_cert(*names)
+        self.authority, self.chain, self.key = folder / "ca.pem", folder / "chain.pem", folder / "key.pem"
+        authority.cert_pem.write_to_path(str(self.authority))
+        leaf.private_key_pem.write_to_path(str(self.key))
+        for number, part in enumerate(leaf.cert_chain_pems):
+            part.write_to_path(str(self.chain), append=number > 0)
+
+
+class RedisServer:
+    """A redis-server without files. certificate: it listens for TLS, beside its open port."""
+
+    def __init__(self, folder: Path, certificate: Certificate | None = None) -> None:
         self._program = needed("redis-server")
         self._folder = folder
-        self.port = free_port()
+        self._certificate = certificate
+        self.port, self.tls_port = free_port(), free_port()
         self.start()
 
     @property
@@ -39,6 +53,10 @@ class RedisServer:
 
     def start(self) -> None:
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        if (certificate := self._certificate) is not None:
+            command += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
+            command += ["--tls-cert-file", str(certificate.chain), "--tls-key-file", str(certificate.key)]
+            command += ["--tls-ca-cert-file", str(certificate.authority)]
         self.process = subprocess.Popen(
             [*command, "--dir", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -62,19 +80,32 @@ class RedisServer:
         client.flushall()
         client.close()
 
+    def unacknowledged(self) -> int:
+        """Messages that a worker has and has not acknowledged."""
+        client = redis.Redis(port=self.port, protocol=2)
+        count = client.hlen("unacked")
+        client.close()
+        return int(count)
+
+    def close_connections(self) -> None:
+        """As an idle limit of a firewall would."""
+        client = redis.Redis(port=self.port, protocol=2)
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        client.close()
+
     def close(self) -> None:
         self.stop()
 
 
 class RabbitServer:
-    """A RabbitMQ with all its files in a folder, and an Erlang port mapper of its own."""
+    """A RabbitMQ with all its files in a folder, and an Erlang port mapper of its own. certificate: see RedisServer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: Certificate | None = None) -> None:
         needed("rabbitmq-server")  # its wrapper, which changes the user; the program itself is started
         (program,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")
         self._program = program
         self._folder = folder
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         mapper = str(free_port())
         self._environment = os.environ | {
             "HOME": str(folder),
@@ -93,6 +124,12 @@ class RabbitServer:
         }
         (folder / "plugins").write_text("[].")
         (folder / "environment").touch()
+        if certificate is not None:
+            (folder / "configuration.conf").write_text(
+                f"listeners.ssl.default = 127.0.0.1:{self.tls_port}\n"
+                f"ssl_options.cacertfile = {certificate.authority}\n"
+                f"ssl_options.certfile = {certificate.chain}\nssl_options.keyfile = {certificate.key}\n"
+            )
         self._mapper = subprocess.Popen([needed("epmd"), "-address", "127.0.0.1", "-port", mapper])
         self.start()
 
@@ -124,6 +161,30 @@ class RabbitServer:
     def lose_everything(self) -> None:
         with kombu.Connection(self.url) as connection:
             connection.default_channel.queue_purge("dar-ingest")
+
+    def unacknowledged(self) -> int:
+        """Messages that a worker has and has not acknowledged, those that wait at it among them."""
+        listed = self._control("list_queues", "--quiet", "--no-table-headers", "messages_unacknowledged")
+        return sum(int(count) for count in listed.split())
+
+    def close_connections(self) -> None:
+        """As a time limit of the broker would: from its side, with a reason."""
+        self._control("close_all_connections", "a test")
+
+    def wait_for_consumer(self) -> None:
+        """Until a worker listens to the queue."""
+        wait_until(
+            lambda: "dar-ingest" in self._control("list_consumers", "--quiet", "--no-table-headers"), self.process
+        )
+
+    def delete_queue(self) -> None:
+        self._control("delete_queue", "dar-ingest")
+
+    def _control(self, *arguments: str) -> str:
+        command = [str(self._program.with_name("rabbitmqctl")), "-n", self._environment["RABBITMQ_NODENAME"]]
+        return subprocess.run(
+            [*command, *arguments], env=self._environment, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
 
     def close(self) -> None:
         self.stop()

@@ -1,7 +1,9 @@
-"""`python -m tests.celery_child [POINT]`: a real Celery worker with the tests' encoder, set by the environment.
+"""`python -m tests.celery_child [hold|leave] [POINT]`: a real Celery worker with the tests' encoder, set by the
+environment.
 
-At POINT, such as "recorded", it is told to stop (SIGTERM). It says "claimed", "recorded", ... on standard output as it
-works, and at the end how many pictures it encoded.
+At POINT, such as "recorded", it is told to stop (SIGTERM); with "hold" it waits there for a line on standard input
+instead, once, and with "leave" something in it ends the program as if all were done. It says "claimed", "recorded", ...
+on standard output as it works, and at the end how many pictures it encoded.
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ from tests.grid_encoder import GridEncoder
 
 
 def say(what: str) -> None:
-    if what == sys.argv[-1]:  # once: the argument is taken away
+    reached = what == sys.argv[-1]
+    if reached:  # once: the argument is taken away
         sys.argv.pop()
+    how = sys.argv[-1] if reached else ""
+    if reached and how not in ("hold", "leave"):
         os.kill(os.getpid(), signal.SIGTERM)
     sys.stdout.write(what + "\n")
     sys.stdout.flush()
+    if how == "hold":
+        sys.stdin.readline()
+    if how == "leave":
+        sys.exit(0)
 
 
 def main() -> None:

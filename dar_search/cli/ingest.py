@@ -50,6 +50,15 @@ def ingest(
         bool,
         typer.Option("--prune", metavar="", help="Also remove what came from this source and is no longer there."),
     ] = False,
+    moved_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where the pictures were before, if dar cannot know that they are gone from there: on a disk that is "
+            "mounted elsewhere now, on another machine. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
     ] = False,
@@ -101,6 +110,8 @@ def ingest(
 
     What is there and is no picture is counted by kind; so are captions and metadata that cannot be used.
 
+    A picture that was moved or renamed takes its record along, and is not encoded again.
+
     Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
 
       {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
@@ -110,6 +121,7 @@ def ingest(
       dar ingest ./photos --index photos
       dar ingest products.jsonl --index products --prune
       dar ingest ./photos --index photos --store http://localhost:9200
+      dar ingest /media/new/photos --index photos --moved-from /media/old/photos
       dar ingest 'shards-{000..009}.tar' --index photos
       dar ingest ~/Pictures --index photos --exclude previews/ --exclude '*.gif'
       dar ingest https://example.org/list.jsonl --index photos
@@ -144,6 +156,7 @@ def ingest(
                         target,
                         model,
                         prune=prune,
+                        moved_from=moved_from or (),
                         batch_size=settings.ingest.batch_size,
                         decoders=Decoders(
                             model.preparation,
@@ -206,6 +219,7 @@ def _print_report(report: reports.IngestReport, index: str, total: int) -> None:
         "indexed": report.indexed,
         "unchanged": report.unchanged,
         "failed": len(report.failures),
+        "moved": report.moved,
         "removed": report.removed,
     }
     line = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count or what == "indexed")

@@ -19,6 +19,7 @@ from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.finishing import Finishing
 from dar_search.ingestion.leasing import Leases
 from dar_search.ingestion.listing import Lister
+from dar_search.ingestion.moving import Moves
 from dar_search.ingestion.patience import Patience
 from dar_search.ingestion.pruning import prune_gone
 from dar_search.ingestion.report import Tally
@@ -53,6 +54,7 @@ class Bench:
 
 def drain(
     bench: Bench,
+    job: str,
     feed: ShardFeed,
     source: Source,
     decoders: Decoders,
@@ -66,7 +68,8 @@ def drain(
     index still takes it. The leases stay for the caller to give back.
     """
     writer = bench.make_writer(bench.index, bench.ledger, bench.leases, tally, patience)
-    finishing = Finishing(source.origin, bench.index, bench.encoder, writer, bench.batch_size)
+    moves = Moves(bench.ledger, bench.index, job, source.origin)
+    finishing = Finishing(source.origin, bench.index, bench.encoder, writer, moves, bench.batch_size)
     supply = Supply(feed, bench.ledger, bench.index, decoders, 2 * bench.batch_size)
 
     def wait() -> None:

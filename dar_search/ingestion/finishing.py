@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dar_search.data import Failure, ImageRecord
+from dar_search.data import Failure, FloatArray, ImageRecord
 from dar_search.errors import DarError, FeatureMissing, ModelFailed
 from dar_search.fault_points import reached
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
+from dar_search.ingestion.moving import Moves
 from dar_search.ingestion.records import record_digest, record_of
 from dar_search.ingestion.supply import Barrier
 from dar_search.ingestion.writing import Entry, Writer
@@ -23,14 +25,17 @@ _RESULTS_AT_ONCE = 64
 class Finishing:
     """Args: origin: of the records; batch_size: pictures of one call of the encoder."""
 
-    def __init__(self, origin: str, index: ImageIndex, encoder: Encoder, writer: Writer, batch_size: int) -> None:
+    def __init__(
+        self, origin: str, index: ImageIndex, encoder: Encoder, writer: Writer, moves: Moves, batch_size: int
+    ) -> None:
         self._origin = origin
         self._index = index
         self._encoder = encoder
         self._writer = writer
+        self._moves = moves
         self._batch_size = batch_size
         self._decoded: list[Decoded] = []
-        self._reannotated: list[Job] = []
+        self._same: list[Job] = []
         self._results: list[Entry] = []
 
     def take(self, outcome: Outcome | Barrier) -> None:
@@ -40,12 +45,10 @@ class Finishing:
                 self._writer.settle(outcome)
             case Undecodable(job=job, code=code, message=message):
                 self._add(_failed(job, code, message))
-            case Same(job=job) if job.stored_digest == record_digest(job.known_sha256, job.item):
-                self._add(Entry(_ticket(job), Settled(_ticket(job).position, "unchanged")))
             case Same(job=job):
-                self._reannotated.append(job)
-                if len(self._reannotated) == REWRITE_SIZE:
-                    self._annotate_again()
+                self._same.append(job)
+                if len(self._same) == REWRITE_SIZE:
+                    self._keep()
             case Decoded():
                 reached("decoded")
                 self._decoded.append(outcome)
@@ -56,12 +59,12 @@ class Finishing:
         """What was taken and not yet handed on."""
         if self._decoded:
             self._encode()
-        if self._reannotated:
-            self._annotate_again()
         self.flush_results()
 
     def flush_results(self) -> None:
-        """Results that need no more work."""
+        """Results that need no encoder."""
+        if self._same:
+            self._keep()
         results, self._results = self._results, []
         self._writer.put(results)
 
@@ -72,33 +75,64 @@ class Finishing:
 
     def _encode(self) -> None:
         batch, self._decoded = self._decoded, []
-        embeddings = self._encoder.encode_prepared(np.stack([decoded.pixels for decoded in batch]))
-        reached("encoded")
-        dimension = self._encoder.provenance.dimension
-        if embeddings.shape != (len(batch), dimension):
-            raise ModelFailed(
-                f"The encoder gave an array of shape {embeddings.shape} for {len(batch)} pictures.",
-                f"({len(batch)}, {dimension}) was expected.",
-            )
+        found = self._moves.found([(decoded.job.item, decoded.sha256) for decoded in batch])
+        stored = self._stored([one.left[0] for one in found if one.left])
+        known = [stored[one.left[0]].embedding if one.left and one.left[0] in stored else None for one in found]
+        encoded = iter(self._encoded([decoded for decoded, one in zip(batch, known, strict=True) if one is None]))
         entries = []
-        for decoded, embedding in zip(batch, embeddings, strict=True):
+        for decoded, embedding, moved in zip(batch, known, found, strict=True):
+            embedding = next(encoded) if embedding is None else embedding
             if np.isfinite(embedding).all():
-                entries.append(_indexed(decoded.job, record_of(decoded, embedding, self._origin)))
+                entries.append(_indexed(decoded.job, record_of(decoded, embedding, self._origin), moved.left))
             else:
                 message = "The encoder gave no finite numbers for the picture."
                 entries.append(_failed(decoded.job, "encoding_failed", message))
         self._writer.put(entries)
 
-    def _annotate_again(self) -> None:
-        """New captions and metadata on stored embeddings: the picture is the same, so it is not encoded again."""
-        jobs, self._reannotated = self._reannotated, []
+    def _stored(self, ids: Sequence[str]) -> Mapping[str, ImageRecord]:
+        """Those that are there; none where the index gives no vectors back."""
         try:
-            stored = self._index.get([job.item.id for job in jobs])
+            return self._index.get(ids) if ids else {}
+        except FeatureMissing:
+            return {}
+
+    def _encoded(self, batch: Sequence[Decoded]) -> FloatArray:
+        """n pictures -> (n, d)."""
+        dimension = self._encoder.provenance.dimension
+        if not batch:
+            return np.empty((0, dimension), np.float32)
+        embeddings = self._encoder.encode_prepared(np.stack([decoded.pixels for decoded in batch]))
+        reached("encoded")
+        if embeddings.shape != (len(batch), dimension):
+            raise ModelFailed(
+                f"The encoder gave an array of shape {embeddings.shape} for {len(batch)} pictures.",
+                f"({len(batch)}, {dimension}) was expected.",
+            )
+        return embeddings
+
+    def _keep(self) -> None:
+        """Pictures that the index has: they are not encoded again. Their captions, metadata or places may be new."""
+        jobs, self._same = self._same, []
+        found = self._moves.found([(job.item, job.known_sha256) for job in jobs])
+        rewritten: list[tuple[Job, tuple[str, ...]]] = []
+        for job, moved in zip(jobs, found, strict=True):
+            if moved.misplaced or job.stored_digest != record_digest(job.known_sha256, job.item):
+                rewritten.append((job, moved.left))
+            else:
+                settled = Settled(_ticket(job).position, "unchanged")
+                self._add(Entry(_ticket(job), settled, left=moved.left))
+        if rewritten:
+            self._annotate_again(rewritten)
+
+    def _annotate_again(self, rewritten: Sequence[tuple[Job, tuple[str, ...]]]) -> None:
+        """New captions, metadata and places on stored embeddings."""
+        try:
+            stored = self._index.get([job.item.id for job, _ in rewritten])
         except FeatureMissing as error:  # the index gives no vectors back: all else in the source still goes in
-            self._writer.put([_failed(job, "refused", str(error)) for job in jobs])
+            self._writer.put([_failed(job, "refused", str(error)) for job, _ in rewritten])
             return
         entries = []
-        for job in jobs:
+        for job, left in rewritten:
             item = job.item
             if item.id not in stored:
                 message = "Another process removed the record meanwhile. Run it again."
@@ -112,12 +146,12 @@ class Finishing:
                 caption=item.caption,
                 metadata=item.metadata,
             )
-            entries.append(_indexed(job, record))
+            entries.append(_indexed(job, record, left))
         self._writer.put(entries)
 
 
-def _indexed(job: Job, record: ImageRecord) -> Entry:
-    return Entry(_ticket(job), Settled(_ticket(job).position, "indexed"), record)
+def _indexed(job: Job, record: ImageRecord, left: tuple[str, ...] = ()) -> Entry:
+    return Entry(_ticket(job), Settled(_ticket(job).position, "indexed"), record, left)
 
 
 def _failed(job: Job, code: str, message: str) -> Entry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psutil
 
@@ -39,6 +39,7 @@ def ingest(
     encoder: Encoder,
     *,
     prune: bool = False,
+    moved_from: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
     batch_size: int = BATCH_SIZE,
     limits: DecodeLimits = DEFAULT_LIMITS,
@@ -56,6 +57,8 @@ def ingest(
         prune: remove the records of this source's origin that the source no longer lists. A picture that is listed
             but cannot be decoded now keeps its record. Nothing is removed where a part of the source could not be
             read or it lists no picture at all (a disk that is not mounted looks like that); `notes` says so.
+        moved_from: paths or file: URIs where the source was before, where that cannot be known from here: a disk that
+            is mounted elsewhere now, another machine.
         progress: called from this thread, at most ten times a second, and at the end.
         limits: what one picture may cost; ignored where `decoders` are given.
         decoders: None: one decoder process for each core. Good for one run.
@@ -66,6 +69,10 @@ def ingest(
 
     A record that is right already keeps its origin, also if another source lists the picture too.
 
+    A picture that is found at a new place, and whose old file is gone (see `absence`), is not encoded again: its record
+    moves to the new place's id. Records that another machine may have made stay: those of an origin for which the
+    ledger has no job, unless `store` is a file of this machine.
+
     Raises:
         SourceError: the source cannot be read (any more).
         StoreError: the index or the ledger cannot be read or written (any more).
@@ -74,7 +81,9 @@ def ingest(
         In each case what had been encoded is in the index, if the index still takes it.
     """
     ledger = ledger or MemoryLedger()
-    spec = JobSpec(index.name, source.origin, store, prune=prune, local=True, maker=this_process())
+    spec = JobSpec(
+        index.name, source.origin, store, prune=prune, moved_from=tuple(moved_from), local=True, maker=this_process()
+    )
     close_left_behind(ledger, spec)
     job = ledger.create(spec).id
     tally = Tally(progress)
@@ -85,7 +94,13 @@ def ingest(
         feed = ShardFeed(ledger, leases, lister, job)
         bench = Bench(ledger, leases, index, encoder, batch_size)
         drain(
-            bench, feed, source, decoders or Decoders(encoder.preparation, limits, outside=outside), tally, Patience()
+            bench,
+            job,
+            feed,
+            source,
+            decoders or Decoders(encoder.preparation, limits, outside=outside),
+            tally,
+            Patience(),
         )
         end(bench, job, lister, source)
     except BaseException as error:
@@ -98,7 +113,9 @@ def ingest(
     tally.show(now=True)
     found = ledger.job(job)
     failures = all_failures(ledger, job)
-    return IngestReport(found.indexed, found.unchanged, found.removed, failures, found.notes, remarked=found.remarked)
+    return IngestReport(
+        found.indexed, found.unchanged, found.removed, failures, found.notes, found.moved, found.remarked
+    )
 
 
 def all_failures(ledger: Ledger, job: str) -> tuple[Failure, ...]:

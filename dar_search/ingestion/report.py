@@ -42,6 +42,7 @@ class IngestReport:
         indexed: records written, new or changed.
         unchanged: items whose record was right already.
         removed: records pruned.
+        moved: of the indexed and unchanged, those that were found at a new place: records whose file was gone.
         failures: items that are not in the index as they are now, and why. (A picture that was readable once keeps
             its old record.)
         notes: what a person should know beyond that, a sentence each.
@@ -53,6 +54,7 @@ class IngestReport:
     removed: int
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    moved: int = 0
     remarked: Remarked = Remarked()
 
     @property
@@ -60,7 +62,7 @@ class IngestReport:
         return len(self.failures)
 
     def as_dict(self) -> dict[str, Any]:
-        """`{"indexed", "unchanged", "failed", "removed", "failures", "skipped", "warnings"}`.
+        """`{"indexed", "unchanged", "failed", "moved", "removed", "failures", "skipped", "warnings"}`.
 
         "failures" is `[{"source", "code", "message"}]`; for "skipped" and "warnings" see `job_rows.remarked_fields`.
         """
@@ -69,6 +71,7 @@ class IngestReport:
             "indexed": self.indexed,
             "unchanged": self.unchanged,
             "failed": self.failed,
+            "moved": self.moved,
             "removed": self.removed,
             "failures": failures,
             **remarked_fields(self.remarked),

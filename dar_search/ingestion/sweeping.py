@@ -97,6 +97,9 @@ class Sweeper:
             except StoreError as error:
                 self._watched.clear()
                 _LOG.warning("The sweeper cannot use the ledger: %s", error.message)
+            except Exception:  # noqa: BLE001  # a defect: without a sweeper, what a dead worker held would stay there
+                self._watched.clear()
+                _LOG.exception("The sweeper gave up a round.")
 
     def _watch(self, held: list[Held]) -> None:
         if held:

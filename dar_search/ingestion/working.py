@@ -92,6 +92,8 @@ class Worker:
             _LOG.info("There is no job %s any more.", job)
         except StoreError as error:
             _LOG.warning("The ledger cannot be used: %s", error)
+        except Exception:  # noqa: BLE001  # a defect of the ledger's: a sweeper has it tried again
+            _LOG.exception("Shard %d of job %s was given up.", shard, job)
 
     def _look(self, job: str, shard: int) -> None:
         found = self._ledger.job(job)
@@ -130,7 +132,7 @@ class Worker:
             )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
-            drain(bench, feed, source, decoders, Tally(), patience, watch.proceed)
+            drain(bench, job.id, feed, source, decoders, Tally(), patience, watch.proceed)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:

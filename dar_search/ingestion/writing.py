@@ -31,11 +31,17 @@ _LINGER_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An item with its result. record: to be written first, where there is one."""
+    """An item with its result.
+
+    Attributes:
+        record: to be written first, where there is one.
+        left: ids of the picture's records of before, to be removed after that: their files are gone.
+    """
 
     ticket: Ticket
     settled: Settled
     record: ImageRecord | None = None
+    left: tuple[str, ...] = ()
 
 
 class Writer:
@@ -120,6 +126,7 @@ class Writer:
     def settle_all(self, entries: Sequence[Entry]) -> None:
         """Makes entries durable: first the records, then the results."""
         refused = self.write([entry for entry in entries if entry.record is not None])
+        self.remove_left([one for one in entries if one.left and not (one.record and one.record.id in refused)])
         self.record(entries, refused)
 
     def write(self, entries: Sequence[Entry]) -> dict[str, Failure]:
@@ -135,6 +142,18 @@ class Writer:
         refused = self._patience.outlast(lambda: self._index.write(records, versions=versions))
         reached("written")
         return dict(refused)
+
+    def remove_left(self, entries: Sequence[Entry]) -> None:
+        """Removes what pictures left at their old places, whose new records are durable by now."""
+        by_lease: dict[Lease, list[str]] = defaultdict(list)
+        for entry in entries:
+            by_lease[entry.ticket.lease].extend(entry.left)
+        for lease, ids in by_lease.items():
+            if not self._leases.holds(lease):
+                continue
+            moved = self._patience.outlast(lambda: self._index.delete(ids, version=lease.version))  # noqa: B023
+            if moved:
+                self._patience.outlast(lambda: self._ledger.add_moved(lease.job, moved))  # noqa: B023
 
     def record(self, entries: Sequence[Entry], refused: dict[str, Failure]) -> None:
         """Records the results, by lease."""

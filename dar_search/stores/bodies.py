@@ -36,6 +36,7 @@ EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that
 # When a picture was deleted: the one field of what is left of it (`opensearch_documents`). Not a name that others use.
 DELETED = "dar_deleted"
 LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
+PLACE_FIELDS = ("source", "origin", "digest")
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
 _MAX_WINDOW = 10_000  # hits that a server returns at once (index.max_result_window); no page lies beyond it
@@ -146,6 +147,17 @@ def ids_search(point: str, origin: str | None, *, after: str | None, size: int, 
         "stored_fields": "_none_",
     }
     return body if after is None else body | {"search_after": [after]}
+
+
+def contents_search(sha256: Sequence[str], size: int) -> Body:
+    """The records made of pictures with these digests, and what a `Place` has."""
+    wanted = [{"prefix": {"digest": {"value": f"{one}:"}}} for one in sha256]
+    return {
+        "query": {"bool": {"filter": [{"bool": {"should": wanted, "minimum_should_match": 1}}]}},
+        "size": size,
+        "_source": PLACE_FIELDS,
+        "track_total_hits": False,
+    }
 
 
 def fusion_pipeline(fusion: ScoreFusion, default: Mapping[str, Any] | None = None) -> Body:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dar_search.data import Failure, ImageRecord, Provenance, SearchResult
+from dar_search.data import Failure, ImageRecord, Place, Provenance, SearchResult
 from dar_search.errors import StoreError, StoreUnavailable
 from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.opensearch_bulk import Action, BulkWriter, Outcome
 from dar_search.stores.opensearch_calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
+from dar_search.stores.opensearch_contents import Contents
 from dar_search.stores.opensearch_described import first_request
 from dar_search.stores.opensearch_documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch_features import Features
@@ -38,13 +39,14 @@ _LOAD_REFRESH = "30100ms"  # odd, so that it is known for what it is
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an index needs of its store. features: detected at the first use."""
+    """What an index needs of its store. features: detected at the first use; contents: by the index's name."""
 
     cluster: Cluster
     writer: BulkWriter
     features: Callable[[], Features]
     ef_search: int
     skip_pipeline: bool
+    contents: dict[str, Contents] = field(default_factory=dict)
 
 
 class OpenSearchIndex:
@@ -62,6 +64,7 @@ class OpenSearchIndex:
         self._state = Cached(lambda: read_state(access.cluster, name), state)
         self._pipeline: Cached[DefaultPipeline] = Cached(self._read_pipeline)
         self._cuts = Cuts()
+        self._contents = access.contents.setdefault(name, Contents(access.cluster, name))
         self._unseen = False  # written through this object, and not refreshed since
 
     @property
@@ -112,6 +115,9 @@ class OpenSearchIndex:
         found = self._documents(ids, _source_includes=f"digest,{bodies.DELETED}")
         return {id: source.get("digest", "") for id, source in found if not is_grave(source)}
 
+    def with_content(self, sha256: Sequence[str]) -> list[Place]:
+        return self._contents.places(sha256, searchable=self._current().finds_digests)
+
     def ids(self, *, origin: str | None = None) -> Iterator[str]:
         """All that was written before the first is asked for, as of that moment."""
         self.refresh()
@@ -143,6 +149,7 @@ class OpenSearchIndex:
 
     def refresh(self) -> None:
         self._unseen = False
+        self._contents.forget()
         answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh", seconds=REFRESH_TIMEOUT)
         if answer["_shards"]["failed"]:
             raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")

@@ -45,6 +45,7 @@ class IndexState:
         default_pipeline: the name of the index's own default search pipeline, or None.
         aliases: all of the index's, with their options.
         fields: the metadata fields as they are mapped, those of other types too.
+        finds_digests: whether digests can be searched; not in an index that an older dar-search made.
     """
 
     index: str
@@ -57,6 +58,7 @@ class IndexState:
     default_pipeline: str | None
     aliases: Mapping[str, Any]
     fields: Mapping[str, MappedField]
+    finds_digests: bool
 
     @property
     def foreign(self) -> Mapping[str, str]:
@@ -143,6 +145,7 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             default_pipeline=settings.get("search", {}).get("default_pipeline"),
             aliases=about.get("aliases", {}),
             fields=mapped_fields(properties),
+            finds_digests=bool(properties.get("digest", {}).get("index", True)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreCorrupt(

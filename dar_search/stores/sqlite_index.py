@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dar_search.data import Failure, ImageRecord, Provenance, SearchResult
+from dar_search.data import Failure, ImageRecord, Place, Provenance, SearchResult
 from dar_search.errors import IndexNotFound, StoreUnavailable
 from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
@@ -19,6 +19,7 @@ from dar_search.stores.sqlite_vectors import Vectors
 
 _IDS_AT_ONCE = 1_000
 _ATTEMPTS = 100
+_PLACES_AT_MOST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,11 @@ class SQLiteIndex:
         with self._connections.reading() as connection:
             self._change(connection)
             return dict(sqlite_reading.by_id(connection, self._row.id, "id, digest", ids))
+
+    def with_content(self, sha256: Sequence[str]) -> list[Place]:
+        with self._connections.reading() as connection:
+            self._change(connection)
+            return sqlite_reading.places(connection, self._row.id, sha256, _PLACES_AT_MOST)
 
     def ids(self, *, origin: str | None = None) -> Iterator[str]:
         """Reads a thousand at a time: what is written meanwhile may be among them, and holds nobody up."""

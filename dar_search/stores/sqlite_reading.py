@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dar_search.data import FloatArray, ImageRecord
+from dar_search.data import FloatArray, ImageRecord, Place
 from dar_search.stores.records import load_metadata
 
 T = TypeVar("T")
@@ -32,6 +32,18 @@ def by_id(
     for marks, chunk in _chunks(list(dict.fromkeys(ids))):
         sql = f"SELECT {columns} FROM {table} WHERE index_id = ? AND id IN ({marks})"  # noqa: S608
         found += connection.execute(sql, (index_id, *chunk))
+    return found
+
+
+def places(connection: sqlite3.Connection, index_id: int, sha256: Iterable[str], most: int) -> list[Place]:
+    """Of the records made of pictures with these digests, at most `most`."""
+    sql = (
+        "SELECT id, source, origin, digest FROM records "
+        "WHERE index_id = ? AND digest >= ? || ':' AND digest < ? || ';' LIMIT ?"
+    )
+    found: list[Place] = []
+    for one in dict.fromkeys(sha256):
+        found += [Place(*row) for row in connection.execute(sql, (index_id, one, one, most - len(found)))]
     return found
 
 

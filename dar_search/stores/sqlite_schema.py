@@ -140,8 +140,13 @@ def _keep_long_numbers(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR IGNORE INTO facets (field, value, key) VALUES (?, ?, ?)", rows)
 
 
+def _index_digests(connection: sqlite3.Connection) -> None:
+    """For finding a picture by its content."""
+    connection.execute("CREATE INDEX records_digests ON records (index_id, digest)")
+
+
 #: Step n makes a file of version n out of one of version n - 1. A step that has been released is never changed.
-STEPS: tuple[Step, ...] = (_create_tables, _add_ledger, _keep_long_numbers)
+STEPS: tuple[Step, ...] = (_create_tables, _add_ledger, _keep_long_numbers, _index_digests)
 
 
 def words_table(index_id: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dar_search.data import ImageRecord
+from dar_search.data import ImageRecord, Place
 from dar_search.errors import DimensionMismatch
 from dar_search.filters import parse_filter
 from dar_search.ports import ImageIndex, SearchRequest, Store
@@ -328,3 +328,30 @@ def test_two_handles_write_and_search_at_once(new_index: NewIndex, store: Store,
         handle.refresh()
         assert handle.count() == len(list(handle.ids())) == 240
         assert all(np.array_equal(r.embedding, vectors[int(r.id)]) for r in handle.get(list(handle.ids())).values())
+
+
+def test_records_are_found_by_the_content_of_their_pictures(index: ImageIndex) -> None:
+    one, other = "1" * 64, "2" * 64
+    kept = [
+        record("a", source="file:///a.jpg", origin="file:///", digest=f"{one}:x"),
+        record("b", source="file:///b.jpg", origin="file:///", digest=f"{one}:y"),
+        record("c", source="file:///c.jpg", digest=f"{other}:x"),
+        record("d", source="file:///d.jpg"),
+        record("e", source="file:///e.jpg", digest=f"{one}0:x"),
+    ]
+    assert index.write(kept) == []
+    index.refresh()
+    wanted = [*(f"{number:064x}" for number in range(300)), one, other, one]
+    found = sorted(index.with_content(wanted), key=lambda place: place.id)
+    assert found == [Place(r.id, r.source, r.origin, r.digest) for r in kept[:3]]
+    assert index.with_content([]) == []
+    assert index.with_content(["3" * 64]) == []
+    index.delete(["a"])
+    index.refresh()
+    assert [place.id for place in index.with_content([one])] == ["b"]
+
+
+def test_what_is_there_very_often_is_found_in_part(index: ImageIndex) -> None:
+    index.write([record(f"{number:05}", digest=f"{'1' * 64}:x") for number in range(1_500)])
+    index.refresh()
+    assert 500 < len({place.id for place in index.with_content(["1" * 64])}) <= 1_000

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from dar_search.errors import JobEnded, JobNotFound, LeaseLost
-from dar_search.job_data import HEAD, Job, Settled
+from dar_search.job_data import HEAD, Job, JobSpec, Settled
 from dar_search.job_ledger import Ledger
 from tests.contract.ledgers import SPEC, claim, fill, listed
 
@@ -128,3 +128,17 @@ def test_the_settings_from_before_the_first_load_are_kept_until_they_are_put_bac
     ledger.keep_settings("kept-photos", {"refresh_interval": "5s"})
     assert ledger.kept_settings()["kept-photos"] == {"refresh_interval": "5s"}
     ledger.keep_settings("kept-photos", None)
+
+
+def test_records_that_moved_are_counted_whoever_moved_them(ledger: Ledger, job: Job) -> None:
+    assert ledger.job(job.id).moved == 0
+    ledger.add_moved(job.id, 2)
+    ledger.add_moved(job.id, 3)
+    assert ledger.job(job.id).moved == 5
+    with pytest.raises(JobNotFound):
+        ledger.add_moved("no such job", 1)
+
+
+def test_a_job_says_where_its_pictures_were_before(ledger: Ledger) -> None:
+    made = ledger.create(JobSpec("photos", "file:///new", moved_from=("/old",)))
+    assert list(ledger.job(made.id).spec.moved_from) == ["/old"]

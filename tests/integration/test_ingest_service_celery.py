@@ -69,7 +69,7 @@ class Place:
         }
         command = [sys.executable, "-m", "tests.celery_child", *arguments]
         with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=os.environ | variables
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables
         ) as process:
             try:
                 yield process
@@ -100,11 +100,17 @@ def wait_for(process: subprocess.Popen[str], what: str, times: int = 1) -> None:
         times -= line.strip() == what
 
 
-def read_to_end_of_job(process: subprocess.Popen[str], place: Place, job: str) -> None:
-    """What it says is read, so that it never waits for a full pipe; until the job is done."""
-    assert process.stdout is not None
-    while place.ledger.job(job).state != "done":
-        assert process.stdout.readline(), "the worker ended"
+def go_on(process: subprocess.Popen[str]) -> None:
+    """It was held."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def end(process: subprocess.Popen[str]) -> int:
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    return process.returncode
 
 
 def test_a_killed_worker_and_an_emptied_broker_lose_nothing(place: Place, server: Broker, photos: Path) -> None:
@@ -133,6 +139,113 @@ def test_the_broker_is_restarted_under_a_worker_and_the_job_ends(place: Place, s
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     place.assert_all_in(job, photos)
+
+
+def test_no_message_waits_for_the_end_of_the_work_and_another_worker_can_have_the_next(
+    place: Place, server: Broker, photos: Path
+) -> None:
+    """RabbitMQ closes the channel of a message that is not acknowledged in half an hour, of one that waits at a busy
+    worker too. Source: `consumer_timeout`, https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout
+    """
+    first_job = place.create(photos)
+    with place.worker("hold", "claimed") as busy:
+        wait_for(busy, "claimed")
+        app = celery_app(load_settings(ingest={"broker": server.url}))
+        for number in range(3):
+            sender(app)("no such job", number)
+        app.close()
+        assert server.unacknowledged() == 0
+        with place.worker() as other:
+            second_job = place.create(photos)
+            wait_for(other, "ending")
+            assert end(other) == 0
+        assert server.unacknowledged() == 0
+        go_on(busy)
+        wait_for(busy, "ending")
+        assert end(busy) == 0
+    place.assert_all_in(first_job, photos)
+    place.assert_all_in(second_job, photos)
+
+
+def test_a_connection_that_is_lost_during_the_work_is_made_anew_after_it(
+    place: Place, server: Broker, photos: Path
+) -> None:
+    job = place.create(photos)
+    with place.worker("hold", "claimed") as process:
+        wait_for(process, "claimed")
+        server.close_connections()
+        go_on(process)
+        wait_for(process, "ending")
+        later_job = place.create(photos)
+        wait_for(process, "ending")
+        assert end(process) == 0
+    place.assert_all_in(job, photos)
+    place.assert_all_in(later_job, photos)
+
+
+@pytest.mark.parametrize("server", [RabbitServer], indirect=True)
+@pytest.mark.parametrize("at", ["claimed", "ending"])
+def test_a_queue_that_is_deleted_is_made_anew(place: Place, server: RabbitServer, photos: Path, at: str) -> None:
+    """The message is there before the worker: Celery takes it in another way then, and drops what goes wrong."""
+    app = celery_app(load_settings(ingest={"broker": server.url}))
+    sender(app)(place.create(photos), HEAD)
+    app.close()
+    with place.worker("hold", at) as process:
+        wait_for(process, at)
+        server.delete_queue()
+        go_on(process)
+        later_job = place.create(photos)
+        wait_for(process, "ending", 2 if at == "claimed" else 1)
+        assert end(process) == 0
+    place.assert_all_in(later_job, photos)
+
+
+@pytest.mark.parametrize("server", [RabbitServer], indirect=True)
+def test_a_queue_that_is_deleted_under_an_idle_worker_is_made_anew(
+    place: Place, server: RabbitServer, photos: Path
+) -> None:
+    with place.worker() as process:
+        server.wait_for_consumer()
+        server.delete_queue()
+        job = place.create(photos)
+        wait_for(process, "ending")
+        assert end(process) == 0
+    place.assert_all_in(job, photos)
+
+
+def test_a_worker_that_is_killed_right_after_it_took_a_message_loses_nothing(
+    place: Place, server: Broker, photos: Path
+) -> None:
+    job = place.create(photos)
+    with place.worker("hold", "claimed") as first:
+        wait_for(first, "claimed")
+        assert server.unacknowledged() == 0
+        first.kill()
+        first.communicate()
+    with place.worker() as second:
+        wait_for(second, "ending")
+        assert end(second) == 0
+    place.assert_all_in(job, photos)
+
+
+@pytest.mark.parametrize("server", [RedisServer], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_was_told_to_end_says_that_all_is_well(place: Place, photos: Path, number: int) -> None:
+    job = place.create(photos)
+    with place.worker() as process:
+        wait_for(process, "ending")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    place.assert_all_in(job, photos)
+
+
+@pytest.mark.parametrize("server", [RedisServer], indirect=True)
+def test_a_worker_that_nobody_told_to_end_says_so_by_its_exit_status(place: Place, photos: Path) -> None:
+    place.create(photos)
+    with place.worker("leave", "claimed") as process:
+        process.communicate(timeout=60)
+    assert process.returncode not in (None, 0)
 
 
 @pytest.mark.parametrize("server", [RedisServer], indirect=True)

@@ -80,6 +80,7 @@ def test_a_report_is_one_json_object_of_the_agreed_shape() -> None:
         "indexed": 1,
         "unchanged": 2,
         "failed": 1,
+        "moved": 0,
         "removed": 3,
         "skipped": {"other_kind": {"count": 2, "kinds": {".nef": 2}, "examples": ["file:///b.nef", "file:///c.nef"]}},
         "warnings": {},

@@ -11,7 +11,7 @@ from dar_search.errors import StoreCorrupt, StoreTooNew
 from dar_search.ingestion.ledger.rows import Key, Row
 from dar_search.job_data import Job, JobFailure, JobSpec, Noted, Remarked
 
-# 2: what was remarked in listing.
+# 2: what was remarked in listing, and how many records were moved.
 VERSION = 2
 _COUNTED = ("indexed", "unchanged", "failed", "codes")  # they are the shards'
 _NAMED = ("id", "state")
@@ -81,6 +81,7 @@ def jobs_fields(job: Job) -> dict[str, Any]:
         "failed": job.failed,
         "failures": dict(job.codes),
         **remarked_fields(job.remarked),
+        "moved": job.moved,
         "removed": job.removed,
         "notes": list(job.notes),
         "created": _when(job.created),

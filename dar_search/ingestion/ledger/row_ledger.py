@@ -102,6 +102,9 @@ class RowLedger(RowAccess):
     def expect(self, job: str, items: int) -> None:
         self._change_job(job, lambda found: {"expected": items})
 
+    def add_moved(self, job: str, records: int) -> None:
+        self._change_job(job, lambda found: {"moved": found.moved + records})
+
     def pause(self, job: str, reason: str = "", *, automatic: bool = False) -> Job:
         def change(found: Job) -> dict[str, Any]:
             if found.state != "running" and automatic:
