@@ -37,6 +37,7 @@ DarError
     ├── BodyTooLarge           body_too_large (413)
     ├── MediaTypeUnsupported   unsupported_media_type (415)
     ├── HostRefused            host_refused (421): asked under a name that is not the service's
+    ├── CrossSiteRefused       cross_site (403): a page of another site made a browser send it
     ├── RateLimited            rate_limited (429): this caller asks too often
     ├── Overloaded             overloaded (429): all callers together ask too much
     ├── ServiceUnreachable     service_unreachable (503): the client has no answer, or none that it understands
@@ -252,6 +253,11 @@ class MediaTypeUnsupported(ServiceError):
 class HostRefused(ServiceError):
     code = "host_refused"
     status = 421
+
+
+class CrossSiteRefused(ServiceError):
+    code = "cross_site"
+    status = 403
 
 
 class RateLimited(ServiceError):

@@ -36,6 +36,9 @@ class ServiceSettings(BaseModel):
         (), description="Names that the service answers to; unset: on loopback its own, else all."
     )
     json_depth: int = Field(64, ge=1, le=500, description="How deep the JSON of a request may nest.")
+    json_values: int = Field(
+        250_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
+    )
     graceful_seconds: float = Field(30, ge=0, le=3600, description="How long running requests may take on SIGTERM.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Where the admin port (/metrics) listens.")
     log_format: Literal["json", "text"] = Field("json", description="A log line: a JSON object, or text for a person.")

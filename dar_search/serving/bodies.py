@@ -1,4 +1,7 @@
-"""Limits on what a request carries: how many bytes, and how deep its JSON nests."""
+"""Limits on what a request carries: how many bytes, how deep its JSON nests, how many values it has.
+
+A body is read when the app asks for it, and not before: a route that takes none, or refuses, costs no memory.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,31 @@ from typing import Any
 from dar_search.errors import BodyTooLarge, DarError, RequestError
 from dar_search.serving import problems, wsgi
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)  # one that does not end goes on to the body's end
-_BRACKET = re.compile(rb"[\[\]{}]")
+# A string, or what JSON's structure consists of. A string that does not end goes on to the body's end. The quantifiers
+# are possessive: others keep a way back for every character, a hundred times the body's memory.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[\[\]{},]', re.DOTALL)
+_QUOTE = b'"'[0]
 _JSON = re.compile(r"application/(?:[\w.-]+\+)?(?:x-nd)?json\b", re.IGNORECASE)
 
 
 class BodyLimit:
-    """Refuses a body that is too large, before it is read where its length is known, and JSON that nests too deeply.
+    """Refuses a body that is too large, before it is read where its length is known, and JSON that nests too deeply or
+    has too many values.
 
-    JSON is read here as a whole; other bodies reach the app as a stream that ends with BodyTooLarge.
+    JSON is read as a whole, when the app reads of it first; other bodies reach the app as a stream that ends with
+    BodyTooLarge.
     """
 
-    def __init__(self, app: wsgi.Application, *, max_bytes: int, json_depth: int) -> None:
-        self._app, self._max_bytes, self._json_depth = app, max_bytes, json_depth
+    def __init__(self, app: wsgi.Application, *, max_bytes: int, json_depth: int, json_values: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+        self._json_depth, self._json_values = json_depth, json_values
 
     def __call__(self, environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
         try:
             self._limit(environ)
+            return self._app(environ, start_response)
         except DarError as error:
             return problems.refuse(environ, start_response, error)
-        return self._app(environ, start_response)
 
     def _limit(self, environ: wsgi.Environ) -> None:
         length = environ.get("CONTENT_LENGTH") or ""
@@ -41,14 +49,36 @@ class BodyLimit:
         if not length and not chunked:
             return
         if _JSON.match(environ.get("CONTENT_TYPE", "")):
-            body = environ["wsgi.input"].read(int(length[:20]) if length.isdigit() else self._max_bytes + 1)
-            if len(body) > self._max_bytes:
-                raise too_large(self._max_bytes)
-            check_depth(body, self._json_depth)
-            environ["wsgi.input"] = io.BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
+            announced = int(length[:20]) if length.isdigit() else self._max_bytes + 1
+            environ["wsgi.input"] = JsonBody(environ["wsgi.input"], announced, self)
         else:
             environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], self._max_bytes)
+
+    def checked(self, body: bytes) -> bytes:
+        """A JSON body that is within the limits. Raises BodyTooLarge, RequestError."""
+        if len(body) > self._max_bytes:
+            raise too_large(self._max_bytes)
+        check_json(body, depth=self._json_depth, values=self._json_values)
+        return body
+
+
+class JsonBody(io.RawIOBase):
+    """A JSON body, read and checked as a whole when it is asked for first.
+
+    announced: how many bytes are read at the most.
+    """
+
+    def __init__(self, stream: Any, announced: int, limit: BodyLimit) -> None:
+        self._stream, self._announced, self._limit = stream, announced, limit
+        self._body: io.BytesIO | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._body is None:
+            self._body = io.BytesIO(self._limit.checked(self._stream.read(self._announced)))
+        return self._body.readinto(buffer)
 
 
 class LimitedStream(io.RawIOBase):
@@ -69,17 +99,24 @@ class LimitedStream(io.RawIOBase):
         return len(data)
 
 
-def check_depth(body: bytes, most: int) -> None:
-    """Raises RequestError where arrays and objects nest deeper than `most`: a parser that recurses would fail on it,
-    or run out of stack. The body need not be valid JSON."""
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", body)):
-        if bracket[0] in b"[{":
-            depth += 1
-            if depth > most:
-                raise RequestError(f"The JSON nests deeper than {most} levels.", "Send flatter JSON.")
-        else:
-            depth -= 1
+def check_json(body: bytes, *, depth: int, values: int) -> None:
+    """Raises RequestError where arrays and objects nest deeper than `depth`: a parser that recurses would fail on it,
+    or run out of stack. And where there are more than `values` values, of which each takes a parser some hundred bytes;
+    an empty array or object counts twice. The body need not be valid JSON."""
+    level = items = strings = 0
+    for token in _TOKEN.finditer(body):
+        first = body[token.start()]
+        if first in b"[{":
+            level += 1
+            if level > depth:
+                raise RequestError(f"The JSON nests deeper than {depth} levels.", "Send flatter JSON.")
+        elif first in b"]}":
+            level -= 1
+        # A bracket and the commas behind it are as many as what is in it; of an item at most two parts are strings.
+        items += first in b"[{,"
+        strings += first == _QUOTE
+        if items > values or strings > 2 * values:
+            raise RequestError(f"The JSON has more than {values:,} values.", "Send less at once.")
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:

@@ -9,7 +9,7 @@ from dar_search.serving import wsgi
 from dar_search.serving.bodies import BodyLimit
 from dar_search.serving.keys import KeyCheck, KeyRing
 from dar_search.serving.metrics import Metrics
-from dar_search.serving.origins import CrossOrigin, HostCheck
+from dar_search.serving.origins import CrossOrigin, CrossSiteCheck, HostCheck
 from dar_search.serving.rate_limits import RateLimit, TokenBuckets
 from dar_search.serving.recording import Recording
 
@@ -34,12 +34,13 @@ def guarded(
         max_bytes: the largest body of a request.
         open_paths: answered without a key, and never counted against a rate.
     """
-    app = BodyLimit(app, max_bytes=max_bytes, json_depth=service.json_depth)
+    app = BodyLimit(app, max_bytes=max_bytes, json_depth=service.json_depth, json_values=service.json_values)
     if service.rate is not None:
         buckets = TokenBuckets(service.rate, service.burst)
         app = RateLimit(
             app, buckets, by=service.rate_by, trusted_proxies=service.trusted_proxies, open_paths=open_paths
         )
+    app = CrossSiteCheck(app, frozenset(service.cors_origins))
     app = KeyCheck(app, KeyRing(service.keys), open_paths)
     if service.cors_origins:
         app = CrossOrigin(app, frozenset(service.cors_origins))

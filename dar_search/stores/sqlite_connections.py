@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,13 +147,7 @@ class Connections:
 
     def _open(self, *, create: bool) -> _Open:
         if create:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
-                raise kind(
-                    f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
-                ) from error
+            self._make()
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
@@ -168,6 +162,19 @@ class Connections:
             connection.close()
             raise
         return _Open(connection, file or (0, 0))
+
+    def _make(self) -> None:
+        """The file and its folder, where they are not there: what people said and showed is for their owner alone.
+        SQLite gives the files that it keeps beside it (-wal, -shm) the same mode."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
+            raise kind(
+                f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
+            ) from error
+        with suppress(OSError):  # what it is, SQLite says better
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.

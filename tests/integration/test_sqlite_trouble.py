@@ -221,3 +221,27 @@ def test_a_store_that_is_let_go_closes_its_file(path: Path) -> None:
     del store
     gc.collect()
     assert not log.exists()
+
+
+def test_what_people_said_and_showed_is_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "store.sqlite"
+    before = os.umask(0o022)
+    try:
+        store = SQLiteStore(path)
+        store.create("photos", PROVENANCE).write(batch(1))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in (path.parent, *path.parent.iterdir())}
+    finally:
+        os.umask(before)
+    # SQLite documents that -wal and -shm have the database's own mode: https://www.sqlite.org/wal.html
+    assert modes == {"new": 0o700, "store.sqlite": 0o600, "store.sqlite-wal": 0o600, "store.sqlite-shm": 0o600}
+    store.close()
+
+
+def test_a_file_that_its_owner_opened_to_others_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "shared.sqlite"
+    path.touch(0o660)
+    path.chmod(0o660)
+    store = SQLiteStore(path)
+    store.create("photos", PROVENANCE)
+    store.close()
+    assert path.stat().st_mode & 0o777 == 0o660

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from pydantic import SecretStr
 from dar_search.errors import RequestError, SettingsError
 from dar_search.service_settings import QuerySettings, ServiceSettings
 from dar_search.serving import wsgi
-from dar_search.serving.bodies import check_depth
+from dar_search.serving.bodies import check_json
 from dar_search.serving.keys import KeyRing, hashed
 from dar_search.serving.rate_limits import TokenBuckets
 from dar_search.serving.request_ids import current_request_id, request_id_from
@@ -184,6 +186,56 @@ class TestOrigins:
         problem(listed.get("/", headers={"Host": "other.example"}), 421, "host_refused")
 
 
+class TestPagesOfOtherSites:
+    """A browser sends them with its reader's rights; W3C Fetch: Origin and Sec-Fetch-Site cannot be set by a page."""
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Origin": "https://other.example"},
+            {"Origin": "null"},  # a sandboxed frame, a redirect
+            {"Origin": "http://127.0.0.1:8950"},  # another port is another site
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ],
+    )
+    def test_cannot_change_anything(self, method: str, headers: dict[str, str]) -> None:
+        headers = {"Host": "127.0.0.1:8960", **headers}
+        problem(client().open("/", method=method, headers=headers), 403, "cross_site")
+
+    @pytest.mark.parametrize(
+        "kind", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "Text/Plain"]
+    )
+    def test_cannot_send_a_form_even_where_the_browser_names_no_site(self, kind: str) -> None:
+        assert (
+            "X-Requested-With"
+            in problem(client().post("/", data="x", content_type=kind), 415, "unsupported_media_type")["hint"]
+        )
+        named = {"X-Requested-With": "curl"}
+        assert client().post("/", data="x", content_type=kind, headers=named).status_code == 200
+
+    def test_a_key_is_such_a_header_too(self) -> None:
+        asked = client(ServiceSettings(keys={"team": SecretStr(KEY)}))
+        sent = {"data": "x", "content_type": "multipart/form-data; boundary=x"}
+        assert asked.post("/", headers={"X-DAR-Key": KEY}, **sent).status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [{"Origin": "http://127.0.0.1:8960"}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}],
+    )
+    def test_the_services_own_page_and_programs_may_ask(self, headers: dict[str, str]) -> None:
+        assert client().post("/", headers={"Host": "127.0.0.1:8960", **headers}).status_code == 200
+
+    def test_a_page_that_the_operator_named_may_too(self) -> None:
+        asked = client(ServiceSettings(cors_origins=("https://a.example",)))
+        headers = {"Origin": "https://a.example", "Sec-Fetch-Site": "cross-site"}
+        assert asked.post("/", headers=headers).status_code == 200
+
+    def test_reading_is_the_browsers_own_affair(self) -> None:
+        assert client().get("/", headers={"Origin": "https://other.example"}).status_code == 200
+
+
 class TestBodies:
     def test_too_large_is_refused_before_it_is_read(self) -> None:
         class Unread(io.BytesIO):
@@ -205,6 +257,44 @@ class TestBodies:
         text = json.dumps({"text": "x" * 1_900})
         assert client().post("/", data=text, content_type="application/json").get_json()["body"] == text
 
+    def test_json_that_no_route_asks_for_is_never_read(self) -> None:
+        def indifferent(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> list[bytes]:
+            return wsgi.answer_json(start_response, 200, {})
+
+        stream = io.BytesIO(b"[" * 1_000)
+        response = client(app=indifferent).post("/_dar/health", input_stream=stream, content_type="application/json")
+        assert (response.status_code, stream.tell()) == (200, 0)
+
+    @pytest.mark.parametrize(
+        "body", ["[" + "1," * 1_500 + "1]", "[" + "{}," * 1_100 + "{}]", '""' * 2_500, '{"a":"b"' + ',"a":"b"' * 1_100]
+    )
+    def test_json_of_too_many_values_is_refused(self, body: str) -> None:
+        asked = client(ServiceSettings(json_values=1_000), max_bytes=100_000)
+        assert (
+            "1,000 values"
+            in problem(asked.post("/", data=body, content_type="application/json"), 400, "bad_request")["message"]
+        )
+
+    @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+    def test_as_many_values_as_there_are_pass(self, value: Any) -> None:
+        def values(part: Any) -> int:
+            inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+            return 1 + sum(values(one) for one in inner) + (part in ({}, []))
+
+        check_json(json.dumps(value).encode(), depth=99, values=values(value))
+
+    def test_a_long_string_takes_no_memory_beside_itself(self) -> None:
+        code = """
+import resource, sys
+from dar_search.serving.bodies import check_json
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for body in (b'"' + b"a" * (16 << 20), b'"' + b"\\\\a" * (5 << 20)):
+    check_json(body, depth=64, values=1_000)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert int(done.stdout) < 100  # MB; with a pattern that keeps a way back for every character: 1,900
+
     @pytest.mark.parametrize("body", ["[" * 65 + "]" * 65, '{"a":' * 65 + "1" + "}" * 65, "[" * 900])
     def test_deep_json_is_refused(self, body: str) -> None:
         problem(client().post("/", data=body, content_type="application/json"), 400, "bad_request")
@@ -221,10 +311,10 @@ class TestBodies:
             return 0
 
         body = json.dumps(value).encode()
-        check_depth(body, depth(value))
+        check_json(body, depth=depth(value), values=1_000)
         if depth(value):
             with pytest.raises(RequestError):
-                check_depth(body, depth(value) - 1)
+                check_json(body, depth=depth(value) - 1, values=1_000)
 
 
 class TestSettings:
