@@ -29,7 +29,7 @@ from dar_search.evaluation.galleries import make_gallery
 from dar_search.evaluation.ranking import BLOCK, ArrayRanker
 from dar_search.evaluation.results import evaluate
 from dar_search.evaluation.runs import run
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.preparation import Preparation
 
 DIMENSION = 512

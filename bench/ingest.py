@@ -46,20 +46,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ingest_stages import WRITE_SIZE, costs_apart, cpu_seconds, decoded, encode_all, records_of, write_all
 
 from dar_search.data import Provenance
-from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decode import DecodedPicture
 from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.jobs.data import JobSpec
+from dar_search.ingestion.pipeline.working import Worker
 from dar_search.ingestion.sources.source import open_source
-from dar_search.ingestion.working import Worker
-from dar_search.job_data import JobSpec
 from dar_search.models import catalogue
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.settings import load_settings
+from dar_search.settings.ingest import BATCH_SIZE
 from dar_search.stores.node import ClusterRequest, LocalCluster
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.sqlite import SQLiteStore
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.opensearch.store import OpenSearchStore
+from dar_search.stores.sqlite.ledger import SQLiteLedger
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.checkpoints import open_clip_folder
 from tests.pictures import encoded, photograph
 

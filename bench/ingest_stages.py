@@ -17,12 +17,12 @@ import numpy as np
 import psutil
 
 from dar_search.data import FloatArray, ImageRecord
-from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodedPicture, decode
 from dar_search.ingestion.sources.files import read_file
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.preparation import Preparation
+from dar_search.settings.ingest import BATCH_SIZE
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

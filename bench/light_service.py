@@ -29,11 +29,11 @@ from dar_query_rewriter.counted_cache import CountedCache
 from dar_query_rewriter.service import QueryService
 from dar_query_rewriter.serving import served
 
-from dar_search.answers import Models
+from dar_search.answering.answers import Models
 from dar_search.bootstrap import open_store
 from dar_search.data import FloatArray, Imagination, Provenance
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.preparation import Preparation
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service

@@ -180,7 +180,7 @@ def measure_encoder(folder: Path, architecture: str, batch: int, rounds: int) ->
 def measure_painter(folder: Path, name: str, model: str, rounds: int) -> None:
     import torch
 
-    from dar_search.models.picture_imaginer import picture_imaginer
+    from dar_search.models.imaginers.picture_imaginer import picture_imaginer
 
     settings = load_settings(encoder="demo", imaginer="none", reformulator="rules", device="cuda")
     encoder = load_encoder(settings)

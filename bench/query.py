@@ -36,13 +36,13 @@ from light_service import DIMENSION, PROVENANCE, light_models, running
 from stores_opensearch import ask, new_index, recorded, records, straight, unit_rows
 from vocabulary import words
 
-from dar_search.anytime import AnytimeSearcher
+from dar_search.answering.anytime import AnytimeSearcher
+from dar_search.method.retrieval import search_request
 from dar_search.ports import ImageIndex
-from dar_search.retrieval import search_request
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import load_settings
 from dar_search.stores.node import ClusterRequest, LocalCluster
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 
 ROUNDS = 10
 WARM_UP = 10  # dialogues beforehand, for the node's compiler and its files

@@ -65,8 +65,8 @@ def measure(url: str, pictures: int = 1_000) -> tuple[float, float]:
 
     from dar_search.data import Provenance
     from dar_search.settings import load_settings
-    from dar_search.stores.opensearch import OpenSearchStore
-    from dar_search.stores.opensearch_connection import connect
+    from dar_search.stores.opensearch.cluster.connection import connect
+    from dar_search.stores.opensearch.store import OpenSearchStore
 
     settings, chance = load_settings(opensearch={"timeout": 600}), np.random.default_rng(0)
     store, client = OpenSearchStore(url, settings), connect(url, settings)

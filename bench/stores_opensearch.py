@@ -46,9 +46,9 @@ from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
 from dar_search.stores.node import ClusterRequest, LocalCluster
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_bulk import Action, _bodies
-from dar_search.stores.opensearch_documents import index_action
+from dar_search.stores.opensearch.bulk import Action, _bodies
+from dar_search.stores.opensearch.documents import index_action
+from dar_search.stores.opensearch.store import OpenSearchStore
 
 DIMENSION = 512
 WRITE_BOUND, SEARCH_BOUND_MS, RECALL_BOUND = 0.9, 3.0, 0.99

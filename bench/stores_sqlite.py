@@ -21,8 +21,8 @@ from figures import figure
 from dar_search.data import FloatArray, ImageRecord, Provenance
 from dar_search.filters import parse_filter
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite import SQLiteStore
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
+from dar_search.stores.sqlite.store import SQLiteStore
 
 BOUND = 1.5
 BATCH = 256
@@ -37,7 +37,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from dar_search.data import ImageRecord
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 
 index = SQLiteStore(Path(sys.argv[1])).open("bench")
 vector = np.zeros(index.provenance.dimension, np.float32)

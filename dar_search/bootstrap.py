@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dar_search.cluster_access import SecretReference
 from dar_search.errors import SettingsError
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.job_ledger import Ledger
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models
-from dar_search.models.imagination_cache import MemoryImaginationCache
+from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator, Store
 from dar_search.settings import Settings, mask, secret
+from dar_search.settings.cluster_access import SecretReference
 
 if TYPE_CHECKING:
-    from dar_search.stores.opensearch_calls import Cluster
+    from dar_search.stores.opensearch.cluster.calls import Cluster
 
 SQLITE = "sqlite:"
 
@@ -30,11 +30,11 @@ def open_store(address: str, settings: Settings) -> Store:
     Raises SettingsError for an address of another kind, StoreError where the store cannot be used.
     """
     if address.startswith(SQLITE):
-        from dar_search.stores.sqlite import SQLiteStore
+        from dar_search.stores.sqlite.store import SQLiteStore
 
         return SQLiteStore(Path(address.removeprefix(SQLITE)).expanduser())
     if address.startswith(("http://", "https://", "profile:")):
-        from dar_search.stores.opensearch import OpenSearchStore
+        from dar_search.stores.opensearch.store import OpenSearchStore
 
         return OpenSearchStore(address, settings)
     raise SettingsError(
@@ -53,10 +53,10 @@ def open_ledger(settings: Settings) -> Ledger:
         beside = settings.store.startswith(SQLITE)
         address = settings.store if beside else f"{SQLITE}{settings.data_folder / 'jobs.sqlite'}"
     if address.startswith(SQLITE):
-        from dar_search.stores.sqlite_ledger import SQLiteLedger
+        from dar_search.stores.sqlite.ledger import SQLiteLedger
 
         return SQLiteLedger(Path(address.removeprefix(SQLITE)).expanduser())
-    from dar_search.stores.opensearch_ledger import OpenSearchLedger
+    from dar_search.stores.opensearch.ledger import OpenSearchLedger
 
     return OpenSearchLedger(address, settings, settings.ingest.ledger_index)
 
@@ -65,8 +65,8 @@ def outside(settings: Settings) -> Outside:
     """The web and clusters, for sources and the pictures that they name. Raises SettingsError at the first use."""
 
     def connected(address: str) -> Cluster:
-        from dar_search.stores.opensearch_calls import Cluster
-        from dar_search.stores.opensearch_connection import connect
+        from dar_search.stores.opensearch.cluster.calls import Cluster
+        from dar_search.stores.opensearch.cluster.connection import connect
 
         chosen = address or settings.store
         if chosen.startswith(SQLITE):
@@ -105,7 +105,7 @@ def load_imagination_cache(settings: Settings) -> ImaginationCache | None:
         return None
     if settings.imagination_cache == "memory":
         return MemoryImaginationCache(settings.imagination_cache_megabytes << 20)
-    from dar_search.models.redis_cache import RedisImaginationCache
+    from dar_search.models.imaginers.redis_cache import RedisImaginationCache
 
     return RedisImaginationCache(settings.imagination_cache, days=settings.imagination_cache_days)
 

@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dar_search.dates import span
 from dar_search.errors import FilterError
+from dar_search.values.dates import span
 
 Operator = Literal["any_of", "gt", "gte", "lt", "lte", "exists"]
 Scalar = str | int | float | bool

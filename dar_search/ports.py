@@ -218,7 +218,7 @@ class ImageIndex(Protocol):
         """Insert or replace by id; the last of several with the same id wins. Durable when it returns.
 
         Args:
-            versions: one for each record, > 0 (see `job_data.version_of`): where the index has seen a greater one for
+            versions: one for each record, > 0 (see `jobs.data.version_of`): where the index has seen a greater one for
                 the id, in a write or a delete, this record is superseded: nothing changes, and that is no failure.
                 Without versions a record is written in any case, and leaves its id just above the version it had.
 

@@ -15,7 +15,7 @@ import sys
 from dar_ingest.runtime import Runtime
 from dar_ingest.tasks import run_worker
 
-from dar_search.fault_points import set_hook
+from dar_search.ingestion.jobs.fault_points import set_hook
 from dar_search.serving.logs import configure_logs
 from dar_search.settings import load_settings
 from tests.grid_encoder import GridEncoder

@@ -11,7 +11,7 @@ from opensearchpy.exceptions import OpenSearchException
 
 from dar_search.errors import DarError
 from dar_search.settings import Settings, load_settings
-from dar_search.stores.opensearch_connection import connect, mapped
+from dar_search.stores.opensearch.cluster.connection import connect, mapped
 from tests.programs import found
 
 nginx_needed = pytest.mark.skipif(

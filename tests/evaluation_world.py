@@ -17,7 +17,7 @@ from dar_search.evaluation.galleries import Gallery, gallery_from_files
 from dar_search.evaluation.imaginations import ImaginerSource
 from dar_search.evaluation.ranking import ArrayRanker, Ranker
 from dar_search.evaluation.runs import Progress, Ranked, run
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import Reformulator
 from tests.fakes import FakeEncoder, FakeImaginer
 

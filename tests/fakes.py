@@ -26,7 +26,7 @@ from dar_search.data import (
 )
 from dar_search.errors import DarError, DimensionMismatch, IndexExists, IndexNotFound
 from dar_search.filters import Condition, Filter
-from dar_search.fusion import Fused, in_order, leg_range
+from dar_search.method.fusion import Fused, in_order, leg_range
 from dar_search.ports import SearchRequest
 from dar_search.preparation import Preparation
 from dar_search.stores.provenance import check_provenance

@@ -3,9 +3,9 @@
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.fetching.fetcher import Fetcher
+from dar_search.settings.fetch import FetchSettings
 from tests.pictures import jpeg, scene
 
 PICTURE = jpeg(scene())

@@ -7,11 +7,11 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from dar_search.service_settings import ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.request_ids import current_request_id
+from dar_search.settings.service import ServiceSettings
 
 KEY = "0123456789abcdef0123"
 

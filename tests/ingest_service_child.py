@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dar_ingest.serving import made
 
-from dar_search.fault_points import set_hook
+from dar_search.ingestion.jobs.fault_points import set_hook
 from dar_search.serving.runner import Listening, Served, run_service
 from dar_search.settings import load_settings
 from tests.grid_encoder import GridEncoder

@@ -7,10 +7,10 @@ from typing import Any
 from dar_search.data import ImageRecord
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.report import IngestReport
+from dar_search.ingestion.jobs.report import IngestReport
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import open_source
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, jpeg, scene
 

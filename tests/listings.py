@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.remarks import SKIP_CODES, Remarks
+from dar_search.ingestion.jobs.data import Remarked
+from dar_search.ingestion.jobs.remarks import SKIP_CODES, Remarks
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
-from dar_search.job_data import Remarked
 
 
 def items(target: str | Path, **options: Any) -> list[SourceItem]:

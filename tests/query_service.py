@@ -10,9 +10,9 @@ from dar_query_rewriter.app import create_app
 from dar_query_rewriter.service import QueryService
 from werkzeug.test import Client
 
-from dar_search.answers import Models
+from dar_search.answering.answers import Models
 from dar_search.data import ImageRecord
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
 from dar_search.serving.guard import guarded
 from dar_search.settings import Settings
 from tests.fakes import FakeEncoder, FakeImaginer, FakeReformulator, FakeStore

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable
 
 from dar_search.errors import SettingsError
-from dar_search.service_settings import ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service
+from dar_search.settings.service import ServiceSettings
 
 
 def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:

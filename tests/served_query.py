@@ -14,13 +14,13 @@ from dar_query_rewriter.app import create_app
 from dar_query_rewriter.service import QueryService
 from pydantic import SecretStr
 
-from dar_search.answers import Models
+from dar_search.answering.answers import Models
 from dar_search.bootstrap import open_store
 from dar_search.data import Imagination
-from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
 from dar_search.models.process.child import Limits
 from dar_search.models.process.supervisor import ModelProcess
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service

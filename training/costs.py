@@ -17,11 +17,11 @@ from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.language import reference_reformulation
 from dar_search.demo.rendering import render
 from dar_search.models.catalogue import BUNDLED_SAMPLING
-from dar_search.models.chat_reformulator import ChatReformulator
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.picture_imaginer import picture_imaginer
-from dar_search.models.prior_imaginer import prior_imaginer
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.imaginers.picture_imaginer import picture_imaginer
+from dar_search.models.imaginers.prior_imaginer import prior_imaginer
+from dar_search.models.reformulators.chat_reformulator import ChatReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 
 RUNS, BATCH = 25, 64
 

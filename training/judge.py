@@ -23,8 +23,8 @@ from dar_search.demo.language import reference_reformulation
 from dar_search.demo.splits import gallery
 from dar_search.demo.world import truth
 from dar_search.models.catalogue import BUNDLED_SAMPLING
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.reformulators.rules import RulesReformulator
 from training import attributes, judge_heads
 from training.image_tower import features
 from training.validate import Floats, Validation, gallery_pixels, hits, unit

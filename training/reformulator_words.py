@@ -1,7 +1,8 @@
 """The small reformulator's tokenizer: whole words, marks, and the pieces of JSON that its input and output are made of.
 
 The adapter for chat models sends the dialogue as one JSON object and reads one JSON object back
-(`dar_search.models.instructions`). With its fixed pieces as single tokens a dialogue of ten turns is some 130 tokens.
+(`dar_search.models.reformulators.instructions`). With its fixed pieces as single tokens a dialogue of ten turns is some
+130 tokens.
 """
 
 from __future__ import annotations

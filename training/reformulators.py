@@ -17,8 +17,8 @@ from typing import Any, get_args
 from dar_search.demo.conversations import Conversation, gallery_conversations
 from dar_search.demo.splits import Split
 from dar_search.errors import ModelError
-from dar_search.models.chat_reformulator import ChatReformulator
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.chat_reformulator import ChatReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import Reformulator
 from training import facts
 

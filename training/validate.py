@@ -25,10 +25,10 @@ from dar_search.demo.language import reference_reformulation
 from dar_search.demo.rendering import render
 from dar_search.demo.splits import GalleryPicture, gallery
 from dar_search.evaluation.intervals import paired_bootstrap
-from dar_search.fusion import Schedule
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.prior_imaginer import PriorImaginer, prior_imaginer
-from dar_search.models.rules import RulesReformulator
+from dar_search.method.fusion import Schedule
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.imaginers.prior_imaginer import PriorImaginer, prior_imaginer
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import Encoder, Reformulator
 from training import checkpoints, facts
 from training.pictures import PREPARATION

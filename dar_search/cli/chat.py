@@ -6,17 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from dar_search.cli.conversation import Conversation
-from dar_search.cli.graphics import find_canvas
-from dar_search.cli.options import (
+from dar_search.cli.options.shared import (
     CommonOptions,
     EncoderOptions,
     RankingOptions,
     RewritingOptions,
     grouped,
 )
-from dar_search.cli.output import answer_console
-from dar_search.cli.searching import opened_searcher
+from dar_search.cli.running.conversation import Conversation
+from dar_search.cli.running.searching import opened_searcher
+from dar_search.cli.shown.graphics import find_canvas
+from dar_search.cli.shown.output import answer_console
 from dar_search.errors import RequestError
 
 Way = Literal["auto", "kitty", "iterm2", "sixel", "blocks", "none"]

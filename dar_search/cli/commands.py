@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from dar_search.cli.output import warn
+from dar_search.cli.shown.output import warn
 from dar_search.errors import FeatureMissing
 
 GROUP = "dar_search.commands"

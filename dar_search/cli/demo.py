@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from dar_search.cli.opening import opened_store
-from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, repeated, settings_from
-from dar_search.cli.output import note, print_json, progress_bar, side_console
-from dar_search.cli.searching import Rewriter, load_rewriter
+from dar_search.cli.options.shared import (
+    CommonOptions,
+    EncoderOptions,
+    RewritingOptions,
+    grouped,
+    repeated,
+    settings_from,
+)
+from dar_search.cli.running.opening import opened_store
+from dar_search.cli.running.searching import Rewriter, load_rewriter
+from dar_search.cli.shown.output import note, print_json, progress_bar, side_console
 from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
 from dar_search.models import catalogue
 from dar_search.ports import ImageIndex, Imaginer, Store
 from dar_search.settings import Settings
 
 if TYPE_CHECKING:
-    from dar_search.cli.demo_shown import Run
+    from dar_search.cli.shown.demo import Run
 
 INDEX = "dar-demo"
 _ROUNDS_MEASURED = (0, 2, 4, 6, 8, 10)
@@ -95,7 +102,7 @@ class Plan:
 
 def _run(settings: Settings, plan: Plan, common: CommonOptions, options: str) -> Run:
     """Draws, ingests, replays, measures, and writes the page. options: of the command line, to be repeated."""
-    from dar_search.cli.demo_shown import Run
+    from dar_search.cli.shown.demo import Run
     from dar_search.demo.picture_files import draw_gallery
     from dar_search.demo.replay import held_out, recall, replay
     from dar_search.demo.report import write_report
@@ -122,7 +129,7 @@ def _run(settings: Settings, plan: Plan, common: CommonOptions, options: str) ->
 
 
 def _show(run: Run, common: CommonOptions) -> None:
-    from dar_search.cli.demo_shown import print_run, run_as_json
+    from dar_search.cli.shown.demo import print_run, run_as_json
 
     if common.json:
         print_json(run_as_json(run))
@@ -217,7 +224,7 @@ def a_person_looks_on(terminal: bool, environment: Mapping[str, str]) -> bool:
 
 
 def _serve(folder: Path, port: int) -> None:
-    from dar_search.cli.serving import serve_folder
+    from dar_search.cli.running.serving import serve_folder
 
     def ready(address: str) -> None:
         line = Text.assemble(("\nLook at it: ", "bold"), (address, "cyan underline"), ("   (Ctrl-C ends)", "dim"))

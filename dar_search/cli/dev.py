@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from dar_search.cli.commands import CONTEXT
-from dar_search.cli.output import note, print_json
+from dar_search.cli.shown.output import note, print_json
 
 app = typer.Typer(
     help="For developers: a real OpenSearch on this machine.",

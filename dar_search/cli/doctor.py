@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dar_search.cli.checks import CHECKS, SLOW_CHECKS, Finding, Subject
-from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
-from dar_search.cli.output import DONE, DONE_WITH_FAILURES, answer_console, busy, plain_text, print_json
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
+from dar_search.cli.running.checks import CHECKS, SLOW_CHECKS, Finding, Subject
+from dar_search.cli.shown.output import DONE, DONE_WITH_FAILURES, answer_console, busy, plain_text, print_json
 from dar_search.errors import DarError
 
 _SIGNS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "fail": Text("FAIL", "bold red")}

@@ -9,9 +9,9 @@ import typer
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from dar_search.cli.online import show_search_log
-from dar_search.cli.options import CommonOptions, grouped, settings_from
-from dar_search.cli.output import answer_console, note, plain_text, print_json, progress_bar
+from dar_search.cli.options.shared import CommonOptions, grouped, settings_from
+from dar_search.cli.shown.online import show_search_log
+from dar_search.cli.shown.output import answer_console, note, plain_text, print_json, progress_bar
 from dar_search.errors import RequestError
 
 

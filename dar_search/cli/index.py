@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 
 from dar_search.cli.commands import CONTEXT
-from dar_search.cli.opening import opened_index, opened_store
-from dar_search.cli.options import CommonOptions, grouped, settings_from
-from dar_search.cli.output import answer_console, columns_of, note, plain, plain_text, print_json, side_console
+from dar_search.cli.options.shared import CommonOptions, grouped, settings_from
+from dar_search.cli.running.opening import opened_index, opened_store
+from dar_search.cli.shown.output import answer_console, columns_of, note, plain, plain_text, print_json, side_console
 from dar_search.errors import RequestError, StoreError
 from dar_search.ports import ImageIndex, Store
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from dar_search.cli.opening import opened_store
-from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, repeated, settings_from
-from dar_search.cli.output import (
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, repeated, settings_from
+from dar_search.cli.running.opening import opened_store
+from dar_search.cli.shown.output import (
     DONE,
     DONE_WITH_FAILURES,
     answer_console,
@@ -22,9 +22,9 @@ from dar_search.cli.output import (
     progress_bar,
     warn,
 )
-from dar_search.cli.sources import remark_lines, shown_source
+from dar_search.cli.shown.sources import remark_lines, shown_source
 from dar_search.errors import IndexExists, IndexNotFound
-from dar_search.ingestion import report as reports
+from dar_search.ingestion.jobs import report as reports
 from dar_search.ports import Encoder, ImageIndex, Store
 
 _FAILURES_SHOWN = 20
@@ -133,7 +133,7 @@ def ingest(
     from dar_search.ingestion.decoding.decoders import Decoders
     from dar_search.ingestion.decoding.limits import limits_of
     from dar_search.ingestion.ingest import ingest as bring_in
-    from dar_search.ingestion.ledger.retention import forget_old
+    from dar_search.ingestion.jobs.ledger.retention import forget_old
     from dar_search.ingestion.sources.source import SourceOptions, exclusions, open_source
 
     settings = settings_from(common, encoder)

@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 
 from dar_search.cli.commands import CONTEXT
-from dar_search.cli.options import CommonOptions, grouped, settings_from
-from dar_search.cli.output import (
+from dar_search.cli.options.shared import CommonOptions, grouped, settings_from
+from dar_search.cli.shown.output import (
     DONE,
     DONE_WITH_FAILURES,
     answer_console,
@@ -23,11 +23,11 @@ from dar_search.cli.output import (
     print_json,
     progress_bar,
 )
-from dar_search.cli.sources import remark_lines, shown_source
+from dar_search.cli.shown.sources import remark_lines, shown_source
 from dar_search.errors import RequestError
-from dar_search.ingestion.ledger.job_rows import failure_fields, jobs_fields
-from dar_search.job_data import Job
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import Job
+from dar_search.ingestion.jobs.ledger.job_rows import failure_fields, jobs_fields
+from dar_search.ingestion.jobs.ledger_port import Ledger
 
 app = typer.Typer(
     help="List and watch ingest jobs, see and retry their failures, pause, resume, cancel and remove them.",

@@ -10,8 +10,8 @@ import warnings
 
 from rich.logging import RichHandler
 
-from dar_search.cli.output import plain, side_console
-from dar_search.masking import masked
+from dar_search.cli.shown.output import plain, side_console
+from dar_search.settings.masking import masked
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 

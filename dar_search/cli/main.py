@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from dar_search.cli.commands import CONTEXT, LazyCommands
-from dar_search.cli.grouping import grouped, remember
 from dar_search.cli.logs import configure_logging
-from dar_search.cli.options import CommonOptions, EncoderOptions
-from dar_search.cli.output import (
+from dar_search.cli.options.grouping import grouped, remember
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions
+from dar_search.cli.shown.output import (
     COULD_NOT,
     DONE,
     INTERRUPTED,

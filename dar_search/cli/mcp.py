@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dar_search.cli.options import CommonOptions, grouped, settings_from
+from dar_search.cli.options.shared import CommonOptions, grouped, settings_from
 from dar_search.errors import FeatureMissing
 from dar_search.settings import secret
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dar_search.cli.commands import CONTEXT
-from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, settings_from
-from dar_search.cli.output import (
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, settings_from
+from dar_search.cli.shown.output import (
     DONE_WITH_FAILURES,
     answer_console,
     busy,

@@ -8,9 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dar_search.cli.dialogue_input import DialogueOptions, dialogue_from
-from dar_search.cli.graphics import find_canvas
-from dar_search.cli.options import (
+from dar_search.cli.options.dialogue import DialogueOptions, dialogue_from
+from dar_search.cli.options.shared import (
     CommonOptions,
     EncoderOptions,
     RankingOptions,
@@ -18,13 +17,14 @@ from dar_search.cli.options import (
     grouped,
     settings_from,
 )
-from dar_search.cli.output import answer_console, busy, plain_text, print_json
-from dar_search.cli.pictures import print_pictures
-from dar_search.cli.request_body import abbreviated, request_shown
-from dar_search.cli.searching import load_rewriter, search_options
+from dar_search.cli.running.request_body import abbreviated, request_shown
+from dar_search.cli.running.searching import load_rewriter, search_options
+from dar_search.cli.shown.graphics import find_canvas
+from dar_search.cli.shown.output import answer_console, busy, plain_text, print_json
+from dar_search.cli.shown.pictures import print_pictures
 from dar_search.data import RewrittenQuery
 from dar_search.filters import parse_expressions
-from dar_search.retrieval import describe
+from dar_search.method.retrieval import describe
 
 
 @grouped

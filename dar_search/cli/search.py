@@ -8,20 +8,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dar_search.cli.dialogue_input import DialogueOptions, dialogue_from
-from dar_search.cli.graphics import find_canvas
-from dar_search.cli.hits import explanation_table, hits_table, print_hit_pictures, summary
-from dar_search.cli.options import (
+from dar_search.cli.options.dialogue import DialogueOptions, dialogue_from
+from dar_search.cli.options.shared import (
     CommonOptions,
     EncoderOptions,
     RankingOptions,
     RewritingOptions,
     grouped,
 )
-from dar_search.cli.output import answer_console, busy, note, print_json, side_console
-from dar_search.cli.searching import opened_searcher
+from dar_search.cli.running.searching import opened_searcher
+from dar_search.cli.shown.graphics import find_canvas
+from dar_search.cli.shown.hits import explanation_table, hits_table, print_hit_pictures, summary
+from dar_search.cli.shown.output import answer_console, busy, note, print_json, side_console
 from dar_search.data import RewrittenQuery, SearchResult
-from dar_search.retrieval import describe_result
+from dar_search.method.retrieval import describe_result
 
 
 @grouped

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dar_search.errors import InputError, SettingsError
-from dar_search.fusion import Schedule
+from dar_search.method.fusion import Schedule
 
 
 class _Table(BaseModel):

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.data import Dialogue
-from dar_search.dialogues import parse_dialogue
 from dar_search.errors import InputError, SourceError
 from dar_search.evaluation.configuration import DialoguesTable
+from dar_search.method.dialogues import parse_dialogue
 
 MAX_FILE_BYTES = 1 << 30
 

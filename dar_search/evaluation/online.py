@@ -1,4 +1,4 @@
-"""Measures of real use, per round, from a search log (`dar_search.search_log`).
+"""Measures of real use, per round, from a search log (`dar_search.answering.search_log`).
 
 A choice says that a person took a hit; that nobody chose says little: they may have found it on the page, or left. So
 these are observations of use, not the published measures on dialogues with known targets: they compare a service with
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dar_search.answering.search_log import log_files, read_rows
 from dar_search.errors import SourceError
 from dar_search.evaluation.intervals import Interval, paired_bootstrap
-from dar_search.search_log import log_files, read_rows
 
 FORMAT = 1
 LAST_ROUND = 10

@@ -14,7 +14,7 @@ from dar_search.data import FloatArray
 from dar_search.evaluation.ranking import Ranker
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
-from dar_search.fusion import Schedule
+from dar_search.method.fusion import Schedule
 
 #: A dialogue's position -> the last round's imagined picture; None where there is none. Asked for examples alone.
 ImaginedPicture = Callable[[int], bytes | None]

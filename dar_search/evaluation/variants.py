@@ -14,7 +14,7 @@ import numpy as np
 
 from dar_search.data import FloatArray
 from dar_search.evaluation.queries import Embedded
-from dar_search.fusion import Schedule
+from dar_search.method.fusion import Schedule
 
 TEXT_ONLY = "text-only"
 RAW = "raw dialogue"

@@ -15,22 +15,22 @@ import psutil
 
 from dar_search.data import Failure
 from dar_search.errors import DarError, StoreError
-from dar_search.ingest_settings import BATCH_SIZE
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
-from dar_search.ingestion.draining import Bench, drain, end
-from dar_search.ingestion.leasing import Leases
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.listing import Lister
-from dar_search.ingestion.patience import Patience
-from dar_search.ingestion.report import IngestReport, Progress, Tally
-from dar_search.ingestion.shard_feed import ShardFeed
+from dar_search.ingestion.jobs.data import JobSpec
+from dar_search.ingestion.jobs.leasing import Leases
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.patience import Patience
+from dar_search.ingestion.jobs.report import IngestReport, Progress, Tally
+from dar_search.ingestion.pipeline.draining import Bench, drain, end
+from dar_search.ingestion.pipeline.listing import Lister
+from dar_search.ingestion.pipeline.shard_feed import ShardFeed
+from dar_search.ingestion.pipeline.supply import Counter
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import Source
-from dar_search.ingestion.supply import Counter
-from dar_search.job_data import JobSpec
-from dar_search.job_ledger import Ledger
 from dar_search.ports import Encoder, ImageIndex
+from dar_search.settings.ingest import BATCH_SIZE
 
 
 def ingest(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.errors import UnknownModel
-from dar_search.models.spelling import nearest
+from dar_search.models.reformulators.spelling import nearest
 from dar_search.ports import Encoder, Imaginer, Reformulator
 
 BUNDLE = Path(__file__).parent.parent / "demo" / "bundle"
@@ -48,9 +48,9 @@ def encoder(
     options: of TowersOptions. Here and below, `device` and `dtype` among the options go before the others' own.
     Raises UnknownModel, SettingsError, and WeightsMissing for a folder that is not there.
     """
-    from dar_search.models.open_clip_encoder import open_clip_encoder
+    from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+    from dar_search.models.encoders.towers import TowersOptions
     from dar_search.models.options import read_options
-    from dar_search.models.towers import TowersOptions
 
     kind, _, source = name.partition(":")
     device, dtype, own = _placed(device, dtype, options)
@@ -60,7 +60,7 @@ def encoder(
     if kind == "open_clip" and source:
         return open_clip_encoder(source, device=device, dtype=dtype, options=chosen)
     if kind == "transformers" and source:
-        from dar_search.models.transformers_encoder import transformers_encoder
+        from dar_search.models.encoders.transformers_encoder import transformers_encoder
 
         return transformers_encoder(source, device=device, dtype=dtype, options=chosen)
     raise _unknown("encoder", name, ENCODERS)
@@ -74,21 +74,21 @@ def reformulator(
     options: of EndpointOptions (at least url; the name has the model) or ChatOptions; the rules have none.
     Raises UnknownModel, SettingsError.
     """
-    from dar_search.models.fallback import FallbackReformulator
     from dar_search.models.options import read_options
-    from dar_search.models.rules import RulesReformulator
+    from dar_search.models.reformulators.fallback import FallbackReformulator
+    from dar_search.models.reformulators.rules import RulesReformulator
 
     kind, _, source = name.partition(":")
     device, dtype, own = _placed(device, dtype, options)
     if name == "rules":
         return RulesReformulator()
     if kind == "endpoint" and source:
-        from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
+        from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
 
         asked = read_options(EndpointOptions, {**own, "model": source}, model=name)
         return FallbackReformulator(EndpointReformulator(asked), RulesReformulator())
     if is_chat_model(name):
-        from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
+        from dar_search.models.reformulators.chat_reformulator import ChatOptions, ChatReformulator
 
         where, label = (str(BUNDLE / "reformulator"), "demo") if name == "demo" else (source, "")
         chat = read_options(ChatOptions, own, model=name)
@@ -126,15 +126,15 @@ def imaginer(
         kind, folder, usual = BUNDLED_IMAGINERS[name]
         source, label, own = str(BUNDLE / folder), name, {**usual, **own}
     if kind == "prior" and source:
-        from dar_search.models.prior_imaginer import prior_imaginer
+        from dar_search.models.imaginers.prior_imaginer import prior_imaginer
 
         return prior_imaginer(source, encoder, name=label, device=device, dtype=dtype, options=own)
     if kind == "diffusers" and source:
-        from dar_search.models.picture_imaginer import picture_imaginer
+        from dar_search.models.imaginers.picture_imaginer import picture_imaginer
 
         return picture_imaginer(source, encoder, name=label, device=device, dtype=dtype, options=own)
     if kind == "pregenerated" and source:
-        from dar_search.models.pregenerated_imaginer import pregenerated_imaginer
+        from dar_search.models.imaginers.pregenerated_imaginer import pregenerated_imaginer
 
         return pregenerated_imaginer(source, encoder)
     raise _unknown("imaginer", name, IMAGINERS)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from dar_search.models import catalogue
-from dar_search.models.fallback import FallbackReformulator
-from dar_search.models.imagination_cache import CachedImaginer
+from dar_search.models.imaginers.imagination_cache import CachedImaginer
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named, Role
 from dar_search.models.process.remote import LocalImaginer, RemoteEncoder, RemoteImaginer, RemoteReformulator
 from dar_search.models.process.supervisor import Health, ModelProcess
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.fallback import FallbackReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, KeyedImaginer, Reformulator
 
 FACTORY = "dar_search.models.process.hosted:load"

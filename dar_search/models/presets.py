@@ -18,7 +18,7 @@ import numpy as np
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import DarError, ModelFailed, UnknownModel
 from dar_search.models import catalogue
-from dar_search.models.spelling import nearest
+from dar_search.models.reformulators.spelling import nearest
 from dar_search.ports import Encoder
 
 Role = Literal["encoder", "reformulator", "imaginer"]
@@ -110,15 +110,17 @@ def fetch(role: Role, name: str) -> None:
         # Reading the provenance needs the weights' digest, and so the weights.
         _ = catalogue.encoder(name).provenance
     elif role == "reformulator" and kind == "chat":
-        from dar_search.models import chat_reformulator, weights
+        from dar_search.models import weights
+        from dar_search.models.reformulators import chat_reformulator
 
         weights.folder(source, patterns=chat_reformulator.PATTERNS, ignore=chat_reformulator.IGNORED)
     elif role == "imaginer" and kind == "diffusers":
-        from dar_search.models import diffusers_folder
+        from dar_search.models.imaginers import diffusers_folder
 
         diffusers_folder.resolve(source, model=name)
     elif role == "imaginer" and kind == "prior":
-        from dar_search.models import prior_imaginer, weights
+        from dar_search.models import weights
+        from dar_search.models.imaginers import prior_imaginer
 
         weights.folder(source, patterns=prior_imaginer.PATTERNS)
 

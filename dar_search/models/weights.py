@@ -21,7 +21,7 @@ from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
 from dar_search.models import checkpoint_files
 from dar_search.models.checkpoint_files import PICKLED as PICKLED
 from dar_search.models.checkpoint_files import SAFE as SAFE
-from dar_search.proxies import named_proxy
+from dar_search.settings.proxies import named_proxy
 
 _CONNECT_SECONDS = 10
 # How the names of weights begin that transformers and diffusers load from a folder.

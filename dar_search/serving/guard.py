@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from dar_search.service_settings import ServiceSettings, is_loopback
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import BodyLimit
 from dar_search.serving.keys import KeyCheck, KeyRing
@@ -12,6 +11,7 @@ from dar_search.serving.metrics import Metrics
 from dar_search.serving.origins import CrossOrigin, CrossSiteCheck, HostCheck
 from dar_search.serving.rate_limits import RateLimit, TokenBuckets
 from dar_search.serving.recording import Recording
+from dar_search.settings.service import ServiceSettings, is_loopback
 
 #: Asked by machines that have no key, and often.
 OPEN_PATHS = ("/_dar/health", "/_dar/ready")

@@ -13,10 +13,10 @@ from collections.abc import Container, Iterable, Mapping
 
 from pydantic import SecretStr
 
-from dar_search.cluster_access import Secret
 from dar_search.errors import SettingsError, Unauthenticated
 from dar_search.serving import problems, wsgi
 from dar_search.settings import secret
+from dar_search.settings.cluster_access import Secret
 
 HEADER = "X-DAR-Key"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")

@@ -13,9 +13,9 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from dar_search.masking import masked
-from dar_search.service_settings import ServiceSettings
 from dar_search.serving.request_ids import current_request_id
+from dar_search.settings.masking import masked
+from dar_search.settings.service import ServiceSettings
 
 Event = MutableMapping[str, Any]
 

@@ -20,10 +20,10 @@ from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
 
 from dar_search.errors import DarError, SettingsError
-from dar_search.service_settings import ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
+from dar_search.settings.service import ServiceSettings
 
 _LOG = logging.getLogger(__name__)
 _LOADING_SECONDS = 300

@@ -20,20 +20,20 @@ import orjson
 
 from dar_search.data import FloatArray, Provenance, ScoreFusion
 from dar_search.filters import Filter
-from dar_search.opensearch_settings import OpenSearchIndexSettings
 from dar_search.ports import SearchRequest
+from dar_search.settings.opensearch import OpenSearchIndexSettings
 from dar_search.stores.assets import assets
-from dar_search.stores.opensearch_filters import NOTHING as NOTHING
-from dar_search.stores.opensearch_filters import FieldTypes
-from dar_search.stores.opensearch_filters import filter_query as filter_query
-from dar_search.stores.opensearch_filters import metadata_mapping as metadata_mapping
-from dar_search.stores.opensearch_filters import metadata_types as metadata_types
+from dar_search.stores.opensearch.search.filters import NOTHING as NOTHING
+from dar_search.stores.opensearch.search.filters import FieldTypes
+from dar_search.stores.opensearch.search.filters import filter_query as filter_query
+from dar_search.stores.opensearch.search.filters import metadata_mapping as metadata_mapping
+from dar_search.stores.opensearch.search.filters import metadata_types as metadata_types
 
 Body = dict[str, Any]
 
 META = "dar_search"  # our part of a mapping's `_meta`
 EMPTY_FIELDS = "metadata_empty"  # the names of a picture's metadata fields that hold an empty list
-# When a picture was deleted: the one field of what is left of it (`opensearch_documents`). Not a name that others use.
+# When a picture was deleted: the one field of what is left of it (`documents`). Not a name that others use.
 DELETED = "dar_deleted"
 LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
 PLACE_FIELDS = ("source", "origin", "digest")

@@ -15,9 +15,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from dar_search.dates import span
 from dar_search.errors import FilterError
 from dar_search.filters import FIELD, MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
+from dar_search.values.dates import span
 
 FieldType = Literal["keyword", "number", "boolean"]
 MAX_FIELDS = 200

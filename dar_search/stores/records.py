@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from dar_search.data import Failure, FloatArray, ImageRecord
-from dar_search.dates import start
 from dar_search.errors import DimensionMismatch
 from dar_search.stores.fields import EXACT_FLOATS, MAX_FIELDS, FieldType, describe, is_field_name, type_of
+from dar_search.values.dates import start
 
 MAX_ID_BYTES = 512
 MAX_TEXT_BYTES = 1 << 20

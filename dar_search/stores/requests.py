@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dar_search.errors import DimensionMismatch, RequestError
-from dar_search.fusion import check_candidates, check_score_fusion
+from dar_search.method.fusion import check_candidates, check_score_fusion
 from dar_search.ports import MAX_DEPTH, SearchRequest
 
 

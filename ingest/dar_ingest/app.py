@@ -15,16 +15,17 @@ from pydantic import ValidationError
 from dar_ingest import bodies as b
 from dar_ingest.multipart import MULTIPART, uploaded
 from dar_ingest.service import IngestService, progress_fields
-from dar_search import __version__, exact_json
+from dar_search import __version__
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, MediaTypeUnsupported
-from dar_search.ingestion.ledger.job_rows import failure_fields
-from dar_search.ingestion.uploads import Upload
+from dar_search.ingestion.jobs.ledger.job_rows import failure_fields
+from dar_search.ingestion.pipeline.uploads import Upload
 from dar_search.serving import problems, wsgi
 from dar_search.serving.events import HEADERS, MEDIA_TYPE, event
 from dar_search.serving.openapi import API, KEY, app_options, refusals, request_error
 from dar_search.serving.problems import register_problems
 from dar_search.serving.request_ids import current_request_id
+from dar_search.values import exact_json
 
 _REFUSED = refusals(b.Problem)
 _PICTURES = [Tag(name="pictures", description="A few pictures, searchable at once.")]

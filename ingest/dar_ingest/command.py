@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dar_search.cli.options import CommonOptions, EncoderOptions, grouped, settings_from
-from dar_search.cli.output import note
-from dar_search.cli.service_options import (
+from dar_search.cli.options.service import (
     PANEL,
     ListeningOptions,
     metrics_address,
@@ -17,6 +15,8 @@ from dar_search.cli.service_options import (
     say_ready,
     with_service,
 )
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, settings_from
+from dar_search.cli.shown.output import note
 from dar_search.settings import Settings
 
 _NAME = "ingest service"

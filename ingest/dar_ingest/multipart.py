@@ -7,9 +7,9 @@ from typing import Any
 from flask import Request
 
 from dar_ingest.bodies import PictureIn
-from dar_search import exact_json
 from dar_search.errors import MediaTypeUnsupported, RequestError
-from dar_search.ingestion.uploads import Upload
+from dar_search.ingestion.pipeline.uploads import Upload
+from dar_search.values import exact_json
 
 _HINT = 'Send "index", one or more files "image", and for each, in their order, "id", "caption", "metadata" (JSON).'
 _TEXTS = {"type": "array", "items": {"type": "string"}}

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.decoding.limits import limits_of
-from dar_search.ingestion.ledger.retention import Retention
-from dar_search.ingestion.sweeping import Sweeper
-from dar_search.ingestion.tuning import put_back_if_possible
-from dar_search.ingestion.working import Worker
-from dar_search.job_data import Job
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import Job
+from dar_search.ingestion.jobs.ledger.retention import Retention
+from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.sweeping import Sweeper
+from dar_search.ingestion.pipeline.tuning import put_back_if_possible
+from dar_search.ingestion.pipeline.working import Worker
 from dar_search.ports import Encoder, ImageIndex, Store
 from dar_search.settings import Settings
 

@@ -18,11 +18,11 @@ from dar_ingest.runtime import Runtime, Send
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
-from dar_search.ingestion.ledger.job_rows import jobs_fields
+from dar_search.ingestion.jobs.data import HEAD, Job, JobFailure, JobSpec
+from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
+from dar_search.ingestion.pipeline.uploads import Upload, Uploads
 from dar_search.ingestion.sources.locations import path_of
 from dar_search.ingestion.sources.source import exclusions, open_source
-from dar_search.ingestion.uploads import Upload, Uploads
-from dar_search.job_data import HEAD, Job, JobFailure, JobSpec
 from dar_search.serving.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)

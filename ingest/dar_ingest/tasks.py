@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from dar_ingest.broker import reached
 from dar_ingest.runtime import Runtime, Send
 from dar_search.errors import ServiceUnreachable, WorkerEnded
-from dar_search.ingestion.working import Worker
+from dar_search.ingestion.pipeline.working import Worker
 from dar_search.settings import Settings
 
 _LOG = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""The query-rewriter service: a Flask app over `dar_search.rewriting` and `dar_search.retrieval`."""
+"""The query-rewriter service: a Flask app over `dar_search.method.rewriting` and `dar_search.method.retrieval`."""

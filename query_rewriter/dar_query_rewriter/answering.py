@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dar_search.answers import Answer, Move
+from dar_search.answering.answers import Answer, Move
 from dar_search.data import Hit, RewrittenQuery
-from dar_search.retrieval import describe, describe_hit, describe_legs, describe_reformulation
+from dar_search.method.retrieval import describe, describe_hit, describe_legs, describe_reformulation
 
 
 class Problem(BaseModel):

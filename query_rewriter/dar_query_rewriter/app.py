@@ -26,20 +26,21 @@ from dar_query_rewriter.answering import (
 from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, question_from
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
-from dar_search import __version__, exact_json
-from dar_search.answers import Answer, Asked, Move, moves
+from dar_search import __version__
+from dar_search.answering.answers import Answer, Asked, Move, moves
+from dar_search.answering.search_log import LoggedSearch
 from dar_search.data import Leg
-from dar_search.dialogues import as_json
 from dar_search.errors import DarError, MediaTypeUnsupported, RequestError
+from dar_search.method.dialogues import as_json
+from dar_search.method.questions import describe_question
+from dar_search.method.retrieval import describe_legs
 from dar_search.ports import ImageIndex
-from dar_search.questions import describe_question
-from dar_search.retrieval import describe_legs
-from dar_search.search_log import LoggedSearch
 from dar_search.serving import problems, wsgi
 from dar_search.serving.events import HEADERS, MEDIA_TYPE, event
 from dar_search.serving.openapi import API, DOCUMENT, KEY, app_options, refusals, request_error
 from dar_search.serving.problems import register_problems
 from dar_search.serving.request_ids import current_request_id
+from dar_search.values import exact_json
 
 _REFUSED = refusals(Problem)
 _SEARCHING = [Tag(name="searching", description="A dialogue in, pictures out.")]

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dar_search.answers import Asked
+from dar_search.answering.answers import Asked
 from dar_search.data import ScoreFusion
-from dar_search.dialogues import MAX_CHARACTERS, MAX_TURNS, parse_dialogue
-from dar_search.edits import MAX_EDITS, MAX_ID_BYTES, EditWeights, QueryEdits, parse_edits
 from dar_search.errors import RequestError
 from dar_search.filters import parse_filter
-from dar_search.fusion import Schedule
+from dar_search.method.dialogues import MAX_CHARACTERS, MAX_TURNS, parse_dialogue
+from dar_search.method.edits import MAX_EDITS, MAX_ID_BYTES, EditWeights, QueryEdits, parse_edits
+from dar_search.method.fusion import Schedule
+from dar_search.method.questions import MAX_CANDIDATES, MAX_GROUPS, QuestionOptions
+from dar_search.method.retrieval import SearchOptions, reaching
+from dar_search.method.rewriting import MAX_IMAGINATIONS, ImaginationOptions
 from dar_search.ports import MAX_DEPTH
-from dar_search.questions import MAX_CANDIDATES, MAX_GROUPS, QuestionOptions
-from dar_search.retrieval import SearchOptions, reaching
-from dar_search.rewriting import MAX_IMAGINATIONS, ImaginationOptions
 from dar_search.settings import Settings
 
 HitField = Literal["source", "caption", "metadata", "thumbnail"]

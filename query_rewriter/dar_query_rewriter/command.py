@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dar_search.cli.options import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
-from dar_search.cli.service_options import (
+from dar_search.cli.options.service import (
     PANEL,
     ListeningOptions,
     metrics_address,
@@ -15,6 +14,7 @@ from dar_search.cli.service_options import (
     say_ready,
     with_service,
 )
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, RewritingOptions, grouped, settings_from
 
 _NAME = "query service"
 

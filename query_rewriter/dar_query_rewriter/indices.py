@@ -9,7 +9,7 @@ import time
 from dar_search.data import Provenance
 from dar_search.errors import IndexNotFound, RequestError, SettingsError
 from dar_search.ports import ImageIndex, Store
-from dar_search.service_settings import QuerySettings
+from dar_search.settings.service import QuerySettings
 
 _AGE_SECONDS = 30.0  # then an index is opened again: it may have been made anew, with other vectors
 _MOST_KEPT = 1_000

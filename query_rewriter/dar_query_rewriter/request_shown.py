@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dar_search.cli.request_body import request_shown as composed
+from dar_search.cli.running.request_body import request_shown as composed
 from dar_search.data import RewrittenQuery
+from dar_search.method.retrieval import SearchOptions, search_request
 from dar_search.ports import ImageIndex
-from dar_search.retrieval import SearchOptions, search_request
 from dar_search.settings import Settings
 
 

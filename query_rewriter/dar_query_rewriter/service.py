@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from dar_query_rewriter.admission import Gate
 from dar_query_rewriter.indices import ServedIndices, check_served
-from dar_search.answers import Answer, Asked, Models
-from dar_search.anytime import AnytimeSearcher
-from dar_search.crews import Crew
+from dar_search.answering.answers import Answer, Asked, Models
+from dar_search.answering.anytime import AnytimeSearcher
+from dar_search.answering.crews import Crew
+from dar_search.answering.search_log import LoggedSearch, SearchLog
 from dar_search.data import Dialogue, Leg, RewrittenQuery
 from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden, Unauthenticated
+from dar_search.method.questions import NextQuestion, QuestionOptions
 from dar_search.ports import ImageIndex, Store
-from dar_search.questions import NextQuestion, QuestionOptions
-from dar_search.search_log import LoggedSearch, SearchLog
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
 from dar_search.stores.callers import acting_for, caller_authorization

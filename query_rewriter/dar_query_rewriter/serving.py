@@ -9,11 +9,11 @@ from dar_query_rewriter.app import create_app
 from dar_query_rewriter.counted_cache import CountedCache
 from dar_query_rewriter.indices import check_served
 from dar_query_rewriter.service import QueryService
-from dar_search.answers import Models
+from dar_search.answering.answers import Models
 from dar_search.bootstrap import hosted_models, load_imagination_cache, open_store
-from dar_search.models.imagination_cache import CachedImaginer
-from dar_search.models.question_writer import question_writer
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.imaginers.imagination_cache import CachedImaginer
+from dar_search.models.reformulators.question_writer import question_writer
+from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import KeyedImaginer
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics

@@ -15,7 +15,7 @@ import pytest
 
 from dar_search.data import Provenance
 from dar_search.ports import ImageIndex, Store
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.contract.gallery import DIMENSION, PROVENANCE, gallery_records
 from tests.contract.ledgers import job, ledger, open_ledger, opensearch_ledger_opener  # noqa: F401  # fixtures
 from tests.contract.opensearch_kinds import (

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from dar_search.data import Failure
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec, Lease, Listed, Settled
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch_connection import connect
-from dar_search.stores.opensearch_ledger import OpenSearchLedger
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.opensearch.cluster.connection import connect
+from dar_search.stores.opensearch.ledger import OpenSearchLedger
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 
 KINDS = ("memory", "sqlite", "opensearch")
 SPEC = JobSpec("photos", "/photos", "sqlite:x", {"follow_links": True}, prune=True)

@@ -9,7 +9,7 @@ import pytest
 
 from dar_search.ports import Store
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.clusters import local_cluster
 
 Opener = Callable[[], Store]

@@ -1,4 +1,4 @@
-"""Ranges over dates in text: what `dar_search.dates` says, alike in every store and leg."""
+"""Ranges over dates in text: what `dar_search.values.dates` says, alike in every store and leg."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dar_search.data import ImageRecord
-from dar_search.dates import span
 from dar_search.errors import FilterError
 from dar_search.filters import Operator, parse_expressions, parse_filter
 from dar_search.ports import ImageIndex, SearchRequest, Store
+from dar_search.values.dates import span
 from tests.contract.gallery import PROVENANCE, random_units
 
 DATES = (

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from dar_search.errors import JobEnded, JobNotFound, LeaseLost
-from dar_search.job_data import HEAD, Job, JobSpec, Settled
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec, Settled
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from tests.contract.ledgers import SPEC, claim, fill, listed
 
 

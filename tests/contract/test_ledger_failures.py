@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dar_search.job_data import HEAD, Job, Listed, Settled
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import HEAD, Job, Listed, Settled
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from tests.contract.ledgers import BAD, claim, failed, fill, listed
 
 

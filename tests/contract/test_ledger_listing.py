@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from dar_search.errors import LeaseLost
-from dar_search.job_data import HEAD, MAX_KINDS, Job, Listed, Noted, Remarked, Settled
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.data import HEAD, MAX_KINDS, Job, Listed, Noted, Remarked, Settled
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from tests.contract.ledgers import BAD, claim, fill, listed
 
 

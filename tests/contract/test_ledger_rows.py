@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dar_search.ingestion.ledger.rows import Change, Key, Row, Rows, Wanted
+from dar_search.ingestion.jobs.ledger.rows import Change, Key, Row, Rows, Wanted
 
 
 @pytest.fixture

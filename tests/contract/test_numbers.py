@@ -22,7 +22,7 @@ EDGES = (
     *(2**53 - 1, 2**53, 2**53 + 1, 2**53 + 2, float(2**53), -(2**53), -(2**53) - 1),
     *(BIG, BIG + 1, BIG - 1, float(BIG), -BIG, -BIG - 1),
     *(2**63 - 1, 2**63 - 2, 2**63 - 512, 2**63 - 513, 2**63 - 1024, -(2**63), -(2**63) + 1, -(2**63) + 600),
-    # 2.0**63 itself is 2**63 - 1 to OpenSearch: see `stores.opensearch_filters`.
+    # 2.0**63 itself is 2**63 - 1 to OpenSearch: see `stores.opensearch.search.filters`.
     *(-float(2**63), float(np.nextafter(2.0**63, np.inf)), float(np.nextafter(2.0**63, 0))),
     *(float(np.nextafter(-(2.0**63), -np.inf)), 1e19, -1e19, 1e20, 1.7976931348623157e308, -1e308),
 )

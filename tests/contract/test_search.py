@@ -12,7 +12,7 @@ import pytest
 from dar_search.data import FloatArray, Hit, ScoreFusion
 from dar_search.errors import DimensionMismatch, InputError, RequestError
 from dar_search.filters import parse_filter
-from dar_search.fusion import fuse_scores
+from dar_search.method.fusion import fuse_scores
 from dar_search.ports import ImageIndex, SearchRequest
 from tests.contract.gallery import DIMENSION, SIZE, gallery_records, random_units, record, truth
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dar_search.filters import parse_filter
-from dar_search.job_data import version_of
+from dar_search.ingestion.jobs.data import version_of
 from dar_search.ports import ImageIndex, SearchRequest
 from tests.contract.gallery import record
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dar_search.cli.serving import serve_folder
+from dar_search.cli.running.serving import serve_folder
 from dar_search.data import Dialogue
 from dar_search.demo.picture_files import draw_gallery
 from dar_search.demo.replay import held_out
@@ -81,7 +81,7 @@ def test_the_page_shows_what_is_imagined_and_names_sketches_that_nothing_was_sea
 @pytest.mark.usefixtures("light_models")
 def test_a_replayed_rank_is_the_rank_that_the_scores_give(dar: Dar) -> None:
     """Ranks of the report against an independent computation over all records."""
-    from dar_search.stores.sqlite import SQLiteStore
+    from dar_search.stores.sqlite.store import SQLiteStore
 
     report = dar(*SMALL, "--json").json
     store = SQLiteStore(Path("gallery/demo.sqlite"))

@@ -10,7 +10,7 @@ import pytest
 from dar_search.data import Provenance
 from dar_search.settings import load_settings
 from dar_search.stores.bodies import encode
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.e2e.conftest import Dar
 
 PROVENANCE = Provenance("encoder", "1", 16, "crop 8x8 bicubic")

@@ -9,7 +9,7 @@ import pytest
 
 from dar_search.bootstrap import open_ledger
 from dar_search.data import Failure
-from dar_search.job_data import HEAD, Job, JobSpec, Listed, Settled
+from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec, Listed, Settled
 from dar_search.settings import load_settings
 from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder

@@ -41,8 +41,8 @@ def changed():
 _EXAMPLE = """
 from dar_search import Dialogue, Turn
 from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator, open_store
-from dar_search.retrieval import SearchOptions, search
-from dar_search.rewriting import rewrite
+from dar_search.method.retrieval import SearchOptions, search
+from dar_search.method.rewriting import rewrite
 from dar_search.settings import load_settings
 
 settings = load_settings(reformulator="demo")
@@ -133,7 +133,7 @@ def test_a_host_that_has_set_up_logging_gets_records_and_nothing_else_is_written
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-NAMES = {"dar_search.stores.opensearch_calls", "dar_search.models.fallback", "opensearch"}
+NAMES = {"dar_search.stores.opensearch.cluster.calls", "dar_search.models.reformulators.fallback", "opensearch"}
 
 
 @pytest.fixture(scope="module")

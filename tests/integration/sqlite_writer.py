@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from dar_search.data import ImageRecord, Provenance
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.contract.gallery import random_units
 
 DIMENSION, BATCH = 16, 25

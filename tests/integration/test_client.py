@@ -158,7 +158,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 def test_every_error_of_the_tree_has_a_code_of_its_own() -> None:
     """Otherwise a problem's code could come back as another error."""
-    from dar_search.client_answers import _BY_CODE, _subclasses
+    from dar_search.client.answers import _BY_CODE, _subclasses
 
     assert len(_BY_CODE) == len(list(_subclasses(DarError)))
 

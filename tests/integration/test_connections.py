@@ -15,7 +15,7 @@ from opensearchpy.exceptions import OpenSearchException
 from dar_search.errors import SettingsError, StoreError, StoreForbidden, StoreUnavailable
 from dar_search.settings import load_settings
 from dar_search.stores.node.process import ReservedPort
-from dar_search.stores.opensearch_connection import connect, mapped
+from dar_search.stores.opensearch.cluster.connection import connect, mapped
 from tests.cluster_connections import connected, nginx_needed, refusal, settings
 from tests.nginx import PASSWORD, TOKEN, USER, Doors
 

@@ -5,14 +5,14 @@ import zipfile
 import pytest
 from opensearchpy.exceptions import OpenSearchException
 
-from dar_search.cluster_access import ClusterAccess
 from dar_search.errors import StoreForbidden
 from dar_search.settings import load_settings
+from dar_search.settings.cluster_access import ClusterAccess
 from dar_search.stores.node import read_coordinates
 from dar_search.stores.node.home import prepared_home
-from dar_search.stores.opensearch_connection import mapped
-from dar_search.stores.opensearch_doctor import examine
-from dar_search.stores.opensearch_permissions import NEEDS, role
+from dar_search.stores.opensearch.cluster.connection import mapped
+from dar_search.stores.opensearch.cluster.doctor import examine
+from dar_search.stores.opensearch.cluster.permissions import NEEDS, role
 from tests.cluster_connections import connected, nginx_needed
 from tests.nginx import Doors
 

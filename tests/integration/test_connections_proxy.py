@@ -11,9 +11,9 @@ from dar_search.client import DarClient
 from dar_search.data import Dialogue
 from dar_search.errors import DarError, ModelFailed, ServiceUnreachable, SettingsError, StoreUnavailable
 from dar_search.models import catalogue
-from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
-from dar_search.proxies import named_proxy, proxy_for
-from dar_search.stores.opensearch_connection import proxies
+from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.settings.proxies import named_proxy, proxy_for
+from dar_search.stores.opensearch.cluster.connection import proxies
 from tests.chat_server import chat_server
 from tests.cluster_connections import connected, nginx_needed, refusal, settings
 from tests.nginx import PASSWORD, USER, Doors

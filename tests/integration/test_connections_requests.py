@@ -16,7 +16,7 @@ import pytest
 from opensearchpy.exceptions import OpenSearchException
 
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch_connection import connect, mapped
+from dar_search.stores.opensearch.cluster.connection import connect, mapped
 from tests.cluster_connections import connected, nginx_needed, settings
 from tests.http_serving import serving
 from tests.nginx import Doors

@@ -22,10 +22,10 @@ from dar_search.evaluation.imaginations import ImaginerSource, PictureSource
 from dar_search.evaluation.ranking import ArrayRanker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
-from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
-from dar_search.models.fallback import FallbackReformulator
-from dar_search.models.rules import RulesReformulator
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.models.reformulators.fallback import FallbackReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.evaluation_world import DIALOGUES, ROUNDS, make_world, perform, rank
 from tests.fakes import FakeEncoder, FakeImaginer
 

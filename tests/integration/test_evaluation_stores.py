@@ -17,9 +17,9 @@ from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import Variant
 from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_index import OpenSearchIndex
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.opensearch.index import OpenSearchIndex
+from dar_search.stores.opensearch.store import OpenSearchStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.evaluation_world import rank
 from tests.fakes import FakeEncoder, unit
 

@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from dar_search.errors import PictureError, SettingsError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.fetching.fetcher import Fetcher
+from dar_search.settings.fetch import FetchSettings
 from tests.web_servers import Site, answer, site
 
 PICTURE = b"a picture's bytes"

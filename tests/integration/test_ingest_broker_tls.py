@@ -17,8 +17,8 @@ from dar_ingest.tasks import celery_app, sender
 
 from dar_search.data import Imagination
 from dar_search.errors import ServiceUnreachable
-from dar_search.job_data import HEAD
-from dar_search.models.redis_cache import RedisImaginationCache
+from dar_search.ingestion.jobs.data import HEAD
+from dar_search.models.imaginers.redis_cache import RedisImaginationCache
 from dar_search.settings import load_settings
 from tests.brokers import Certificate, RabbitServer, RedisServer
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from dar_ingest.tasks import LOOK_AT_SHARD, celery_app, sender
 
+from dar_search.ingestion.jobs.data import HEAD, JobSpec
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.job_data import HEAD, JobSpec
 from dar_search.settings import load_settings
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 from tests.brokers import Broker, RabbitServer, RedisServer
 from tests.ingest_child import open_index
 from tests.pictures import COLOURS, encoded, scene

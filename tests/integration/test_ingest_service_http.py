@@ -16,8 +16,8 @@ from werkzeug.test import Client, TestResponse
 from dar_search.ports import SearchRequest
 from dar_search.serving.runner import Served
 from dar_search.settings import load_settings
-from dar_search.stores.sqlite import SQLiteStore
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.sqlite.ledger import SQLiteLedger
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, encoded, scene
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 from tests.ingest_child import open_index
 from tests.pictures import COLOURS, encoded, scene
 

@@ -16,7 +16,7 @@ from PIL import Image
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.sources.locations import path_of
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.pictures import COLOURS, GREYS, Bad, Good, quadrants_of, scene, write_awkward_folder

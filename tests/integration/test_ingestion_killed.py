@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from dar_search.data import ImageRecord
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.pictures import COLOURS, encoded, scene

@@ -21,15 +21,15 @@ import pytest
 
 from dar_search.data import ImageRecord
 from dar_search.errors import StoreUnavailable
-from dar_search.ingestion import absence
-from dar_search.ingestion.absence import is_gone
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.report import IngestReport
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.jobs.report import IngestReport
+from dar_search.ingestion.pipeline import absence
+from dar_search.ingestion.pipeline.absence import is_gone
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ports import Store
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.opensearch.store import OpenSearchStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.grid_encoder import GridEncoder
 from tests.ingestion_runs import Wrapped, fill, identity, picture, run
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from dar_search.data import Failure
 from dar_search.filters import parse_filter
-from dar_search.ingestion.report import IngestReport
-from dar_search.job_data import Noted, Remarked
+from dar_search.ingestion.jobs.data import Noted, Remarked
+from dar_search.ingestion.jobs.report import IngestReport
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.ingestion_runs import counts, fill, identity, picture, run, stored

@@ -15,10 +15,10 @@ from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DimensionMismatch, ModelFailed, StoreUnavailable
 from dar_search.ingestion.decoding.decoder_handle import MOST_JOBS
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.remarks import Remarks
-from dar_search.ingestion.report import Progress
+from dar_search.ingestion.jobs.remarks import Remarks
+from dar_search.ingestion.jobs.report import Progress
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.ingestion_runs import Wrapped, counts, fill, picture, run

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from dar_search.ingestion.sweeping import Sweeper
-from dar_search.ingestion.working import Worker
-from dar_search.job_data import Job, JobSpec
+from dar_search.ingestion.jobs.data import Job, JobSpec
+from dar_search.ingestion.jobs.sweeping import Sweeper
+from dar_search.ingestion.pipeline.working import Worker
 from dar_search.settings import Settings, load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_connection import connect
-from dar_search.stores.opensearch_ledger import OpenSearchLedger
+from dar_search.stores.opensearch.cluster.connection import connect
+from dar_search.stores.opensearch.ledger import OpenSearchLedger
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.faulty_proxy import FaultyProxy
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, encoded, scene
@@ -168,7 +168,7 @@ class Said(logging.Handler):
 
 def test_a_full_disk_pauses_the_job_which_goes_on_by_itself_and_encodes_nothing_twice(site: Site) -> None:
     site.encoder.before_call = lambda call: site.block(True) if call == 4 else None
-    with site.working(), Said("dar_search.ingestion.patience") as pausing:
+    with site.working(), Said("dar_search.ingestion.jobs.patience") as pausing:
         # The ledger is on the blocked cluster: it can take neither results nor the pause, so the log says it.
         assert pausing.said.wait(60)
         assert site.ledger.job(site.job).settled < PICTURES

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.tuning import put_back, tune
-from dar_search.ingestion.working import Worker
-from dar_search.job_data import HEAD, JobSpec
+from dar_search.ingestion.jobs.data import HEAD, JobSpec
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.pipeline.tuning import put_back, tune
+from dar_search.ingestion.pipeline.working import Worker
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch.cluster.connection import connect
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.grid_encoder import GridEncoder
 from tests.pictures import encoded, scene
 

@@ -19,7 +19,7 @@ from dar_search.filters import parse_expressions, parse_filter
 from dar_search.ingestion.sources.annotations import annotation_digest, parse_metadata
 from dar_search.ingestion.sources.source import BadItem, open_source
 from dar_search.integrations.langchain import DarRetriever
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.fakes import FakeEncoder
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index

@@ -12,11 +12,12 @@ import transformers
 
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed, SettingsError, UnsafeWeights, WeightsMissing
-from dar_search.models import catalogue, instructions
-from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
-from dar_search.models.fallback import FallbackReformulator
-from dar_search.models.question_writer import ChatQuestionWriter
-from dar_search.models.quiet import quiet_libraries
+from dar_search.models import catalogue
+from dar_search.models.encoders.quiet import quiet_libraries
+from dar_search.models.reformulators import instructions
+from dar_search.models.reformulators.chat_reformulator import ChatOptions, ChatReformulator
+from dar_search.models.reformulators.fallback import FallbackReformulator
+from dar_search.models.reformulators.question_writer import ChatQuestionWriter
 from tests import generative_checkpoints
 
 DIALOGUE = Dialogue("a car", (Turn("what colour is it?", "red"),))

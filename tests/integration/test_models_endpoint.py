@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed, ModelTimeout, SettingsError
 from dar_search.models import catalogue
-from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
-from dar_search.models.question_writer import question_writer
+from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.models.reformulators.question_writer import question_writer
 from tests.chat_server import Answering, Handler, Server, chat_server
 
 DIALOGUE = Dialogue("a car", (Turn("what colour is it?", "red"),))

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed, ModelTimeout, SettingsError
 from dar_search.models import catalogue
-from dar_search.models.endpoint_reformulator import EndpointOptions, EndpointReformulator
-from dar_search.models.question_writer import ChatQuestionWriter
+from dar_search.models.reformulators.endpoint_reformulator import EndpointOptions, EndpointReformulator
+from dar_search.models.reformulators.question_writer import ChatQuestionWriter
 from tests.chat_server import Handler, Server, chat_server
 
 DIALOGUE = Dialogue("a secret sight in Paris", (Turn("what colour is it?", "red"),))

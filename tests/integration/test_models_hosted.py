@@ -17,8 +17,8 @@ from PIL import Image
 from dar_search.bootstrap import hosted_models, models
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelTimeout, SettingsError, UnknownModel, WeightsMissing
+from dar_search.method.rewriting import ImaginationOptions, rewrite
 from dar_search.models.hosting import Models
-from dar_search.rewriting import ImaginationOptions, rewrite
 from dar_search.settings import Settings, load_settings
 
 DIALOGUE = Dialogue("a red circle", (Turn("what is beside it?", "a blue square"), Turn("how large?", "small")))

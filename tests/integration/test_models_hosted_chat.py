@@ -6,7 +6,7 @@ from dar_search.data import Dialogue
 from dar_search.models.process.child import Limits
 from dar_search.models.process.remote import RemoteReformulator
 from dar_search.models.process.supervisor import ModelProcess
-from dar_search.models.question_writer import question_writer
+from dar_search.models.reformulators.question_writer import question_writer
 
 
 def test_the_process_that_reformulates_writes_the_questions() -> None:

@@ -18,12 +18,12 @@ from dar_search.bootstrap import open_store
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import EncoderMismatch
 from dar_search.models import catalogue
-from dar_search.models.chat_reformulator import ChatReformulator
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.picture_imaginer import picture_imaginer
-from dar_search.models.prior_imaginer import prior_imaginer
-from dar_search.models.transformers_encoder import transformers_encoder
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.encoders.transformers_encoder import transformers_encoder
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
+from dar_search.models.imaginers.picture_imaginer import picture_imaginer
+from dar_search.models.imaginers.prior_imaginer import prior_imaginer
+from dar_search.models.reformulators.chat_reformulator import ChatReformulator
 from dar_search.ports import Encoder, KeyedImaginer
 from dar_search.settings import Settings
 from tests import checkpoints, generative_checkpoints

@@ -22,8 +22,8 @@ from PIL import Image
 from dar_search.data import FloatArray
 from dar_search.errors import InputError, ModelFailed, SettingsError, UnknownModel, UnsafeWeights, WeightsMissing
 from dar_search.models import catalogue
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.towers import TowersEncoder, TowersOptions
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.encoders.towers import TowersEncoder, TowersOptions
 from tests import checkpoints
 
 
@@ -70,7 +70,7 @@ def test_texts_and_pictures_are_encoded_as_plain_open_clip_does(folder: Path, en
 def test_the_preparation_is_bit_for_bit_open_clips_transform(
     width: int, height: int, mode: str, interpolation: str, size: int
 ) -> None:
-    from dar_search.models.open_clip_encoder import _geometry
+    from dar_search.models.encoders.open_clip_encoder import _geometry
 
     # open_clip fails on a picture that "longest" would shrink to nothing; the preparation keeps a pixel of it.
     assume(mode != "longest" or min(width, height) * size >= max(width, height))
@@ -116,7 +116,7 @@ def test_a_text_of_a_million_letters_without_a_space_is_cut_before_it_costs_time
 
 
 def test_the_tokenizer_does_not_grow_with_what_it_is_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dar_search.models.open_clip_encoder._CACHED_WORDS", 100)
+    monkeypatch.setattr("dar_search.models.encoders.open_clip_encoder._CACHED_WORDS", 100)
     encoder = open_clip_encoder(str(folder), device="cpu")
     before = encoder.encode_texts(["a red car <end_of_text>"])
     for number in range(50):
@@ -285,7 +285,7 @@ def test_an_unknown_tag_names_the_tags_there_are() -> None:
 
 
 def test_a_tag_that_is_published_as_a_pickle_only_is_refused() -> None:
-    from dar_search.models.open_clip_encoder import _fetched
+    from dar_search.models.encoders.open_clip_encoder import _fetched
 
     with pytest.raises(UnsafeWeights, match="pickled file only"):
         _fetched({"url": "https://example.org/ViT-B-32.pt", "hf_hub": ""}, "open_clip:ViT-B-32/mine")

@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from dar_search.errors import ModelFailed, RequestError, SettingsError, UnsafeWeights, WeightsMissing
-from dar_search.models import catalogue, diffusers_folder
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.picture_imaginer import PictureImaginer, picture_imaginer
-from dar_search.models.pregenerated_imaginer import pregenerated_imaginer
-from dar_search.models.quiet import quiet_libraries
+from dar_search.models import catalogue
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.encoders.quiet import quiet_libraries
+from dar_search.models.imaginers import diffusers_folder
+from dar_search.models.imaginers.picture_imaginer import PictureImaginer, picture_imaginer
+from dar_search.models.imaginers.pregenerated_imaginer import pregenerated_imaginer
 from dar_search.ports import Encoder
 from tests import checkpoints, generative_checkpoints
 

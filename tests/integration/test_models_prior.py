@@ -16,8 +16,8 @@ import transformers
 
 from dar_search.errors import DimensionMismatch, ModelFailed, RequestError, SettingsError, UnsafeWeights, WeightsMissing
 from dar_search.models import catalogue
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.prior_imaginer import PriorImaginer, prior_imaginer
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.imaginers.prior_imaginer import PriorImaginer, prior_imaginer
 from dar_search.ports import Encoder
 from tests import checkpoints
 
@@ -136,7 +136,7 @@ def test_more_imaginations_than_one_batch_holds_come_out_the_same(
 ) -> None:
     imaginer = _imaginer(folders["ddim"], encoder)
     whole = imaginer.imagine("a cat", count=7, seed=0, steps=3)
-    monkeypatch.setattr("dar_search.models.prior_imaginer._ROWS", 3)
+    monkeypatch.setattr("dar_search.models.imaginers.prior_imaginer._ROWS", 3)
     parts = imaginer.imagine("a cat", count=7, seed=0, steps=3)
     np.testing.assert_allclose([one.embedding for one in whole], [one.embedding for one in parts], atol=1e-5)
 

@@ -11,8 +11,8 @@ import redis
 
 from dar_search.data import Imagination
 from dar_search.errors import SettingsError
-from dar_search.models.imagination_cache import CachedImaginer
-from dar_search.models.redis_cache import RedisImaginationCache
+from dar_search.models.imaginers.imagination_cache import CachedImaginer
+from dar_search.models.imaginers.redis_cache import RedisImaginationCache
 from tests.brokers import RedisServer
 from tests.unit.test_models_cache import Drawing
 

@@ -17,7 +17,7 @@ from PIL import Image
 from dar_search.data import FloatArray
 from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
 from dar_search.models import catalogue
-from dar_search.models.transformers_encoder import transformers_encoder
+from dar_search.models.encoders.transformers_encoder import transformers_encoder
 from tests import checkpoints
 
 MAKERS: dict[str, Callable[[Path], Path]] = {

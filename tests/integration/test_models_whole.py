@@ -17,11 +17,11 @@ import torch
 from dar_search.data import Dialogue
 from dar_search.errors import ModelError, ModelFailed, WeightsMissing
 from dar_search.models import catalogue
-from dar_search.models.chat_reformulator import ChatReformulator
-from dar_search.models.open_clip_encoder import open_clip_encoder
-from dar_search.models.picture_imaginer import picture_imaginer
-from dar_search.models.prior_imaginer import prior_imaginer
-from dar_search.models.transformers_encoder import transformers_encoder
+from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+from dar_search.models.encoders.transformers_encoder import transformers_encoder
+from dar_search.models.imaginers.picture_imaginer import picture_imaginer
+from dar_search.models.imaginers.prior_imaginer import prior_imaginer
+from dar_search.models.reformulators.chat_reformulator import ChatReformulator
 from dar_search.ports import Encoder
 from tests import checkpoints, generative_checkpoints
 from tests.checkpoints import rewritten

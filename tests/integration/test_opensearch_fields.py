@@ -14,7 +14,7 @@ from dar_search.filters import parse_filter
 from dar_search.ports import ImageIndex
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.contract.gallery import random_units
 
 PROVENANCE = Provenance("encoder", "1", 24, "crop 8x8 bicubic")
@@ -78,7 +78,7 @@ def test_a_field_of_an_older_index_becomes_exact_with_its_first_long_number(
 def test_another_handle_looks_again_when_asked_for_long_numbers(
     store: OpenSearchStore, index: ImageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dar_search.stores.opensearch_index._WRITE_AGE", 0.0)
+    monkeypatch.setattr("dar_search.stores.opensearch.index._WRITE_AGE", 0.0)
     written(index, {"n": 7})
     reader = store.open(index.name)
     written(index, {"n": BIG}, {"n": BIG + 1})

@@ -12,12 +12,12 @@ import pytest
 
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import StoreForbidden
-from dar_search.ingestion.pruning import Seen, prune_gone
+from dar_search.ingestion.pipeline.pruning import Seen, prune_gone
 from dar_search.ports import SearchRequest
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_permissions import role
+from dar_search.stores.opensearch.cluster.permissions import role
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.role_gate import RoleGate
 
 DIMENSION = 16

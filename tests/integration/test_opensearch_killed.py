@@ -15,7 +15,7 @@ from dar_search.errors import StoreUnavailable
 from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.settings import load_settings
 from dar_search.stores.node import LocalCluster
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.clusters import local_cluster
 
 DIMENSION = 16

@@ -15,7 +15,7 @@ from dar_search.errors import EncoderMismatch, IndexExists, IndexNotFound, Store
 from dar_search.ports import ImageIndex
 from dar_search.settings import load_settings
 from dar_search.stores.bodies import META, encode, index_meta
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 
 DIMENSION = 16
 PROVENANCE = Provenance("encoder", "1", DIMENSION, "crop 8x8 bicubic")

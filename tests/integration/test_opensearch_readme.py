@@ -13,7 +13,7 @@ import yaml
 
 from dar_search.demo.picture_files import draw_gallery
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch.cluster.connection import connect
 from tests.compose_file import ROOT
 from tests.programs import needed
 from tests.snippets import reader_environment, run_snippet, snippets

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from dar_search.data import Dialogue, ImageRecord, Leg, Provenance, Reformulation, RewrittenQuery, VectorWeights
-from dar_search.edits import QueryEdits, edited
 from dar_search.errors import FeatureMissing, IndexNotFound, StoreError, StoreUnavailable
+from dar_search.method.edits import QueryEdits, edited
+from dar_search.method.questions import next_question
+from dar_search.method.retrieval import SearchOptions, search
 from dar_search.ports import ImageIndex
-from dar_search.questions import next_question
-from dar_search.retrieval import SearchOptions, search
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 
 DIMENSION = 16
 PROVENANCE = Provenance("encoder", "1", DIMENSION, "crop 8x8 bicubic")

@@ -25,8 +25,8 @@ from dar_search.filters import parse_filter
 from dar_search.ports import ImageIndex, SearchRequest
 from dar_search.settings import load_settings
 from dar_search.stores import bodies
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.opensearch.store import OpenSearchStore
+from dar_search.stores.sqlite.store import SQLiteStore
 
 DIMENSION = 16
 COUNT = 300

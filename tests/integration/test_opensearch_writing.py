@@ -15,8 +15,8 @@ import pytest
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import IndexNotFound, StoreUnavailable
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_bulk import Action
+from dar_search.stores.opensearch.bulk import Action
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.faulty_proxy import FaultyProxy
 
 DIMENSION = 16
@@ -128,7 +128,7 @@ def test_a_read_only_index_is_written_to_as_soon_as_it_may_be(
     waiting = threading.Event()
     said = logging.Handler()
     said.emit = lambda _: waiting.set()  # type: ignore[method-assign]
-    log = logging.getLogger("dar_search.stores.opensearch_calls")
+    log = logging.getLogger("dar_search.stores.opensearch.cluster.calls")
     request.addfinalizer(lambda: log.removeHandler(said))
     log.addHandler(said)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dar_search.data import FloatArray
 from dar_search.errors import ModelFailed, WeightsMissing
-from dar_search.models import picture_config
+from dar_search.models.encoders import picture_config
 
 KINDS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor", "blip": "BlipImageProcessor"}
 

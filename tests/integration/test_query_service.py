@@ -16,7 +16,7 @@ from werkzeug.test import Client
 from dar_search.client import DarClient
 from dar_search.data import Dialogue, ImageRecord
 from dar_search.errors import ModelFailed, RequestError
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.fakes import unit
 from tests.query_service import SEARCH, V1, Service, asked, query_settings
 from tests.query_service_http import served

@@ -19,7 +19,7 @@ from werkzeug.test import Client
 
 from dar_search.data import Dialogue, Reformulation
 from dar_search.settings import Settings
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.fakes import FakeEncoder
 from tests.query_service import SAID, Service, photos
 

@@ -48,7 +48,7 @@ class TestOperations:
         from dar_query_rewriter.app import create_app
         from dar_query_rewriter.service import QueryService
 
-        from dar_search.answers import Models
+        from dar_search.answering.answers import Models
 
         encoder = Loading()
         store = photos(FakeEncoder())

@@ -15,10 +15,10 @@ from werkzeug.test import Client
 
 from dar_search.data import Imagination
 from dar_search.errors import SettingsError
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
-from dar_search.service_settings import QuerySettings
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
 from dar_search.settings import Settings
-from dar_search.stores.opensearch import OpenSearchStore
+from dar_search.settings.service import QuerySettings
+from dar_search.stores.opensearch.store import OpenSearchStore
 from tests.fakes import FakeEncoder
 from tests.http_serving import serving
 from tests.query_service import SAID, SEARCH, V1, KeyedFakeImaginer, Service, asked, events, photos, query_settings

@@ -85,7 +85,7 @@ class TestStream:
         response = Client(made.app).post(f"{V1}/search", json=SEARCH, headers={"Accept": "text/event-stream"})
         parts = response.iter_encoded()
         next(parts)
-        monkeypatch.setattr("dar_search.anytime.search", None)  # a defect, from here on
+        monkeypatch.setattr("dar_search.answering.anytime.search", None)  # a defect, from here on
         go.set()
         ((name, value),) = events(b"".join(parts).decode())
         assert name == "error"

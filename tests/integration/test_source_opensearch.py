@@ -10,18 +10,18 @@ from uuid import uuid4
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources import opensearch_source
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
 from dar_search.preparation import Preparation
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch_calls import Cluster
-from dar_search.stores.opensearch_connection import connect
+from dar_search.settings.fetch import FetchSettings
+from dar_search.stores.opensearch.cluster.calls import Cluster
+from dar_search.stores.opensearch.cluster.connection import connect
 from tests.pictures import jpeg, photograph
 from tests.web_servers import answer, site
 

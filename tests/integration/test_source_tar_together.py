@@ -14,9 +14,9 @@ import pytest
 
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job
-from dar_search.ingestion.remarks import Remarks
-from dar_search.ingestion.sources import tar_index
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.tar import index
 from dar_search.preparation import Preparation
 from tests.integration.test_source_tar import good, listed, samples, tar
 from tests.listings import items, remarked, skipped, warnings
@@ -175,7 +175,7 @@ def test_a_shard_of_more_members_than_may_be_is_listed_up_to_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, limit: str, most: int
 ) -> None:
     path = tar(tmp_path / "s.tar", samples(0, 10), mode)
-    monkeypatch.setattr(tar_index, limit, most)
+    monkeypatch.setattr(index, limit, most)
     found = listed(path)
     assert [item.caption for item in found if isinstance(item, SourceItem)] == [f"picture {n}" for n in range(4)]
     assert isinstance(found[-1], BadItem)
@@ -187,7 +187,7 @@ def test_a_shard_of_more_members_than_may_be_is_listed_up_to_there(
 def test_captions_of_a_packed_shard_beyond_what_may_be_copied_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tar_index, "MAX_COPIED_BYTES", 100)
+    monkeypatch.setattr(index, "MAX_COPIED_BYTES", 100)
     members = [(f"{n}.{kind}", b"x" * 40) for n in range(4) for kind in ("txt", "jpg")]
     path = tar(tmp_path / "s.tar", members, "w:gz")
     assert [bool(item.caption) for item in good(listed(path))] == [True, True, False, False]

@@ -20,8 +20,8 @@ import pytest
 
 from dar_search.errors import IndexNotFound, StoreUnavailable
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite import SQLiteStore
-from dar_search.stores.sqlite_index import SQLiteIndex
+from dar_search.stores.sqlite.index import SQLiteIndex
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.contract.gallery import random_units
 from tests.integration.sqlite_writer import BATCH, DIMENSION, PROVENANCE, batch
 
@@ -142,7 +142,7 @@ CREATOR = """
 import sys
 from pathlib import Path
 from dar_search.errors import IndexExists
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.integration.sqlite_writer import PROVENANCE, batch
 
 print("ready", flush=True)

@@ -17,7 +17,7 @@ import pytest
 
 from dar_search.errors import StoreCorrupt, StoreError
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.integration.sqlite_writer import BATCH, PROVENANCE, batch
 
 #: Tries to use a store as another user, or under a limit, and prints the error it gets.
@@ -25,7 +25,7 @@ TRY = """
 import os, resource, sys
 from pathlib import Path
 from dar_search.errors import DarError
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.integration.sqlite_writer import PROVENANCE, batch
 
 path, use, user, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -19,10 +19,10 @@ import pytest
 
 from dar_search.demo.picture_files import GalleryFiles, draw_gallery
 from dar_search.demo.replay import HeldOut, held_out
-from dar_search.dialogues import as_json
 from dar_search.ingestion.sources.locations import file_uri, record_id
+from dar_search.method.dialogues import as_json
 from dar_search.settings import load_settings
-from dar_search.stores.opensearch_connection import connect
+from dar_search.stores.opensearch.cluster.connection import connect
 from tests.compose_file import ROOT, filled_in, resolved
 from tests.programs import needed
 from tests.security_gate import SecurityGate

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dar_search.stores.opensearch_permissions import ledger_role, role
+from dar_search.stores.opensearch.cluster.permissions import ledger_role, role
 from tests.role_gate import Role, RoleGate, permits
 
 ROOT = Path(__file__).resolve().parents[2]

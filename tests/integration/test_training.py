@@ -77,7 +77,7 @@ def test_pictures_are_rendered_once_and_another_number_is_refused(work):
 
 
 def test_the_exported_encoder_loads_and_sees_what_training_saw(work):
-    from dar_search.models.open_clip_encoder import open_clip_encoder
+    from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
 
     encoder = open_clip_encoder(str(work / "encoder"), device="cpu", dtype="float32")
     assert encoder.provenance.dimension == text_tower.DIMENSION
@@ -92,7 +92,7 @@ def test_the_exported_encoder_loads_and_sees_what_training_saw(work):
 
 
 def test_the_control_reads_otherwise_and_sees_the_same(work):
-    from dar_search.models.open_clip_encoder import open_clip_encoder
+    from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
 
     control.train(work, 2)
     encoder, dense = (
@@ -105,8 +105,8 @@ def test_the_control_reads_otherwise_and_sees_the_same(work):
 
 
 def test_the_exported_prior_loads_and_imagines(work):
-    from dar_search.models.open_clip_encoder import open_clip_encoder
-    from dar_search.models.prior_imaginer import prior_imaginer
+    from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
+    from dar_search.models.imaginers.prior_imaginer import prior_imaginer
 
     encoder = open_clip_encoder(str(work / "encoder"), device="cpu", dtype="float32")
     imaginer = prior_imaginer(str(work / "prior"), encoder, device="cpu", dtype="float32")

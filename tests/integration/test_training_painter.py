@@ -10,7 +10,7 @@ import torch
 
 from dar_search.demo.splits import scene
 from dar_search.demo.world import PLACES, TYPES, VALUES, Fact, truth
-from dar_search.models.quiet import quiet_libraries
+from dar_search.models.encoders.quiet import quiet_libraries
 
 painter = pytest.importorskip("training.painter", exc_type=ImportError)
 from training import guided_attention, painter_decoder, painter_latents, painter_text, tokenizer  # noqa: E402

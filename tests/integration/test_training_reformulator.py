@@ -9,8 +9,8 @@ from dar_search.data import Dialogue, Turn
 from dar_search.demo.conversations import conversation
 from dar_search.demo.splits import scene
 from dar_search.errors import ModelFailed
-from dar_search.models import instructions
-from dar_search.models.chat_reformulator import ChatOptions, ChatReformulator
+from dar_search.models.reformulators import instructions
+from dar_search.models.reformulators.chat_reformulator import ChatOptions, ChatReformulator
 
 reformulator = pytest.importorskip("training.reformulator", exc_type=ImportError)
 from training import checkpoints, facts  # noqa: E402

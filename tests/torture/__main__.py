@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dar_search import fault_points
+from dar_search.ingestion.jobs import fault_points
 from tests.clusters import local_cluster
 from tests.torture.arena import ROOT, Arena, late_writer
 from tests.torture.plants import CARELESS, EARLY, PATIENT, PLANTS

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from dar_search import fault_points
+from dar_search.ingestion.jobs import fault_points
+from dar_search.ingestion.jobs.data import Job, JobSpec
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.job_data import Job, JobSpec
 from tests.grid_encoder import GridEncoder
 from tests.pictures import encoded, scene
 from tests.torture.places import Place

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dar_search.errors import IndexNotFound
-from dar_search.job_ledger import Ledger
+from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ports import ImageIndex
 from dar_search.settings import Settings, load_settings
-from dar_search.stores.opensearch import OpenSearchStore
-from dar_search.stores.opensearch_connection import connect
-from dar_search.stores.opensearch_ledger import OpenSearchLedger
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.opensearch.cluster.connection import connect
+from dar_search.stores.opensearch.ledger import OpenSearchLedger
+from dar_search.stores.opensearch.store import OpenSearchStore
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
 from tests.torture.plants import CARELESS, CarelessLedger

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dar_search.data import Failure
-from dar_search.ingestion.ledger.rows import Row
-from dar_search.ingestion.sweeping import Sweeper
-from dar_search.ingestion.writing import Entry, Writer
-from dar_search.job_data import Held, Lease
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.ingestion.jobs.data import Held, Lease
+from dar_search.ingestion.jobs.ledger.rows import Row
+from dar_search.ingestion.jobs.sweeping import Sweeper
+from dar_search.ingestion.pipeline.writing import Entry, Writer
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 
 EARLY, CARELESS, PATIENT = "completion before the write", "no lease check", "no expiry"
 PLANTS = (EARLY, CARELESS, PATIENT)

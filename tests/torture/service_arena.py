@@ -17,9 +17,9 @@ from typing import Any
 
 import urllib3
 
-from dar_search import fault_points
+from dar_search.ingestion.jobs import fault_points
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.stores.sqlite_ledger import SQLiteLedger
+from dar_search.stores.sqlite.ledger import SQLiteLedger
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import INDEX, open_index
 from tests.pictures import encoded, scene

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.errors import StoreError
-from dar_search.fault_points import set_hook
-from dar_search.ingestion.sweeping import Sweeper
-from dar_search.ingestion.working import Worker
-from dar_search.ingestion.writing import Writer
+from dar_search.ingestion.jobs.fault_points import set_hook
+from dar_search.ingestion.jobs.sweeping import Sweeper
+from dar_search.ingestion.pipeline.working import Worker
+from dar_search.ingestion.pipeline.writing import Writer
 from tests.grid_encoder import GridEncoder
 from tests.torture import plants
 from tests.torture.places import Place

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import PictureError
+from dar_search.ingestion.jobs.data import Remarked
 from dar_search.ingestion.sources.annotations import annotation_digest, parse_caption, parse_metadata
-from dar_search.job_data import Remarked
 from tests.listings import items, remarked, touch, warnings
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from dar_search.answers import Answer, Asked, Models, Move, moves
-from dar_search.anytime import AnytimeSearcher
+from dar_search.answering.answers import Answer, Asked, Models, Move, moves
+from dar_search.answering.anytime import AnytimeSearcher
 from dar_search.data import Dialogue, FloatArray, ImageRecord, Imagination, Reformulation, SearchResult, Turn
-from dar_search.edits import QueryEdits
 from dar_search.errors import (
     DialogueError,
     FeatureMissing,
@@ -22,11 +21,12 @@ from dar_search.errors import (
     StoreError,
     StoreUnavailable,
 )
-from dar_search.fusion import SCHEDULES
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
+from dar_search.method.edits import QueryEdits
+from dar_search.method.fusion import SCHEDULES
+from dar_search.method.retrieval import SearchOptions, search
+from dar_search.method.rewriting import ImaginationOptions, rewrite
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
 from dar_search.ports import SearchRequest
-from dar_search.retrieval import SearchOptions, search
-from dar_search.rewriting import ImaginationOptions, rewrite
 from tests.fakes import FakeEncoder, FakeImaginer, FakeIndex, FakeReformulator
 
 SAID = Dialogue("a red house", (Turn("where?", "near a lake"), Turn("which season?", "winter")))

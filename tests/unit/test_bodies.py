@@ -18,11 +18,11 @@ from hypothesis.extra.numpy import arrays
 
 from dar_search.data import ImageRecord, Provenance, ScoreFusion
 from dar_search.filters import parse_filter
-from dar_search.opensearch_settings import OpenSearchIndexSettings
 from dar_search.ports import SearchRequest
+from dar_search.settings.opensearch import OpenSearchIndexSettings
 from dar_search.stores import bodies
 from dar_search.stores.assets import assets
-from dar_search.stores.opensearch_documents import document, embedding, index_action, record
+from dar_search.stores.opensearch.documents import document, embedding, index_action, record
 
 GOLDEN = Path(__file__).parents[1] / "data" / "bodies"
 TYPES = {"city": "keyword", "year": "number", "free": "boolean"}

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dar_search.candidate_splits import Candidate, Split, answer_of, group, shown, splits, typical
 from dar_search.data import Dialogue
-from dar_search.questions import (
+from dar_search.method.candidate_splits import Candidate, Split, answer_of, group, shown, splits, typical
+from dar_search.method.questions import (
     checked_question,
     worded,
 )

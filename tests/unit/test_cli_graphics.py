@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from dar_search.cli import graphics
-from dar_search.cli.graphics import Canvas, Drawing, find_canvas, iterm2, kitty, sixel
-from dar_search.cli.pictures import contact_sheet, opened, print_pictures
+from dar_search.cli.shown import graphics
+from dar_search.cli.shown.graphics import Canvas, Drawing, find_canvas, iterm2, kitty, sixel
+from dar_search.cli.shown.pictures import contact_sheet, opened, print_pictures
 
 
 def picture(width: int = 40, height: int = 37) -> Image.Image:

@@ -7,18 +7,18 @@ import pytest
 import typer
 
 from dar_search.cli import commands
-from dar_search.cli.grouping import grouped, unwrapped
 from dar_search.cli.main import run
-from dar_search.cli.options import (
+from dar_search.cli.options.grouping import grouped, unwrapped
+from dar_search.cli.options.shared import (
     CommonOptions,
     EncoderOptions,
     RankingOptions,
     RewritingOptions,
     settings_from,
 )
-from dar_search.cli.output import plain
+from dar_search.cli.shown.output import plain
 from dar_search.errors import SettingsError, StoreUnavailable
-from dar_search.masking import masked
+from dar_search.settings.masking import masked
 
 SEEN: list[tuple[CommonOptions, EncoderOptions]] = []
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dar_search.cluster_access import Profile, read_profile
 from dar_search.errors import FeatureMissing, SettingsError
 from dar_search.settings import Settings, load_settings, secret
-from dar_search.stores.opensearch_connection import Host, connect, parse_hosts
+from dar_search.settings.cluster_access import Profile, read_profile
+from dar_search.stores.opensearch.cluster.connection import Host, connect, parse_hosts
 
 
 @pytest.fixture(autouse=True)

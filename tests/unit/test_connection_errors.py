@@ -17,7 +17,7 @@ from dar_search.errors import (
     StoreForbidden,
     StoreUnavailable,
 )
-from dar_search.stores.opensearch_errors import ERRORS, first_cause, mapped
+from dar_search.stores.opensearch.cluster.errors import ERRORS, first_cause, mapped
 
 
 def test_the_map_names_every_exception_of_opensearch_py_and_no_other() -> None:

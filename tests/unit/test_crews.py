@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from dar_search.crews import Crew
+from dar_search.answering.crews import Crew
 from dar_search.errors import ModelBusy
 
 

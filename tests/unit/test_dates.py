@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dar_search.dates import span
 from dar_search.errors import FilterError
 from dar_search.filters import parse_filter
+from dar_search.values.dates import span
 from tests.contract.test_dates import BOUNDS, DATES, NO_DATES
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dar_search.decode_settings import DecodeSettings
 from dar_search.errors import PictureError
 from dar_search.ingestion.decoding.decode import decode
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits, limits_of
 from dar_search.preparation import Preparation, Resample
+from dar_search.settings.decode import DecodeSettings
 from tests.pictures import encoded, jpeg, photograph, png
 
 CROP = Preparation(224, 224, "crop")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dar_search.data import Dialogue, Turn
-from dar_search.dialogues import (
+from dar_search.errors import DialogueError
+from dar_search.method.dialogues import (
     MAX_CHARACTERS,
     MAX_TURNS,
     as_json,
@@ -22,9 +23,8 @@ from dar_search.dialogues import (
     read_dialogue,
     read_dialogues,
 )
-from dar_search.errors import DialogueError
-from dar_search.models.rules import RulesReformulator
-from dar_search.rewriting import rewrite
+from dar_search.method.rewriting import rewrite
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.fakes import FakeEncoder
 
 EXCERPT = Path(__file__).parents[1] / "data" / "chatir_excerpt.json"

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dar_search.data import Dialogue, FloatArray, ImageRecord, RewrittenQuery, ScoreFusion, Turn
-from dar_search.edits import MAX_EDITS, EditWeights, QueryEdits, edited, parse_edits
 from dar_search.errors import RequestError, StoreUnavailable
-from dar_search.fusion import Schedule
-from dar_search.models.imagination_cache import MemoryImaginationCache
-from dar_search.models.rules import RulesReformulator
-from dar_search.retrieval import SearchOptions, describe, describe_result, search
-from dar_search.rewriting import ImaginationOptions, rewrite
+from dar_search.method.edits import MAX_EDITS, EditWeights, QueryEdits, edited, parse_edits
+from dar_search.method.fusion import Schedule
+from dar_search.method.retrieval import SearchOptions, describe, describe_result, search
+from dar_search.method.rewriting import ImaginationOptions, rewrite
+from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.fakes import FakeEncoder, FakeImaginer, FakeIndex, direction
 
 ENCODER = FakeEncoder()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from dar_search.errors import PictureError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from dar_search.ingestion.fetching.pinned_connections import Connections
 from dar_search.ingestion.fetching.web_addresses import parse
+from dar_search.settings.fetch import FetchSettings
 
 INSIDE = {
     "inside.example": ["10.0.0.7"],

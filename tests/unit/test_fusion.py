@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dar_search.data import Feedback, LegHit, ScoreFusion, VectorWeights
-from dar_search.edits import EditWeights
 from dar_search.errors import DimensionMismatch, RequestError
-from dar_search.fusion import (
+from dar_search.method.edits import EditWeights
+from dar_search.method.fusion import (
     SCHEDULES,
     TEXT_ONLY,
     Schedule,
@@ -25,8 +25,8 @@ from dar_search.fusion import (
     score_range,
     share,
 )
-from dar_search.questions import QuestionOptions
-from dar_search.rewriting import ImaginationOptions
+from dar_search.method.questions import QuestionOptions
+from dar_search.method.rewriting import ImaginationOptions
 
 ONE = np.ones(1, np.float32)
 RELEASED = SCHEDULES["released"]

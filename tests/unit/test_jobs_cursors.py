@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.listing import Lister
+from dar_search.ingestion.jobs.data import HEAD, JobSpec
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.pipeline.listing import Lister
 from dar_search.ingestion.sources.source import open_source
-from dar_search.job_data import HEAD, JobSpec
 
 
 @pytest.fixture

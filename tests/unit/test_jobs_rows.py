@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from dar_search.errors import StoreCorrupt, StoreTooNew
-from dar_search.ingestion.ledger.job_rows import VERSION, job_of, job_row, jobs_fields
-from dar_search.job_data import Job, JobSpec, Noted, Remarked
+from dar_search.ingestion.jobs.data import Job, JobSpec, Noted, Remarked
+from dar_search.ingestion.jobs.ledger.job_rows import VERSION, job_of, job_row, jobs_fields
 
 JOB = Job("1", JobSpec("photos", "/photos"), "done", 1, items=3, notes=("a note",))
 

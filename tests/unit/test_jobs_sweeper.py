@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dar_search.errors import StoreUnavailable
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.sweeping import HINTS, Sweeper
-from dar_search.job_data import HEAD, Job, JobSpec, Lease, Listed, Settled
+from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec, Lease, Listed, Settled
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.jobs.sweeping import HINTS, Sweeper
 
 
 class Clock:

@@ -11,7 +11,7 @@ import pytest
 from dar_search.data import Imagination
 from dar_search.errors import ModelFailed, SettingsError
 from dar_search.models.identity import imagination_id
-from dar_search.models.imagination_cache import CachedImaginer, MemoryImaginationCache
+from dar_search.models.imaginers.imagination_cache import CachedImaginer, MemoryImaginationCache
 
 
 class Drawing:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed
-from dar_search.models import instructions
+from dar_search.models.reformulators import instructions
 
 
 def test_the_dialogue_goes_in_as_json_data_that_it_cannot_break_out_of() -> None:

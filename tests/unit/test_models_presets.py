@@ -6,8 +6,8 @@ import pytest
 
 from dar_search.errors import UnknownModel
 from dar_search.models import catalogue, presets
+from dar_search.models.imaginers.picture_imaginer import PictureOptions
 from dar_search.models.options import read_options
-from dar_search.models.picture_imaginer import PictureOptions
 from dar_search.settings import Settings
 
 KNOWN = presets.presets()

@@ -8,8 +8,8 @@ import pytest
 
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import ModelFailed
-from dar_search.models import instructions
-from dar_search.models.instructions import object_in
+from dar_search.models.reformulators import instructions
+from dar_search.models.reformulators.instructions import object_in
 
 GOOD = '{"text": "a red balloon", "prompts": ["a photo"]}'
 

@@ -8,8 +8,8 @@ import pytest
 
 from dar_search.data import ScoreFusion
 from dar_search.errors import FeatureMissing, StoreForbidden
-from dar_search.stores.opensearch_calls import Cluster
-from dar_search.stores.opensearch_features import Features, detect
+from dar_search.stores.opensearch.cluster.calls import Cluster
+from dar_search.stores.opensearch.cluster.features import Features, detect
 
 KNN, HYBRID = {"name": "opensearch-knn"}, {"name": "opensearch-neural-search"}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dar_search.filters import parse_filter
-from dar_search.stores.opensearch_filters import (
+from dar_search.stores.opensearch.search.filters import (
     NOTHING,
     MappedField,
     fields_asked,

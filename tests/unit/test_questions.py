@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from dar_search.candidate_splits import Candidate, answer_of
 from dar_search.data import Dialogue, ImageRecord, Metadata, Turn
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.language import alt_text, reference_reformulation
@@ -16,8 +15,8 @@ from dar_search.demo.splits import gallery
 from dar_search.demo.world import truth
 from dar_search.errors import DarError, ModelFailed, ModelTimeout, RequestError
 from dar_search.filters import parse_filter
-from dar_search.models.rules import RulesReformulator
-from dar_search.questions import (
+from dar_search.method.candidate_splits import Candidate, answer_of
+from dar_search.method.questions import (
     LONGEST_QUESTION,
     OPEN_QUESTION,
     NextQuestion,
@@ -28,8 +27,9 @@ from dar_search.questions import (
     survey,
     worded,
 )
-from dar_search.retrieval import SearchOptions, search
-from dar_search.rewriting import rewrite
+from dar_search.method.retrieval import SearchOptions, search
+from dar_search.method.rewriting import rewrite
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.fakes import FakeEncoder, FakeIndex
 
 ENCODER = FakeEncoder(dimension=64)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dar_search.errors import StoreUnavailable
-from dar_search.ingestion.ledger import retention
-from dar_search.ingestion.ledger.memory import MemoryLedger
-from dar_search.ingestion.ledger.retention import Retention, forget_old
-from dar_search.job_data import JobSpec
+from dar_search.ingestion.jobs.data import JobSpec
+from dar_search.ingestion.jobs.ledger import retention
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.jobs.ledger.retention import Retention, forget_old
 
 DAY = 86_400
 

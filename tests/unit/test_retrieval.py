@@ -22,10 +22,10 @@ from dar_search.errors import (
     StoreUnavailable,
 )
 from dar_search.filters import parse_filter
-from dar_search.fusion import Schedule
-from dar_search.models.rules import RulesReformulator
-from dar_search.retrieval import SearchOptions, describe, describe_result, search
-from dar_search.rewriting import ImaginationOptions, rewrite
+from dar_search.method.fusion import Schedule
+from dar_search.method.retrieval import SearchOptions, describe, describe_result, search
+from dar_search.method.rewriting import ImaginationOptions, rewrite
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.fakes import FakeEncoder, FakeImaginer, FakeIndex, FakeStore, direction
 
 ENCODER = FakeEncoder()

@@ -9,9 +9,9 @@ import pytest
 
 from dar_search.data import Dialogue, Imagination, Turn, VectorWeights
 from dar_search.errors import DialogueError, ModelFailed, ModelTimeout, RequestError
-from dar_search.fusion import SCHEDULES, TEXT_ONLY, Schedule
-from dar_search.models.rules import RulesReformulator
-from dar_search.rewriting import ImaginationOptions, rewrite
+from dar_search.method.fusion import SCHEDULES, TEXT_ONLY, Schedule
+from dar_search.method.rewriting import ImaginationOptions, rewrite
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.fakes import FakeEncoder, FakeImaginer, FakeReformulator
 
 DIALOGUE = Dialogue(

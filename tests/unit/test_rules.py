@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dar_search.data import Dialogue, Turn
-from dar_search.dialogues import load_dialogues, parse_turn
-from dar_search.models.rules import RulesReformulator
+from dar_search.method.dialogues import load_dialogues, parse_turn
+from dar_search.models.reformulators.rules import RulesReformulator
 from tests.unit.test_dialogues import EXCERPT
 
 RULES = RulesReformulator()

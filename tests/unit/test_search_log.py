@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from dar_search.answering.search_log import LoggedSearch, SearchLog, log_files, read_rows
 from dar_search.data import Dialogue, Leg, Turn
 from dar_search.errors import RequestError, SourceError
 from dar_search.evaluation import online
 from dar_search.evaluation.online import evaluate_log
-from dar_search.search_log import LoggedSearch, SearchLog, log_files, read_rows
 
 DIALOGUE = Dialogue("a dog", (Turn("what color?", "brown"), Turn("where?", "on a beach")))
 LEGS = {"knn": Leg("ok", 6.25), "imagination": Leg("late", 300.0, "not there in time"), "keyword": Leg("off")}
@@ -80,7 +80,7 @@ def test_a_line_larger_than_a_file_is_still_kept_whole(tmp_path: Path) -> None:
 WRITER = """
 import sys, threading
 from pathlib import Path
-from dar_search.search_log import SearchLog
+from dar_search.answering.search_log import SearchLog
 from tests.unit.test_search_log import logged
 log = SearchLog(Path(sys.argv[1]), max_bytes=20_000, keep=1000)
 def write(thread):

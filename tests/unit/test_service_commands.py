@@ -8,7 +8,7 @@ from dar_query_rewriter.command import serve
 from typer import Typer
 from typer.testing import CliRunner
 
-from dar_search.cli.service_options import with_service
+from dar_search.cli.options.service import with_service
 from dar_search.errors import SettingsError
 from dar_search.settings import Settings
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from dar_search.errors import RequestError, SettingsError
-from dar_search.service_settings import QuerySettings, ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import check_json
 from dar_search.serving.keys import KeyRing, hashed
 from dar_search.serving.rate_limits import TokenBuckets
 from dar_search.serving.request_ids import current_request_id, request_id_from
+from dar_search.settings.service import QuerySettings, ServiceSettings
 from tests.guarded_app import KEY, client, problem
 
 

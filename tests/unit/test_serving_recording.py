@@ -13,11 +13,11 @@ from prometheus_client import generate_latest
 from pydantic import SecretStr
 
 from dar_search.data import Leg
-from dar_search.masking import masked
-from dar_search.service_settings import ServiceSettings
 from dar_search.serving import wsgi
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
+from dar_search.settings.masking import masked
+from dar_search.settings.service import ServiceSettings
 from tests.guarded_app import KEY, client, echo
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.data import MAX_EXAMPLES, MAX_KINDS, OTHER_KINDS, Noted, Remarked
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.source import SourceItem, exclusions, open_source
-from dar_search.job_data import MAX_EXAMPLES, MAX_KINDS, OTHER_KINDS, Noted, Remarked
 from tests.listings import failures, items, names, remarked, skipped, touch
 from tests.pictures import jpeg, photograph
 

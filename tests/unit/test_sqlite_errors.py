@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dar_search.errors import StoreCorrupt, StoreError
-from dar_search.stores.sqlite_errors import ERRORS, store_errors
+from dar_search.stores.sqlite.errors import ERRORS, store_errors
 
 #: What only a mistake in our own code can cause, or what is no error at all: these stay what they are.
 OURS = """

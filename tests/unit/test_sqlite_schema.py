@@ -12,8 +12,8 @@ import pytest
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import IndexNotFound, StoreCorrupt, StoreError, StoreTooNew
 from dar_search.filters import parse_filter
-from dar_search.stores import sqlite_schema
-from dar_search.stores.sqlite import SQLiteStore
+from dar_search.stores.sqlite import schema
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.contract.gallery import random_units
 
 PROVENANCE = Provenance("e", "r", 8, "p")
@@ -45,10 +45,10 @@ def fail_halfway(connection: sqlite3.Connection) -> None:
 
 
 def test_a_new_file_has_this_version_and_the_owners_mark(connection: sqlite3.Connection) -> None:
-    assert sqlite_schema.version(connection) == len(sqlite_schema.STEPS)
-    assert connection.execute("PRAGMA application_id").fetchone() == (sqlite_schema.APPLICATION_ID,)
+    assert schema.version(connection) == len(schema.STEPS)
+    assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert connection.execute("PRAGMA page_size").fetchone() == (sqlite_schema.PAGE_BYTES,)
+    assert connection.execute("PRAGMA page_size").fetchone() == (schema.PAGE_BYTES,)
 
 
 def test_an_older_file_is_upgraded_step_by_step_with_all_that_is_in_it(
@@ -57,24 +57,24 @@ def test_an_older_file_is_upgraded_step_by_step_with_all_that_is_in_it(
     def paint(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE records SET colour = 'red' WHERE colour = 'grey'")
 
-    steps = (*sqlite_schema.STEPS, add_colour, paint)
-    sqlite_schema.prepare(connection, path, steps)
-    assert sqlite_schema.version(connection) == len(steps)
+    steps = (*schema.STEPS, add_colour, paint)
+    schema.prepare(connection, path, steps)
+    assert schema.version(connection) == len(steps)
     assert connection.execute("SELECT id, caption, colour FROM records").fetchall() == [("a", "a dog", "red")]
-    sqlite_schema.prepare(connection, path, steps)  # once is enough
-    assert sqlite_schema.version(connection) == len(steps)
+    schema.prepare(connection, path, steps)  # once is enough
+    assert schema.version(connection) == len(steps)
 
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(path: Path, connection: sqlite3.Connection) -> None:
     with pytest.raises(ValueError, match="power cut"):
-        sqlite_schema.prepare(connection, path, (*sqlite_schema.STEPS, add_colour, fail_halfway))
-    assert sqlite_schema.version(connection) == len(sqlite_schema.STEPS)
+        schema.prepare(connection, path, (*schema.STEPS, add_colour, fail_halfway))
+    assert schema.version(connection) == len(schema.STEPS)
     connection.close()
     assert SQLiteStore(path).open("photos").get(["a"])["a"].caption == "a dog"
 
 
 def test_a_newer_file_is_refused_and_not_touched(path: Path, connection: sqlite3.Connection) -> None:
-    newer = len(sqlite_schema.STEPS) + 1
+    newer = len(schema.STEPS) + 1
     connection.execute(f"PRAGMA user_version = {newer}")
     connection.close()
     before = path.read_bytes()
@@ -91,7 +91,7 @@ def test_an_open_store_notices_that_another_process_has_upgraded_the_file(
     path: Path, connection: sqlite3.Connection
 ) -> None:
     index = SQLiteStore(path).open("photos")
-    sqlite_schema.prepare(connection, path, (*sqlite_schema.STEPS, add_colour))
+    schema.prepare(connection, path, (*schema.STEPS, add_colour))
     for use in (index.count, lambda: index.write([])):
         with pytest.raises(StoreTooNew):
             use()
@@ -118,8 +118,8 @@ def test_a_file_that_becomes_a_store_while_it_is_looked_at_is_a_store(tmp_path: 
             return cursor
 
     late = sqlite3.connect(path, isolation_level=None, factory=Overtaken)
-    sqlite_schema.prepare(late, path)
-    assert sqlite_schema.version(late) == len(sqlite_schema.STEPS)
+    schema.prepare(late, path)
+    assert schema.version(late) == len(schema.STEPS)
     late.close()
     store = SQLiteStore(path)
     assert store.names() == ["photos"]

@@ -8,8 +8,8 @@ import sqlite3
 import numpy as np
 import pytest
 
-from dar_search.stores import sqlite_vectors
-from dar_search.stores.sqlite_vectors import Keys, Snapshot, Vectors
+from dar_search.stores.sqlite import vectors as sqlite_vectors
+from dar_search.stores.sqlite.vectors import Keys, Snapshot, Vectors
 
 INDEX, DIMENSION = 3, 8
 FIRST = INDEX << 40

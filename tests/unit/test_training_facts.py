@@ -10,7 +10,7 @@ from dar_search.demo.conversations import conversation
 from dar_search.demo.language import Speaker, caption, reference_reformulation, sentences
 from dar_search.demo.splits import scene
 from dar_search.demo.world import Fact, truth
-from dar_search.models.rules import RulesReformulator
+from dar_search.models.reformulators.rules import RulesReformulator
 from training import facts
 
 SCENES = 150

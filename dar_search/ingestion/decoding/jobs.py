@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dar_search.ingestion.jobs.data import Lease
 from dar_search.ingestion.sources.source import SourceItem
-from dar_search.job_data import Lease
 
 
 @dataclass(frozen=True, slots=True)

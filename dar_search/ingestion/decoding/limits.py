@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dar_search.errors import PictureError
 
 if TYPE_CHECKING:
-    from dar_search.decode_settings import DecodeSettings
+    from dar_search.settings.decode import DecodeSettings
 
 #: The table of the settings that limits come from.
 TABLE = "ingest.decode"

@@ -23,7 +23,6 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from dar_search.errors import PictureError, SettingsError, SourceError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.fetching.addresses import AllowedHosts
 from dar_search.ingestion.fetching.pinned_connections import Budget, Connection, Connections, OverBudget, tls_context
 from dar_search.ingestion.fetching.politeness import HostGates, Robots, retry_after
@@ -41,6 +40,7 @@ from dar_search.ingestion.fetching.web_answers import (
     tls_failed,
 )
 from dar_search.settings import secret
+from dar_search.settings.fetch import FetchSettings
 
 # What is worth another try a moment later.
 PASSING = frozenset({"host_unreachable", "connection_broken", "server_busy", "server_error"})

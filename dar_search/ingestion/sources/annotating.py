@@ -15,11 +15,11 @@ from typing import Any
 
 import orjson
 
-from dar_search import exact_json
 from dar_search.data import Metadata, MetadataValue
 from dar_search.errors import PictureError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.annotations import MAX_CAPTION, MAX_FIELDS, parse_caption, parse_metadata
+from dar_search.values import exact_json
 
 MAX_SIDECAR_BYTES = 1 << 20
 CAPTION = "caption"

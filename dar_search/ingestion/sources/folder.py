@@ -27,7 +27,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.files import read_start, unreadable
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.pairing import role_of, suffix_of

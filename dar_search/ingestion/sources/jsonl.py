@@ -25,7 +25,7 @@ from urllib.parse import urljoin
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.remarks import Remarks, one_line
+from dar_search.ingestion.jobs.remarks import Remarks, one_line
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.selection import Selection

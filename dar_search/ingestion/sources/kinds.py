@@ -22,8 +22,8 @@ from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSou
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import Source, SourceOptions
-from dar_search.ingestion.sources.tar_members import is_tar
-from dar_search.ingestion.sources.tar_shards import TarSource, expanded
+from dar_search.ingestion.sources.tar.members import is_tar
+from dar_search.ingestion.sources.tar.shards import TarSource, expanded
 
 _HINT = "Give a folder, a JSONL file (or its URL), tar shards, or opensearch:INDEX."
 _OPENSEARCH = "opensearch:"

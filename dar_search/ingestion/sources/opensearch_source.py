@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from dar_search.data import Failure
 from dar_search.errors import IndexNotFound, PictureError, SourceError, StoreError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.annotating import annotated
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import BadItem, SourceItem

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dar_search.errors import PictureError, SourceError
-from dar_search.fetch_settings import FetchSettings
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from dar_search.ingestion.sources.files import unreadable
 from dar_search.ingestion.sources.source import SourceItem
+from dar_search.settings.fetch import FetchSettings
 
 if TYPE_CHECKING:
-    from dar_search.ingestion.sources.tar_members import ShardFile
+    from dar_search.ingestion.sources.tar.members import ShardFile
 
 
 class SearchCluster(Protocol):
@@ -70,7 +70,7 @@ class Outside:
 
     def packed(self, item: SourceItem) -> bytes:
         """A picture in a packed shard, which stays open: the next one is not unpacked from the shard's start."""
-        from dar_search.ingestion.sources.tar_members import ShardFile, stretch
+        from dar_search.ingestion.sources.tar.members import ShardFile, stretch
 
         limit = int(self.fetch_settings.max_megabytes * (1 << 20))
         if item.length > limit:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from dar_search.errors import SourceError
-from dar_search.ingestion.remarks import one_line
+from dar_search.ingestion.jobs.remarks import one_line
 from dar_search.ingestion.sources.locations import printable
 
 #: Folders (in any case) that hold thumbnails, deleted files, snapshots or the like. Names with a dot are hidden anyway.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dar_search.data import Failure, Metadata
 from dar_search.errors import SourceError
-from dar_search.ingestion.remarks import Remarks
+from dar_search.ingestion.jobs.remarks import Remarks
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.outside import Outside

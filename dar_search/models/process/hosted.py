@@ -11,8 +11,8 @@ import numpy as np
 from dar_search.data import Dialogue, Imagination, Reformulation, Turn
 from dar_search.errors import ModelFailed
 from dar_search.models import catalogue
-from dar_search.models.fallback import FallbackReformulator
 from dar_search.models.process.worker import Run
+from dar_search.models.reformulators.fallback import FallbackReformulator
 from dar_search.ports import ChatModel, Encoder, Imaginer, Reformulator
 
 Role = Literal["encoder", "reformulator", "imaginer"]

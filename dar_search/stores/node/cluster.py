@@ -23,7 +23,7 @@ from dar_search.stores.node.home import cache_folder, prepared_home
 from dar_search.stores.node.java import Java, find_java
 from dar_search.stores.node.process import LOOPBACK, Node, ReservedPort, Server, User, open_to_all, readable_by
 from dar_search.stores.node.request import ClusterRequest
-from dar_search.stores.opensearch_features import NO_FAISS, NO_FAISS_ATTRIBUTE
+from dar_search.stores.opensearch.cluster.features import NO_FAISS, NO_FAISS_ATTRIBUTE
 
 _POLL_SECONDS = 0.05
 # An unprivileged user that every Unix has; a server started by root runs as it.

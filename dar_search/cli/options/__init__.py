@@ -1,0 +1,1 @@
+"""Options of commands, in groups, and what they make: settings, services, a dialogue."""

@@ -1,0 +1,166 @@
+"""A worker: looks at a shard when it is told to, and goes on with the job's other shards while there are any."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from dar_search.errors import DarError, JobNotFound, StoreError
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.jobs.data import HEAD, Job
+from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
+from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.patience import PausingPatience
+from dar_search.ingestion.jobs.report import Tally
+from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
+from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
+from dar_search.ingestion.pipeline.shard_feed import ShardFeed
+from dar_search.ingestion.pipeline.tuning import put_back, tune
+from dar_search.ingestion.pipeline.writing import Writer
+from dar_search.ingestion.sources.outside import Outside
+from dar_search.ingestion.sources.source import Source, open_source
+from dar_search.ports import Encoder, ImageIndex
+from dar_search.settings.ingest import BATCH_SIZE
+
+_LOG = logging.getLogger(__name__)
+AHEAD = 8
+SHARDS_AT_A_TIME = 64
+_LOOK_SECONDS = 1.0
+
+
+class Worker:
+    """Works on the jobs of a ledger, one at a time, in the calling thread. `stop` may be called from any thread.
+
+    Args:
+        open_index: a job -> its index, made if it is not there.
+        encoder: called from the working thread only.
+        open_pictures: a job -> its source.
+        processes: decoder processes; None: one for each core.
+        outside: where pictures come from that are in no file; None: the web, with the default settings.
+        load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
+        make_writer, shard_size: others are for tests.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        open_index: Callable[[Job], ImageIndex],
+        encoder: Encoder,
+        *,
+        open_pictures: Callable[[Job], Source] | None = None,
+        batch_size: int = BATCH_SIZE,
+        limits: DecodeLimits = DEFAULT_LIMITS,
+        processes: int | None = None,
+        outside: Outside | None = None,
+        beat_seconds: float = BEAT_SECONDS,
+        first_wait: float = 0.5,
+        load_replicas: int | None = None,
+        make_writer: MakeWriter = Writer,
+        shard_size: int = SHARD_SIZE,
+    ) -> None:
+        self._ledger = ledger
+        self._open_index = open_index
+        self._encoder = encoder
+        self._open_pictures = open_pictures or (lambda job: job_source(job, outside))
+        self._batch_size = batch_size
+        self._limits = limits
+        self._processes = processes
+        self._outside = outside
+        self._beat_seconds = beat_seconds
+        self._first_wait = first_wait
+        self._load_replicas = load_replicas
+        self._make_writer = make_writer
+        self._shard_size = shard_size
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Ends the work soon: what is in hand is finished, the rest given back."""
+        self._stopping.set()
+
+    def work(self, job: str, shard: int = HEAD) -> None:
+        """Looks at a shard. Nothing happens where it is done, held, or gone.
+
+        An error pauses the job with its reason; a sweeper has it tried again. Where the ledger cannot be used, that is
+        in the log alone.
+        """
+        try:
+            self._look(job, shard)
+        except JobNotFound:
+            _LOG.info("There is no job %s any more.", job)
+        except StoreError as error:
+            _LOG.warning("The ledger cannot be used: %s", error)
+        except Exception:  # noqa: BLE001  # a defect of the ledger's: a sweeper has it tried again
+            _LOG.exception("Shard %d of job %s was given up.", shard, job)
+
+    def _look(self, job: str, shard: int) -> None:
+        found = self._ledger.job(job)
+        if found.state != "running" or found.spec.local or self._stopping.is_set():
+            return
+        try:
+            self._work(found, shard)
+        except DarError as error:
+            _LOG.warning("Job %s is paused: %s", job, error)
+            self._ledger.pause(job, str(error), automatic=True)
+        except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
+            _LOG.exception("Job %s is paused.", job)
+            self._ledger.pause(job, f"A defect: {type(error).__name__}: {error}", automatic=True)
+
+    def _work(self, job: Job, shard: int) -> None:
+        source = self._open_pictures(job)
+        index = self._open_index(job)
+        watch = _Watch(self._ledger, job.id, self._stopping)
+        patience = PausingPatience(self._ledger, job.id, watch.proceed, first_wait=self._first_wait)
+        leases = Leases(self._ledger, beat_seconds=self._beat_seconds)
+        try:
+            lister = Lister(self._ledger, source, size=self._shard_size)
+            feed = ShardFeed(
+                self._ledger,
+                leases,
+                lister,
+                job.id,
+                first=shard,
+                ahead=AHEAD,
+                most=SHARDS_AT_A_TIME,
+                proceed=watch.proceed,
+            )
+            bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
+            decoders = Decoders(
+                self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside
+            )
+            if not job.listed or self._ledger.open_shards(job.id, limit=1):
+                tune(self._ledger, job.spec.store, index, self._load_replicas)
+            drain(bench, job.id, feed, source, decoders, Tally(), patience, watch.proceed)
+            if watch.proceed() and end(bench, job.id, lister, source):
+                put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
+        finally:
+            leases.close()
+
+
+class _Watch:
+    """Whether to go on with a job, looked up now and then."""
+
+    def __init__(self, ledger: Ledger, job: str, stopping: threading.Event) -> None:
+        self._ledger = ledger
+        self._job = job
+        self._stopping = stopping
+        self._looked = time.monotonic()
+        self._wanted = True
+
+    def proceed(self) -> bool:
+        """False once the worker is to stop, or a person has paused or cancelled the job."""
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            try:
+                job = self._ledger.job(self._job)
+            except StoreError:
+                return not self._stopping.is_set()  # the next claim meets it too
+            self._wanted = job.state == "running" or (job.state == "paused" and job.automatic)
+        return self._wanted and not self._stopping.is_set()
+
+
+def job_source(job: Job, outside: Outside | None = None) -> Source:
+    """The source that a job names. Raises SourceError."""
+    return open_source(job.spec.source, outside=outside, **job.spec.options)

@@ -1,0 +1,1 @@
+"""DAR itself, pure: dialogue -> reformulation and imagination -> one query -> hits. Read `rewriting` first."""

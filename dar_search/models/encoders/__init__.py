@@ -1,0 +1,1 @@
+"""Encoders: vision-language models with one space for texts and pictures."""

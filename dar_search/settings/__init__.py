@@ -1,0 +1,37 @@
+"""Settings: the only reader of the environment. `load_settings` reads them, `Settings` is what it gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dar_search.settings.loading import (
+        CONFIG_VARIABLE,
+        Settings,
+        config_path,
+        java_home,
+        load_settings,
+        mask,
+        secret,
+        unknown_variables,
+    )
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Settings",
+    "config_path",
+    "java_home",
+    "load_settings",
+    "mask",
+    "secret",
+    "unknown_variables",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded at the first use: who needs one group of settings, or none, does not load all of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dar_search.settings import loading
+
+    return getattr(loading, name)

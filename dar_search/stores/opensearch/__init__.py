@@ -1,0 +1,1 @@
+"""OpenSearch as a store of pictures and as a ledger of jobs."""

@@ -1,0 +1,1 @@
+"""The cluster: how it is reached and asked, what it can do, what it says, what one may do there."""

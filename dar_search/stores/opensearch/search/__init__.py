@@ -1,0 +1,1 @@
+"""Searching an index: filters as queries, legs joined on the server or here, pictures by their content."""

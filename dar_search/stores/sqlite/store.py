@@ -1,0 +1,136 @@
+"""The embedded store: `ports.Store` in one SQLite file, with no server.
+
+The parts: schema (tables, versions), connections (threads, processes, transactions), index (one
+index), writing, reading, filters, search and vectors (the exact k-NN leg).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from dar_search.data import Provenance
+from dar_search.errors import IndexExists, IndexNotFound, StoreUnavailable
+from dar_search.stores.names import check_name
+from dar_search.stores.provenance import check_dimension, check_provenance
+from dar_search.stores.sqlite import schema, writing
+from dar_search.stores.sqlite.connections import Connections
+from dar_search.stores.sqlite.index import IndexRow, SQLiteIndex, add_index, index_rows
+from dar_search.stores.sqlite.vectors import Vectors
+
+_NAMED = 20
+
+
+class SQLiteStore:
+    """Indices in a file. The file, and its folder, are made with the first index.
+
+    May be used from many threads; several processes may use the same file. A write is on disk when it returns.
+
+    Args:
+        path: of the file; SQLite keeps its log in two more beside it while the store is open.
+        patience_s: how long a writer waits for other writers, before StoreUnavailable.
+    """
+
+    def __init__(self, path: Path, *, patience_s: float = 30.0) -> None:
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
+        self._connections = Connections(self._path, patience_s)
+        self._vectors: dict[str, Vectors] = {}
+        self._vectors_of: tuple[int, tuple[int, int] | None] = (0, None)
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        return f"sqlite:{self._path}"
+
+    def create(self, name: str, provenance: Provenance) -> SQLiteIndex:
+        check_name(name)
+        check_dimension(provenance)
+        with self._connections.writing(create=True) as connection:
+            if connection.execute("SELECT 1 FROM indices WHERE name = ?", (name,)).fetchone():
+                raise IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
+            row = add_index(connection, name, provenance)
+        return self._index(row)
+
+    def open(self, name: str, provenance: Provenance | None = None) -> SQLiteIndex:
+        row = self._find(name)
+        check_provenance(name, row.provenance, provenance)
+        return self._index(row)
+
+    def names(self) -> list[str]:
+        return [row.name for row in self._rows()]
+
+    def drop(self, name: str) -> None:
+        row = self._find(name)
+        with self._connections.writing() as connection:
+            if not connection.execute("SELECT 1 FROM indices WHERE token = ?", (row.token,)).fetchone():
+                raise self._not_found(name)
+            writing.drop(connection, row.id)
+        with self._lock:
+            self._vectors.pop(row.token, None)
+        # Give the room back to the disk. Where another is writing all the time, the next drop does it.
+        with suppress(StoreUnavailable), self._connections.plain() as connection:
+            connection.executescript("PRAGMA incremental_vacuum")  # execute() would free one page: it makes one step
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def check(self) -> Mapping[str, str]:
+        """Reads the whole file: its time grows with the file's size."""
+        lines = {"store": f"SQLite {sqlite3.sqlite_version}, exact search in memory", "file": str(self._path)}
+        if self._connections.file() is None:
+            return lines | {"file": f"{self._path} (not there yet: made with the first index)"}
+        with self._connections.reading() as connection:
+            size = self._path.stat().st_size / 1e6
+            version = schema.version(connection)
+            lines["file"] = f"{self._path}, {size:,.1f} MB, version {version}"
+            lines["free space"] = f"{shutil.disk_usage(self._path.parent).free / 1e9:,.1f} GB"
+            for row in index_rows(connection):
+                (count,) = connection.execute("SELECT count(*) FROM records WHERE index_id = ?", (row.id,)).fetchone()
+                memory = 4e-6 * count * row.provenance.dimension
+                lines[f"index {row.name}"] = (
+                    f"{count:,} pictures, {row.provenance.dimension} dimensions, {memory:,.0f} MB of memory to search, "
+                    f"encoder {row.provenance.encoder}"
+                )
+            problems = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
+            lines["integrity"] = "; ".join(problems)
+        return lines
+
+    def close(self) -> None:
+        self._connections.close()
+        with self._lock:
+            self._vectors.clear()
+
+    def _rows(self) -> list[IndexRow]:
+        if self._connections.file() is None:
+            return []
+        with self._connections.reading() as connection:
+            return index_rows(connection)
+
+    def _find(self, name: str) -> IndexRow:
+        check_name(name)
+        row = next((row for row in self._rows() if row.name == name), None)
+        if row is None:
+            raise self._not_found(name)
+        return row
+
+    def _not_found(self, name: str) -> IndexNotFound:
+        names = self.names()
+        listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        hint = f"There are: {listed}." if names else "There are none yet: `dar ingest` makes one."
+        return IndexNotFound(f'There is no index "{name}" in {self.address}.', hint)
+
+    def _index(self, row: IndexRow) -> SQLiteIndex:
+        return SQLiteIndex(row, self._connections, lambda: self._vectors_in_memory(row))
+
+    def _vectors_in_memory(self, row: IndexRow) -> Vectors:
+        # Read anew where another file has taken this one's place, and in a forked child, whose locks may be stuck.
+        now = (os.getpid(), self._connections.file())
+        if self._vectors_of != now:
+            self._vectors, self._vectors_of, self._lock = {}, now, threading.Lock()
+        with self._lock:
+            if row.token not in self._vectors:
+                self._vectors[row.token] = Vectors(row.id, row.provenance.dimension)
+            return self._vectors[row.token]

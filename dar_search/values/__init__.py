@@ -1,0 +1,1 @@
+"""Values as they were given: dates in text, whole numbers of any size."""
