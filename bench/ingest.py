@@ -51,7 +51,7 @@ from dar_search.ingestion.decoding.decode import DecodedPicture
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.jobs.data import JobSpec
 from dar_search.ingestion.pipeline.working import Worker
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.models import catalogue
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.settings import load_settings

@@ -31,7 +31,7 @@ from dar_search.evaluation.ranking import ArrayRanker, Ranker, StoreRanker, stor
 from dar_search.evaluation.runs import Progress, run
 from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ingest import ingest
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
 from dar_search.settings import Settings, load_settings
 

@@ -13,7 +13,8 @@ from dar_search.data import Failure, ImageRecord
 from dar_search.errors import IndexNotFound
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.jobs.remarks import Remarks
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.store import SQLiteStore
 from tests.grid_encoder import GridEncoder

@@ -9,7 +9,7 @@ from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.jobs.report import IngestReport
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.pictures import COLOURS, jpeg, scene

@@ -7,7 +7,8 @@ from typing import Any
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.jobs.data import Remarked
 from dar_search.ingestion.jobs.remarks import SKIP_CODES, Remarks
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 
 
 def items(target: str | Path, **options: Any) -> list[SourceItem]:

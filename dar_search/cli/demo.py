@@ -174,7 +174,7 @@ def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
 
 def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOptions) -> ImageIndex:
     from dar_search.ingestion.ingest import ingest
-    from dar_search.ingestion.sources.source import open_source
+    from dar_search.ingestion.sources.opening import open_source
 
     index = _index(store, rewriter, own=common.store is None)
     source = open_source(manifest)

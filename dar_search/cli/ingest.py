@@ -134,7 +134,8 @@ def ingest(
     from dar_search.ingestion.decoding.limits import limits_of
     from dar_search.ingestion.ingest import ingest as bring_in
     from dar_search.ingestion.jobs.ledger.retention import forget_old
-    from dar_search.ingestion.sources.source import SourceOptions, exclusions, open_source
+    from dar_search.ingestion.sources.opening import exclusions, open_source
+    from dar_search.ingestion.sources.source import SourceOptions
 
     settings = settings_from(common, encoder)
     left_out = exclusions(source, settings.ingest.exclude, exclude or ())

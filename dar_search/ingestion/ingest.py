@@ -51,7 +51,7 @@ def ingest(
     """Brings an index up to date with a source.
 
     Args:
-        source: what to read; see `sources.source.open_source`.
+        source: what to read; see `sources.opening.open_source`.
         index: where to; opened with the encoder's provenance. Used from three threads.
         encoder: called from this thread only, with up to `batch_size` pictures at a time.
         prune: remove the records of this source's origin that the source no longer lists. A picture that is listed

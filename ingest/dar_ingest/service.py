@@ -22,7 +22,7 @@ from dar_search.ingestion.jobs.data import HEAD, Job, JobFailure, JobSpec
 from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
 from dar_search.ingestion.pipeline.uploads import Upload, Uploads
 from dar_search.ingestion.sources.locations import path_of
-from dar_search.ingestion.sources.source import exclusions, open_source
+from dar_search.ingestion.sources.opening import exclusions, open_source
 from dar_search.serving.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)

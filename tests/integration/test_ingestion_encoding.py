@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.models.encoders.open_clip_encoder import open_clip_encoder
 from dar_search.models.encoders.towers import TowersEncoder
 from dar_search.stores.sqlite.store import SQLiteStore

@@ -17,7 +17,8 @@ from dar_search.ingestion.decoding.decoder_handle import MOST_JOBS
 from dar_search.ingestion.ingest import ingest
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.jobs.report import Progress
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index

@@ -17,7 +17,8 @@ from dar_search.data import ImageRecord, Metadata
 from dar_search.errors import BodyTooLarge, FilterError, PictureError, RequestError
 from dar_search.filters import parse_expressions, parse_filter
 from dar_search.ingestion.sources.annotations import annotation_digest, parse_metadata
-from dar_search.ingestion.sources.source import BadItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem
 from dar_search.integrations.langchain import DarRetriever
 from dar_search.stores.sqlite.store import SQLiteStore
 from tests.fakes import FakeEncoder

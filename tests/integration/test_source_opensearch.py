@@ -15,8 +15,9 @@ from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources import opensearch_source
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.preparation import Preparation
 from dar_search.settings import load_settings
 from dar_search.settings.fetch import FetchSettings

@@ -13,7 +13,8 @@ from dar_search.errors import SourceError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job
 from dar_search.ingestion.failures import FAILURE_CODES
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.preparation import Preparation
 from tests.listings import warnings
 from tests.pictures import jpeg, photograph

@@ -15,7 +15,8 @@ import pytest
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job
 from dar_search.ingestion.jobs.remarks import Remarks
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.ingestion.sources.tar import index
 from dar_search.preparation import Preparation
 from tests.integration.test_source_tar import good, listed, samples, tar
@@ -236,7 +237,7 @@ def test_a_temporary_folder_that_takes_no_more_ends_the_listing_with_a_reason(tm
     else:
         path = tar(tmp_path / "s.tar", [(f"{number}.txt", b"x" * 5_000) for number in range(30)], "w:gz")
     program = (
-        "import resource, sys; from dar_search.ingestion.sources.source import open_source;"
+        "import resource, sys; from dar_search.ingestion.sources.opening import open_source;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)); list(open_source(sys.argv[1]).items())"
     )
     ended = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)

@@ -9,8 +9,9 @@ import pytest
 from dar_search.bootstrap import open_store
 from dar_search.errors import SourceError
 from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.settings import load_settings
 from dar_search.settings.fetch import FetchSettings
 from tests.grid_encoder import GridEncoder

@@ -10,7 +10,7 @@ from dar_search.errors import SourceError
 from dar_search.ingestion.jobs.data import HEAD, JobSpec
 from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
 from dar_search.ingestion.pipeline.listing import Lister
-from dar_search.ingestion.sources.source import open_source
+from dar_search.ingestion.sources.opening import open_source
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dar_search.errors import SourceError
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
-from dar_search.ingestion.sources.source import SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import SourceItem
 from tests.listings import failures, items, names, touch, warnings
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from dar_search.errors import SourceError
 from dar_search.ingestion.sources.locations import record_id
-from dar_search.ingestion.sources.source import BadItem, SourceItem, open_source
+from dar_search.ingestion.sources.opening import open_source
+from dar_search.ingestion.sources.source import BadItem, SourceItem
 from tests.listings import items, jsonl, remarked, skipped, touch, warnings
 
 

@@ -9,7 +9,8 @@ import pytest
 from dar_search.errors import SourceError
 from dar_search.ingestion.jobs.data import MAX_EXAMPLES, MAX_KINDS, OTHER_KINDS, Noted, Remarked
 from dar_search.ingestion.jobs.remarks import Remarks
-from dar_search.ingestion.sources.source import SourceItem, exclusions, open_source
+from dar_search.ingestion.sources.opening import exclusions, open_source
+from dar_search.ingestion.sources.source import SourceItem
 from tests.listings import failures, items, names, remarked, skipped, touch
 from tests.pictures import jpeg, photograph
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.pairing import key_of_sidecar, keys_of, role_of
-from dar_search.ingestion.sources.source import SourceItem, open_source
+from dar_search.ingestion.sources.source import SourceItem
 from tests.listings import items, skipped
 from tests.pictures import jpeg, photograph
 

@@ -85,7 +85,7 @@ class JobSpec:
 
     Attributes:
         index: the index's name; store: its store's address, without passwords.
-        source: what `ingestion.sources.source.open_source` takes, with `options` as its keywords.
+        source: what `ingestion.sources.opening.open_source` takes, with `options` as its keywords.
         prune: at the end, remove the records of the source's origin that it did not list.
         moved_from: where the source was before, as somebody said: see `ingestion.moving`.
         local: drained by the process that made it (`dar ingest`); services leave it alone.

@@ -20,8 +20,9 @@ from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed
 from dar_search.ingestion.pipeline.tuning import put_back, tune
 from dar_search.ingestion.pipeline.writing import Writer
+from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.ingestion.sources.source import Source, open_source
+from dar_search.ingestion.sources.source import Source
 from dar_search.ports import Encoder, ImageIndex
 from dar_search.settings.ingest import BATCH_SIZE
 

@@ -27,7 +27,7 @@ from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import BadItem, SourceItem
 
 if TYPE_CHECKING:
-    from dar_search.ingestion.sources.outside import SearchCluster
+    from dar_search.ingestion.sources.source import SearchCluster
 
 KEEP_ALIVE = "5m"
 MAX_ID_BYTES = 512

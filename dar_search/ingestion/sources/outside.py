@@ -8,24 +8,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from dar_search.ingestion.sources.files import unreadable
-from dar_search.ingestion.sources.source import SourceItem
+from dar_search.ingestion.sources.source import SearchCluster, SourceItem
 from dar_search.settings.fetch import FetchSettings
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.tar.members import ShardFile
-
-
-class SearchCluster(Protocol):
-    """A cluster's client: one request, its answer's JSON. Raises StoreError."""
-
-    def read(self, method: str, path: str, body: bytes | None = None, **params: Any) -> Any: ...
-
-    def close(self) -> None: ...
 
 
 class Outside:

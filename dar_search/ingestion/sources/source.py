@@ -6,18 +6,12 @@ A new kind of source (Parquet, an object store) is a class with `origin`, `items
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from dar_search.data import Failure, Metadata
-from dar_search.errors import SourceError
 from dar_search.ingestion.jobs.remarks import Remarks
-
-if TYPE_CHECKING:
-    from dar_search.ingestion.sources.outside import Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +87,14 @@ class Source(Protocol):
         ...
 
 
+class SearchCluster(Protocol):
+    """A cluster's client: one request, its answer's JSON. Raises StoreError."""
+
+    def read(self, method: str, path: str, body: bytes | None = None, **params: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
     """What else says how a source is read. Each kind looks at its own. JSON values alone: a ledger keeps them.
@@ -114,55 +116,6 @@ class SourceOptions:
     source_store: str = ""
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
-
-
-def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
-    """A folder, a JSONL file, tar shards, a file: URI of one, or another kind of `kinds.KINDS` -> its source.
-
-    Args:
-        target: a path, a file: URI, an http(s) URL of a JSONL file, or opensearch:INDEX.
-        outside: how the web and clusters are reached; None: the web alone, with the default settings.
-        options: of `SourceOptions`.
-
-    Raises:
-        SourceError: there is no such thing, it cannot be read, or it is of a kind that is not read.
-        TypeError: there is no such option.
-    """
-    from dar_search.ingestion.sources.kinds import opened
-
-    if not _can_be_a_name(target):
-        raise SourceError("The source has characters that no path and no address has.", "Correct its name.")
-    return opened(target, _checked(SourceOptions(**options)), outside)
-
-
-def exclusions(target: str, everywhere: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    """A source's patterns: the settings' (an index's documents have no names for them), and those given with it."""
-    return tuple(given) if target.startswith("opensearch:") else (*everywhere, *given)
-
-
-def _checked(options: SourceOptions) -> SourceOptions:
-    """With lists as tuples. Raises SourceError for a value of another type."""
-    values: dict[str, Any] = {}
-    for one in dataclasses.fields(SourceOptions):
-        value = getattr(options, one.name)
-        if isinstance(one.default, tuple):
-            value = (value,) if isinstance(value, str) else value
-            right = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
-            value = tuple(value) if right else value
-        else:
-            right = type(value) is type(one.default)
-        if not right:
-            kinds = {bool: "true or false", str: "text", tuple: "a list of texts"}
-            raise SourceError(f'The source\'s option "{one.name}" is {kinds[type(one.default)]}.', "Correct it.")
-        values[one.name] = value
-    return SourceOptions(**values)
-
-
-def _can_be_a_name(target: str | os.PathLike[str] | bytes) -> bool:
-    try:
-        return b"\0" not in os.fsencode(target)
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
 
 
 def counted(listed: Iterator[object], step: int = 1_000) -> Iterator[int]:
