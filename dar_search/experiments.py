@@ -30,7 +30,7 @@ from dar_search.evaluation.imaginations import (
 from dar_search.evaluation.ranking import ArrayRanker, Ranker, StoreRanker, stored_gallery
 from dar_search.evaluation.runs import Progress, run
 from dar_search.ingestion.decoding.limits import limits_of
-from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
 from dar_search.settings import Settings, load_settings
@@ -134,8 +134,7 @@ def _encoded(target: Path, settings: Settings, encoder: Encoder, cache: Path, pr
         open_source(target),
         index,
         encoder,
-        prune=True,
-        limits=limits_of(settings.ingest.decode),
+        IngestRequest(prune=True, limits=limits_of(settings.ingest.decode)),
         progress=lambda now: progress("encoding the gallery", now.done, now.total or now.done),
     )
     if report.failures:

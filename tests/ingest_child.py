@@ -11,7 +11,7 @@ from typing import Any
 
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import IndexNotFound
-from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.source import BadItem, SourceItem
@@ -66,7 +66,7 @@ def main() -> None:
     encoder = GridEncoder(before_call=lambda call: say("encode"))
     index: Any = _ToldIndex(open_index(store))
     say("open")
-    report = ingest(_ToldSource(open_source(source)), index, encoder, prune=True, batch_size=batch)
+    report = ingest(_ToldSource(open_source(source)), index, encoder, IngestRequest(prune=True, batch_size=batch))
     print(json.dumps(report.as_dict() | {"encoded": encoder.pictures}), flush=True)
 
 

@@ -1,12 +1,13 @@
 """Ingest runs over small folders, as their tests do them."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dar_search.data import ImageRecord
 from dar_search.ingestion.decoding.decoders import Decoders
-from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.jobs.report import IngestReport
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.opening import open_source
@@ -41,7 +42,9 @@ def counts(report: IngestReport) -> tuple[int, int, int, int]:
 def run(source: Path, index: Any, encoder: GridEncoder | None = None, **options: Any) -> IngestReport:
     encoder = encoder or GridEncoder()
     decoders = Decoders(encoder.preparation, processes=1)  # enough here: a process takes a third of a second to start
-    return ingest(open_source(source), index, encoder, decoders=decoders, **options)
+    asked = {field.name for field in dataclasses.fields(IngestRequest)} & options.keys()
+    request = IngestRequest(**{name: options.pop(name) for name in asked})
+    return ingest(open_source(source), index, encoder, request, decoders=decoders, **options)
 
 
 class Wrapped:

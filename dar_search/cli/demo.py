@@ -173,7 +173,7 @@ def _small_models_in_one_thread(settings: Settings) -> Iterator[None]:
 
 
 def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOptions) -> ImageIndex:
-    from dar_search.ingestion.ingest import ingest
+    from dar_search.ingestion.ingest import IngestRequest, ingest
     from dar_search.ingestion.sources.opening import open_source
 
     index = _index(store, rewriter, own=common.store is None)
@@ -184,7 +184,7 @@ def _ingested(store: Store, rewriter: Rewriter, manifest: Path, common: CommonOp
             source,
             index,
             rewriter.encoder,
-            prune=True,
+            IngestRequest(prune=True),
             progress=lambda state: bar.update(task, completed=state.done, total=state.total),
         )
     if report.failures:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
+from dar_search.cli.options.reading import ReadingOptions, source_options
 from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, repeated, settings_from
 from dar_search.cli.running.opening import opened_store
 from dar_search.cli.shown.output import (
@@ -26,6 +27,11 @@ from dar_search.cli.shown.sources import remark_lines, shown_source
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.jobs import report as reports
 from dar_search.ports import Encoder, ImageIndex, Store
+from dar_search.settings import Settings
+
+if TYPE_CHECKING:
+    from dar_search.ingestion.ingest import IngestRequest
+    from dar_search.ingestion.sources.source import Source
 
 _FAILURES_SHOWN = 20
 
@@ -46,6 +52,7 @@ def ingest(
     ],
     common: CommonOptions,
     encoder: EncoderOptions,
+    reading: ReadingOptions,
     prune: Annotated[
         bool,
         typer.Option("--prune", metavar="", help="Also remove what came from this source and is no longer there."),
@@ -59,46 +66,6 @@ def ingest(
             show_default=False,
         ),
     ] = None,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
-    ] = False,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="GLOB",
-            help="Leave out names that fit, as in a .gitignore file: 'previews/', '*.seg.png'. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    include_hidden: Annotated[
-        bool,
-        typer.Option(
-            "--include-hidden",
-            metavar="",
-            help="Also take hidden names, and folders that systems make: @eaDir, #recycle, __MACOSX, ...",
-        ),
-    ] = False,
-    field: Annotated[
-        str,
-        typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has a picture's URL or base64.", show_default=False),
-    ] = "",
-    caption: Annotated[
-        str, typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has the caption.", show_default=False)
-    ] = "",
-    metadata: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD",
-            help="Of opensearch:INDEX: becomes metadata; NAME=FIELD under another name. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    source_store: Annotated[
-        str,
-        typer.Option(
-            metavar="ADDRESS", help="Of opensearch:INDEX: its cluster, if it is not --store's.", show_default=False
-        ),
-    ] = "",
 ) -> int:
     """Make pictures searchable: of a folder, a list, tar shards, or an index that you have.
 
@@ -129,17 +96,14 @@ def ingest(
 
     Exit status: 0 all are in, 3 some pictures failed (they are listed).
     """
-    from dar_search.bootstrap import load_encoder, open_ledger, outside
-    from dar_search.ingestion.decoding.decoders import Decoders
+    from dar_search.bootstrap import load_encoder, outside
     from dar_search.ingestion.decoding.limits import limits_of
-    from dar_search.ingestion.ingest import ingest as bring_in
-    from dar_search.ingestion.jobs.ledger.retention import forget_old
-    from dar_search.ingestion.sources.opening import exclusions, open_source
-    from dar_search.ingestion.sources.source import SourceOptions
+    from dar_search.ingestion.ingest import IngestRequest
+    from dar_search.ingestion.sources.opening import open_source
 
     settings = settings_from(common, encoder)
-    left_out = exclusions(source, settings.ingest.exclude, exclude or ())
-    options = SourceOptions(follow_links, field, caption, tuple(metadata or ()), source_store, left_out, include_hidden)
+    asked = settings.ingest
+    options = source_options(reading, source, settings)
     with (
         outside(settings) as reach,
         nullcontext(open_source(source, outside=reach, **asdict(options))) as pictures,
@@ -148,31 +112,16 @@ def ingest(
         with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
             model = load_encoder(settings)
             target = _open_or_create(store, index, model)
-        with progress_bar(quiet=common.json) as bar:
-            task = bar.add_task("Ingesting", total=None)
-            try:
-                with closing(open_ledger(settings)) as ledger:
-                    report = bring_in(
-                        pictures,
-                        target,
-                        model,
-                        prune=prune,
-                        moved_from=moved_from or (),
-                        batch_size=settings.ingest.batch_size,
-                        decoders=Decoders(
-                            model.preparation,
-                            limits_of(settings.ingest.decode),
-                            processes=settings.ingest.decoders,
-                            outside=reach,
-                        ),
-                        progress=lambda state: _show(bar, task, state),
-                        ledger=ledger,
-                        store=store.address,
-                    )
-                    forget_old(ledger, settings.ingest.keep_jobs_days)
-            except KeyboardInterrupt:
-                note("Interrupted. What was done is kept; run the same command again to go on.")
-                raise
+        request = IngestRequest(
+            prune=prune,
+            moved_from=tuple(moved_from or ()),
+            batch_size=asked.batch_size,
+            limits=limits_of(asked.decode),
+            processes=asked.decoders,
+            outside=reach,
+            store=store.address,
+        )
+        report = _watched(settings, pictures, target, model, request, quiet=common.json)
         total = target.count()
     for line in report.notes:
         warn(line)
@@ -183,6 +132,28 @@ def ingest(
         if total:
             note(f"Find one: dar chat --index {index}{repeated(common, encoder)}", "dim")
     return DONE_WITH_FAILURES if report.failures else DONE
+
+
+def _watched(
+    settings: Settings, pictures: Source, index: ImageIndex, encoder: Encoder, request: IngestRequest, *, quiet: bool
+) -> reports.IngestReport:
+    """The run, with a progress bar, as a job of the settings' ledger."""
+    from dar_search.bootstrap import open_ledger
+    from dar_search.ingestion.ingest import ingest as bring_in
+    from dar_search.ingestion.jobs.ledger.retention import forget_old
+
+    with progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("Ingesting", total=None)
+        try:
+            with closing(open_ledger(settings)) as ledger:
+                report = bring_in(
+                    pictures, index, encoder, request, ledger=ledger, progress=lambda state: _show(bar, task, state)
+                )
+                forget_old(ledger, settings.ingest.keep_jobs_days)
+        except KeyboardInterrupt:
+            note("Interrupted. What was done is kept; run the same command again to go on.")
+            raise
+    return report
 
 
 def _open_or_create(store: Store, name: str, encoder: Encoder) -> ImageIndex:

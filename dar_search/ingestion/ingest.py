@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import psutil
 
@@ -33,45 +34,58 @@ from dar_search.ports import Encoder, ImageIndex
 from dar_search.settings.ingest import BATCH_SIZE
 
 
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """What is asked of one run.
+
+    Attributes:
+        prune: remove the records of this source's origin that the source no longer lists. A picture that is listed
+            but cannot be decoded now keeps its record. Nothing is removed where a part of the source could not be
+            read or it lists no picture at all (a disk that is not mounted looks like that); the report's notes say so.
+        moved_from: paths or file: URIs where the source was before, where that cannot be known from here: a disk that
+            is mounted elsewhere now, another machine.
+        batch_size: pictures that the encoder gets at a time.
+        limits: what one picture may cost.
+        processes: decoder processes; None: one for each core.
+        outside: where pictures come from that are in no file; None: the web, with the default settings.
+        store: the store's address, for the ledger.
+    """
+
+    prune: bool = False
+    moved_from: tuple[str, ...] = ()
+    batch_size: int = BATCH_SIZE
+    limits: DecodeLimits = DEFAULT_LIMITS
+    processes: int | None = None
+    outside: Outside | None = None
+    store: str = ""
+
+
 def ingest(
     source: Source,
     index: ImageIndex,
     encoder: Encoder,
+    request: IngestRequest | None = None,
     *,
-    prune: bool = False,
-    moved_from: Sequence[str] = (),
-    progress: Callable[[Progress], None] | None = None,
-    batch_size: int = BATCH_SIZE,
-    limits: DecodeLimits = DEFAULT_LIMITS,
     decoders: Decoders | None = None,
     ledger: Ledger | None = None,
-    store: str = "",
-    outside: Outside | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> IngestReport:
     """Brings an index up to date with a source.
 
     Args:
         source: what to read; see `sources.opening.open_source`.
         index: where to; opened with the encoder's provenance. Used from three threads.
-        encoder: called from this thread only, with up to `batch_size` pictures at a time.
-        prune: remove the records of this source's origin that the source no longer lists. A picture that is listed
-            but cannot be decoded now keeps its record. Nothing is removed where a part of the source could not be
-            read or it lists no picture at all (a disk that is not mounted looks like that); `notes` says so.
-        moved_from: paths or file: URIs where the source was before, where that cannot be known from here: a disk that
-            is mounted elsewhere now, another machine.
-        progress: called from this thread, at most ten times a second, and at the end.
-        limits: what one picture may cost; ignored where `decoders` are given.
-        decoders: None: one decoder process for each core. Good for one run.
+        encoder: called from this thread only.
+        decoders: good for one run; None: those that the request asks for.
         ledger: keeps the job, where others see it; None: in memory. Jobs of this source and index that an earlier run
             left there are closed.
-        store: the store's address, for the ledger.
-        outside: where pictures come from that are in no file; None: the web, with the default settings.
+        progress: called from this thread, at most ten times a second, and at the end.
 
     A record that is right already keeps its origin, also if another source lists the picture too.
 
     A picture that is found at a new place, and whose old file is gone (see `absence`), is not encoded again: its record
     moves to the new place's id. Records that another machine may have made stay: those of an origin for which the
-    ledger has no job, unless `store` is a file of this machine.
+    ledger has no job, unless the store is a file of this machine.
 
     Raises:
         SourceError: the source cannot be read (any more).
@@ -80,28 +94,20 @@ def ingest(
         KeyboardInterrupt: the user stopped it.
         In each case what had been encoded is in the index, if the index still takes it.
     """
+    request = request or IngestRequest()
     ledger = ledger or MemoryLedger()
-    spec = JobSpec(
-        index.name, source.origin, store, prune=prune, moved_from=tuple(moved_from), local=True, maker=this_process()
+    decoders = decoders or Decoders(
+        encoder.preparation, request.limits, processes=request.processes, outside=request.outside
     )
-    close_left_behind(ledger, spec)
-    job = ledger.create(spec).id
+    job = _job(ledger, source, index, request)
     tally = Tally(progress)
-    leases = Leases(ledger, name=f"{spec.maker}/")
+    leases = Leases(ledger, name=f"{this_process()}/")
     counter = Counter(source, tally) if progress else None
+    bench = Bench(ledger, leases, index, encoder, request.batch_size)
     try:
         lister = Lister(ledger, source, on_failures=tally.add_unlisted)
         feed = ShardFeed(ledger, leases, lister, job)
-        bench = Bench(ledger, leases, index, encoder, batch_size)
-        drain(
-            bench,
-            job,
-            feed,
-            source,
-            decoders or Decoders(encoder.preparation, limits, outside=outside),
-            tally,
-            Patience(),
-        )
+        drain(bench, job, feed, source, decoders, tally, Patience())
         end(bench, job, lister, source)
     except BaseException as error:
         _close(ledger, job, error)
@@ -111,6 +117,25 @@ def ingest(
             counter.stop()
         leases.close()
     tally.show(now=True)
+    return _report(ledger, job)
+
+
+def _job(ledger: Ledger, source: Source, index: ImageIndex, request: IngestRequest) -> str:
+    """A new job in the ledger, in the place of those of this source that died."""
+    spec = JobSpec(
+        index.name,
+        source.origin,
+        request.store,
+        prune=request.prune,
+        moved_from=request.moved_from,
+        local=True,
+        maker=this_process(),
+    )
+    close_left_behind(ledger, spec)
+    return ledger.create(spec).id
+
+
+def _report(ledger: Ledger, job: str) -> IngestReport:
     found = ledger.job(job)
     failures = all_failures(ledger, job)
     return IngestReport(

@@ -14,7 +14,7 @@ import pytest
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DimensionMismatch, ModelFailed, StoreUnavailable
 from dar_search.ingestion.decoding.decoder_handle import MOST_JOBS
-from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.jobs.report import Progress
 from dar_search.ingestion.sources.opening import open_source
@@ -227,7 +227,7 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path, folder: Path, inde
     encoder = GridEncoder()
     ahead = []
     encoder.before_call = lambda call: ahead.append(listed - encoder.pictures)
-    ingest(Counting(), index, encoder, batch_size=4)
+    ingest(Counting(), index, encoder, IngestRequest(batch_size=4))
     assert encoder.pictures == 600
     # One part of the listing in hand (256), the jobs in the decoders, the outcomes that wait, and the batch.
     assert max(ahead) <= 256 + MOST_JOBS * (os.cpu_count() or 1) + 2 * 4 + 4 + 1

@@ -8,7 +8,7 @@ import pytest
 
 from dar_search.bootstrap import open_store
 from dar_search.errors import SourceError
-from dar_search.ingestion.ingest import ingest
+from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import BadItem, SourceItem
@@ -54,7 +54,7 @@ def test_a_list_of_paths_and_urls_becomes_records_and_failures(server: Site, out
     store = open_store(settings.store, settings)
     encoder = GridEncoder()
     index = store.create("photos", encoder.provenance)
-    report = ingest(open_source(listing, outside=outside), index, encoder, outside=outside)
+    report = ingest(open_source(listing, outside=outside), index, encoder, IngestRequest(outside=outside))
     assert report.indexed == 42
     assert {failure.source: failure.code for failure in report.failures} == {
         f"{server.url}/missing.jpg": "url_not_found",
@@ -63,7 +63,7 @@ def test_a_list_of_paths_and_urls_becomes_records_and_failures(server: Site, out
     found = index.get(["by-url", "here"])
     assert found["by-url"].source == f"{server.url}/p/0.jpg"
     assert found["here"].metadata == {"url": "https://example.org/only-metadata"}
-    again = ingest(open_source(listing, outside=outside), index, encoder, outside=outside)
+    again = ingest(open_source(listing, outside=outside), index, encoder, IngestRequest(outside=outside))
     assert (again.indexed, again.unchanged, len(again.failures)) == (0, 42, 2)
     store.close()
 
