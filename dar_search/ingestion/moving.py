@@ -1,6 +1,6 @@
 """Pictures that are at a new place: the record of the old one, whose file is gone, is found by the picture's content.
 
-It is looked for also where a picture's record is right already: so what is left of a run that was killed between writing
+It is looked for also where a picture has a right record: so what is left of a run that was killed between writing
 the new record and removing the old one, or of an older dar-search, is found later. Within one origin that is done after
 an interruption alone: else a picture with a record of its own is a copy, and the other one is for `--prune`.
 
