@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.worker import state
 from kombu.exceptions import OperationalError
 
 from dar_ingest.broker import reached
@@ -124,6 +125,8 @@ class _OneMessage(bootsteps.Step):  # type: ignore[misc]
         look = consumer.on_task_request
 
         def acknowledge_and_look(request: Any) -> None:
+            if state.should_stop is not None:
+                return  # it came while the consumer was being cancelled: the broker gives it to another worker
             lost = consumer.connection_errors + consumer.channel_errors
             try:
                 consumer.task_consumer.cancel()

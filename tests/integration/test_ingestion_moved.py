@@ -21,6 +21,7 @@ import pytest
 
 from dar_search.data import ImageRecord
 from dar_search.errors import StoreUnavailable
+from dar_search.ingestion.jobs.data import JobSpec
 from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
 from dar_search.ingestion.jobs.report import IngestReport
 from dar_search.ingestion.pipeline import absence
@@ -122,6 +123,29 @@ def test_a_file_and_a_subfolder_that_are_renamed_within_a_folder_leave_nothing_b
     report, encoded = place.ingest(place.old)
     assert (report.indexed, report.unchanged, report.moved, encoded) == (2, 1, 2, 0)
     assert (place.dead(), len(place.records())) == ([], 3)
+
+
+def test_a_copy_that_was_deleted_is_for_prune(place: Place) -> None:
+    shutil.copy(place.old / "000.jpg", place.old / "copy.jpg")
+    place.ingest(place.old)
+    (place.old / "copy.jpg").unlink()
+    report, _ = place.ingest(place.old)
+    assert (report.unchanged, report.moved, len(place.records())) == (3, 0, 4)
+    report, _ = place.ingest(place.old, prune=True)
+    assert (report.moved, report.removed, place.dead()) == (0, 1, [])
+
+
+def test_a_rename_within_a_folder_that_was_interrupted_is_finished_by_the_next_run(place: Place) -> None:
+    place.ingest(place.old)
+    (place.old / "000.jpg").rename(place.old / "zero.jpg")
+
+    def killed(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        place.ingest(place.old, index=Wrapped(place.index, delete=killed))
+    report, encoded = place.ingest(place.old)
+    assert (report.moved, place.dead(), len(place.records()), encoded) == (1, [], 3, 0)
 
 
 def test_two_files_that_change_names_change_their_records(place: Place) -> None:
@@ -282,8 +306,12 @@ def test_what_was_left_behind_by_an_older_program_is_found_later(place: Place) -
     place.ingest(place.old)
     gone = [one.replace("/old/", "/before/") for one in place.records()]
     left = zip(gone, place.records().values(), strict=True)
-    place.index.write([dataclasses.replace(one, id=record_id(source), source=source) for source, one in left])
+    origin = (place.folder / "before").as_uri()
+    place.index.write(
+        [dataclasses.replace(one, id=record_id(source), source=source, origin=origin) for source, one in left]
+    )
     place.index.refresh()
+    place.ledger.create(JobSpec(place.index.name, origin, place.store.address))
     report, encoded = place.ingest(place.old)
     assert (report.unchanged, report.moved, encoded) == (3, 3, 0)
     assert place.dead() == []

@@ -75,7 +75,7 @@ class Finishing:
 
     def _encode(self) -> None:
         batch, self._decoded = self._decoded, []
-        found = self._moves.found([(decoded.job.item, decoded.sha256) for decoded in batch])
+        found = self._moves.found([(decoded.job, decoded.sha256) for decoded in batch])
         stored = self._stored([one.left[0] for one in found if one.left])
         known = [stored[one.left[0]].embedding if one.left and one.left[0] in stored else None for one in found]
         encoded = iter(self._encoded([decoded for decoded, one in zip(batch, known, strict=True) if one is None]))
@@ -113,7 +113,7 @@ class Finishing:
     def _keep(self) -> None:
         """Pictures that the index has: they are not encoded again. Their captions, metadata or places may be new."""
         jobs, self._same = self._same, []
-        found = self._moves.found([(job.item, job.known_sha256) for job in jobs])
+        found = self._moves.found([(job, job.known_sha256) for job in jobs])
         rewritten: list[tuple[Job, tuple[str, ...]]] = []
         for job, moved in zip(jobs, found, strict=True):
             if moved.misplaced or job.stored_digest != record_digest(job.known_sha256, job.item):

@@ -1,8 +1,10 @@
 """Pictures that are at a new place: the record of the old one, whose file is gone, is found by the picture's content.
 
-It is looked for whenever a picture is read, also where its record is right already: so a run that was killed between
-writing the new record and removing the old one, or an older dar-search, leaves nothing behind that a later run does not
-find. Whose file may still be there, on a disk that is not mounted or on another machine, keeps its record, unless
+It is looked for also where a picture has a right record: so what is left of a run that was killed between writing
+the new record and removing the old one, or of an older dar-search, is found later. Within one origin that is done after
+an interruption alone: else a picture with a record of its own is a copy, and the other one is for `--prune`.
+
+A record whose file may still be there, on a disk that is not mounted or on another machine, stays, unless
 `JobSpec.moved_from` says that it was moved from there. So does one whose id a list gave: it is another picture's for as
 long as a list says so, and takes its new place when the list names that.
 """
@@ -15,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dar_search.data import Place
+from dar_search.ingestion.decoding.jobs import Job
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.pipeline.absence import is_gone
 from dar_search.ingestion.sources.locations import file_uri, path_of, record_id
-from dar_search.ingestion.sources.source import SourceItem
 from dar_search.ports import ImageIndex
 
 _JOBS_LOOKED_AT = 1_000
@@ -48,19 +50,24 @@ class Moves:
         self._origin = origin
         self._known: frozenset[str] | None = None
         self._said: tuple[str, ...] | None = None
+        self._interrupted: bool | None = None
         self._gone_origins: dict[str, bool] = {}
 
-    def found(self, pictures: Sequence[tuple[SourceItem, str]]) -> list[Found]:
-        """(item, sha256 of its bytes) each -> what the index has of it. Raises StoreError."""
+    def found(self, pictures: Sequence[tuple[Job, str]]) -> list[Found]:
+        """(job, sha256 of its picture's bytes) each -> what the index has of it. Raises StoreError."""
         by_content: dict[str, list[Place]] = defaultdict(list)
         for place in self._index.with_content([sha256 for _, sha256 in pictures]):
             by_content[place.digest.partition(":")[0]].append(place)
-        return [self._of(item, by_content[sha256]) for item, sha256 in pictures]
+        return [self._of(job, by_content[sha256]) for job, sha256 in pictures]
 
-    def _of(self, item: SourceItem, places: Sequence[Place]) -> Found:
+    def _of(self, job: Job, places: Sequence[Place]) -> Found:
+        item = job.item
         own = next((place for place in places if place.id == item.id), None)
         others = (place for place in places if place.source != item.key and place.id == record_id(place.source))
-        left = tuple(place.id for place in others if self._is_left(place))
+        is_copy = own is not None and not self._was_interrupted(job)
+        left = tuple(
+            place.id for place in others if not (is_copy and place.origin == self._origin) and self._is_left(place)
+        )
         misplaced = own is not None and (
             own.source != item.key or (own.origin != self._origin and self._origin_is_gone(own.origin))
         )
@@ -70,6 +77,19 @@ class Moves:
         if self._is_said(place):
             return is_gone(place.source, said=True)
         return (place.origin == self._origin or self._is_ours(place.origin)) and is_gone(place.source)
+
+    def _was_interrupted(self, job: Job) -> bool:
+        """Whether somebody may have ended between writing the picture's record and removing the old one."""
+        if job.ticket is not None and job.ticket.lease.token > 1:
+            return True
+        if self._interrupted is None:
+            mine = self._ledger.job(self._job).spec
+            self._interrupted = any(
+                other.state == "cancelled"
+                and (other.spec.index, other.spec.source, other.spec.store) == (mine.index, mine.source, mine.store)
+                for other in self._ledger.jobs(limit=_JOBS_LOOKED_AT)
+            )
+        return self._interrupted
 
     def _is_said(self, place: Place) -> bool:
         """Whether the job was told that its pictures were there before."""
