@@ -205,6 +205,7 @@ def test_long_numbers_of_the_second_version_are_compared_exactly_after_the_upgra
     older.execute("DELETE FROM facets")
     nearest = {(field, float(value) if isinstance(value, int) else value, key) for field, value, key in facets}
     older.executemany("INSERT INTO facets VALUES (?, ?, ?)", nearest)
+    older.execute("DROP INDEX records_digests")
     older.execute("PRAGMA user_version = 2")
     older.close()
     index = SQLiteStore(path).open("photos")
