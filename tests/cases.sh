@@ -13,6 +13,13 @@ work=$(mktemp -d)
 node=
 trap '[ -z "$node" ] || { kill "$node"; wait "$node" 2>/dev/null; }; rm -rf "$work"' EXIT
 
+# Scripts may name modules where an earlier layout had them.
+cp -r "$folder" "$work/cases" && chmod -R u+w "$work/cases"
+find "$work/cases" -name '*.sh' -exec sed -i \
+  -e 's/dar_search\.models\.instructions/dar_search.models.reformulators.instructions/g' \
+  -e 's/dar_search\.questions/dar_search.method.questions/g' {} +
+folder=$work/cases
+
 mapfile -t scripts < <(cd "$folder" && find . -name '[0-9]*.sh' | grep -- "${2:-}" | sort)
 ((${#scripts[@]})) || { echo "No script below $folder." >&2; exit 2; }
 

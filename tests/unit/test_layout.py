@@ -34,6 +34,8 @@ PAGES = (
 
 # A path of a file below a folder.
 _PATH = re.compile(r"(?<![\w/.:<-])(?:[a-z_]+/)+[a-z_]+\.(?:py|toml|json|md|sh)\b")
+# A file of a folder that the text is about.
+_FILE = re.compile(r"`([a-z_]+\.py)`")
 # A module, with or without a name in it.
 _MODULE = re.compile(r"(?<![\w./])(?:dar_search|dar_ingest|dar_query_rewriter)(?:\.\w+)+")
 
@@ -70,11 +72,13 @@ def test_the_top_of_ingestion_shows_at_most_seven_names() -> None:
 
 def test_every_path_that_prose_names_is_there() -> None:
     wrong = []
+    names = {path.name for folder in CODE for path in (ROOT / folder).rglob("*.py")}
     for place, text in prose():
         for named in _PATH.findall(text):
             folders = {ROOT, *(ROOT / one for one in CODE), place.parent, place.parent.parent, *PACKAGES.values()}
             if not any((folder / named).exists() for folder in folders):
                 wrong.append(f"{place.relative_to(ROOT)}: {named}")
+        wrong += [f"{place.relative_to(ROOT)}: {named}" for named in _FILE.findall(text) if named not in names]
         for named in _MODULE.findall(text):
             if named != ENTRY_POINTS and not importable(named.split(".")):
                 wrong.append(f"{place.relative_to(ROOT)}: {named}")
