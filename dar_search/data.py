@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dar_search.errors import RequestError
+from dar_search.values.numbers import as_float, as_int
 
 FloatArray = NDArray[np.float32]
 # A number keeps its type: 2001 stays an int, 2001.0 a float. An int has at most 64 bits.
@@ -349,29 +349,3 @@ class ScoreFusion:
             object.__setattr__(self, name, as_float(getattr(self, name)))
         for name in ("rank_constant", "candidates"):
             object.__setattr__(self, name, as_int(getattr(self, name)))
-
-
-def as_float(value: Any) -> Any:
-    """A real number of any type -> the float. What is none (a boolean too) stays, for the caller to refuse."""
-    return value if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-
-
-def as_int(value: Any) -> Any:
-    """A whole number of any type, 60.0 too, -> the int. What is none (a boolean too) stays."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    return int(float(value)) if float(value).is_integer() else value
-
-
-def as_vector(value: Any) -> Any:
-    """Numbers in an array of any type, or a list -> the float32 array. What is none (booleans too) stays."""
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of different lengths
-        return value
-    if array.dtype.kind not in "fiu":
-        return value
-    with np.errstate(over="ignore"):  # infinite then, and refused as that
-        return array.astype(np.float32, copy=False)

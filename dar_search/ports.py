@@ -21,11 +21,10 @@ from dar_search.data import (
     Reformulation,
     ScoreFusion,
     SearchResult,
-    as_int,
-    as_vector,
 )
 from dar_search.filters import Filter
 from dar_search.preparation import Preparation
+from dar_search.values.numbers import as_int, as_vector
 
 
 class Encoder(Protocol):

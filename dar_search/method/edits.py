@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from dar_search.data import Feedback, FeedbackKind, FloatArray, Imagination, Leg, RewrittenQuery, as_float
+from dar_search.data import Feedback, FeedbackKind, FloatArray, Imagination, Leg, RewrittenQuery
 from dar_search.errors import RequestError, StoreError
 from dar_search.method.fusion import TEXT_ONLY, fuse_vectors
 from dar_search.ports import ImageIndex, ImaginationCache
+from dar_search.values.numbers import as_float
 
 MAX_EDITS = 32
 MAX_ID_BYTES = 512

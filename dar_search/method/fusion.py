@@ -15,8 +15,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights, as_int
+from dar_search.data import FloatArray, LegHit, ScoreFusion, VectorWeights
 from dar_search.errors import DimensionMismatch, RequestError
+from dar_search.values.numbers import as_int
 
 TEXT_ONLY = VectorWeights(1.0, 0.0)
 _MAX_WEIGHT = 1000.0

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dar_search.data import Dialogue, Leg, RewrittenQuery, as_int
+from dar_search.data import Dialogue, Leg, RewrittenQuery
 from dar_search.errors import FeatureMissing, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.filters import Filter
 from dar_search.method.candidate_splits import Candidate, Split, group, splits, typical, words
 from dar_search.method.retrieval import SearchOptions, describe_legs, search
 from dar_search.ports import ImageIndex, QuestionWriter
+from dar_search.values.numbers import as_int
 
 MAX_CANDIDATES = 500
 MAX_GROUPS = 20

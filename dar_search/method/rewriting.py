@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, VectorWeights, as_int
+from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, VectorWeights
 from dar_search.errors import DialogueError, ModelError, ModelFailed, ModelTimeout, RequestError
 from dar_search.method.fusion import SCHEDULES, TEXT_ONLY, Schedule, fuse_vectors
 from dar_search.ports import Encoder, Imaginer, Reformulator
+from dar_search.values.numbers import as_int
 
 MAX_IMAGINATIONS = 64
 RELEASED = SCHEDULES["released"]
