@@ -12,7 +12,7 @@ from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder
 
 pytestmark = pytest.mark.usefixtures("light_models")
-INGEST_KEYS = ["indexed", "unchanged", "failed", "removed", "failures", "skipped", "warnings"]
+INGEST_KEYS = ["indexed", "unchanged", "failed", "moved", "removed", "failures", "skipped", "warnings"]
 
 
 def test_ingest_makes_the_index_says_so_and_counts(dar: Dar, photos: Path) -> None:

@@ -36,6 +36,10 @@ PAGES = (
 _PATH = re.compile(r"(?<![\w/.:<-])(?:[a-z_]+/)+[a-z_]+\.(?:py|toml|json|md|sh)\b")
 # A file of a folder that the text is about.
 _FILE = re.compile(r"`([a-z_]+\.py)`")
+# A module without the package's name before it: `stores.bodies`, `ingestion.failures`.
+_SHORT = re.compile(
+    r"`((?:method|answering|values|ingestion|stores|models|evaluation|demo|serving|client|cli)(?:\.(?!py\b)\w+)+)"
+)
 # A module, with or without a name in it.
 _MODULE = re.compile(r"(?<![\w./])(?:dar_search|dar_ingest|dar_query_rewriter)(?:\.\w+)+")
 
@@ -79,7 +83,7 @@ def test_every_path_that_prose_names_is_there() -> None:
             if not any((folder / named).exists() for folder in folders):
                 wrong.append(f"{place.relative_to(ROOT)}: {named}")
         wrong += [f"{place.relative_to(ROOT)}: {named}" for named in _FILE.findall(text) if named not in names]
-        for named in _MODULE.findall(text):
+        for named in (*_MODULE.findall(text), *(f"dar_search.{short}" for short in _SHORT.findall(text))):
             if named != ENTRY_POINTS and not importable(named.split(".")):
                 wrong.append(f"{place.relative_to(ROOT)}: {named}")
     assert wrong == []

@@ -61,7 +61,7 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Remarked:
-    """What a source came upon besides its items, by reason (see `ingestion.remarks`).
+    """What a source came upon besides its items, by reason (see `ingestion.jobs.remarks`).
 
     Attributes:
         skipped: what was there and was not taken for an item, such as a file of another kind.
@@ -87,7 +87,7 @@ class JobSpec:
         index: the index's name; store: its store's address, without passwords.
         source: what `ingestion.sources.opening.open_source` takes, with `options` as its keywords.
         prune: at the end, remove the records of the source's origin that it did not list.
-        moved_from: where the source was before, as somebody said: see `ingestion.moving`.
+        moved_from: where the source was before, as somebody said: see `ingestion.pipeline.moving`.
         local: drained by the process that made it (`dar ingest`); services leave it alone.
         maker: who made it, such as "host/1234/1700000000": of a local job, the process that drains it.
     """
@@ -115,7 +115,7 @@ class Job:
         indexed, unchanged, failed: items by result; codes: the failures by code.
         remarked: what the listing came upon so far besides its items.
         moved: records whose picture was found at a new place, and whose file was gone.
-        removed, notes: of the job's end, as in `ingestion.report.IngestReport`.
+        removed, notes: of the job's end, as in `ingestion.jobs.report.IngestReport`.
         created, ended: seconds since 1970 by the clock of whoever wrote it: for people, nothing is decided by it.
     """
 
@@ -183,7 +183,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An item of a shard without a result. item: as JSON (see `ingestion.listed`); attempts: that ended in a death."""
+    """An item of a shard without a result. item: as JSON (see `pipeline.listed`); attempts: that ended in a death."""
 
     position: int
     item: Mapping[str, Any]

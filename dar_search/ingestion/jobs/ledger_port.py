@@ -1,4 +1,4 @@
-"""The port of what keeps jobs: the truth about them. Adapters are built on `ingestion.ledger.row_ledger.RowLedger`."""
+"""The port of what keeps jobs: the truth about them. Adapters are built on `ledger.row_ledger.RowLedger`."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ class OpenSearchIndex:
             raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")
 
     def load_settings(self) -> Mapping[str, Any]:
-        """See `ingestion.tuning.Tunable`. What a load left behind counts as the default."""
+        """See `ingestion.pipeline.tuning.Tunable`. What a load left behind counts as the default."""
         index = self._current(age=_WRITE_AGE).index
         settings = self._cluster.read("GET", f"/{quoted(index)}/_settings")[index]["settings"]["index"]
         interval = settings.get("refresh_interval")

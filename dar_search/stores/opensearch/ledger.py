@@ -47,7 +47,7 @@ class OpenSearchLedger(RowLedger):
 
 
 class OpenSearchRows:
-    """`ingestion.ledger.rows.Rows` in an index. The changes of a call are made one after the other."""
+    """`ingestion.jobs.ledger.rows.Rows` in an index. The changes of a call are made one after the other."""
 
     def __init__(self, address: str, settings: Settings, name: str) -> None:
         self._address = address

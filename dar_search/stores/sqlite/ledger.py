@@ -30,7 +30,7 @@ class SQLiteLedger(RowLedger):
 
 
 class SQLiteRows:
-    """`ingestion.ledger.rows.Rows` in the file's table `ledger`. All changes of a call are made, or none."""
+    """`ingestion.jobs.ledger.rows.Rows` in the file's table `ledger`. All changes of a call are made, or none."""
 
     def __init__(self, path: Path, *, patience_s: float = 30.0) -> None:
         self._connections = Connections(path.absolute(), patience_s)

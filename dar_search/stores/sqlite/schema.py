@@ -94,7 +94,7 @@ _SECOND = (
         index_id INTEGER, id TEXT, version INTEGER NOT NULL, PRIMARY KEY (index_id, id)
     ) WITHOUT ROWID
     """,
-    # The rows of a ledger of jobs; see ingestion.ledger.rows. change: counts the writes of a row.
+    # The rows of a ledger of jobs; see ingestion.jobs.ledger.rows. change: counts the writes of a row.
     """
     CREATE TABLE ledger (
         kind TEXT NOT NULL,

@@ -37,7 +37,8 @@ def job_of(row: Row) -> Job:
     if version > VERSION:
         raise StoreTooNew(f'The job "{row.key.job}" was made by a newer dar-search.', "Upgrade this one.")
     try:
-        spec = JobSpec(**fields.pop("spec"))
+        given = fields.pop("spec")
+        spec = JobSpec(**given | {"moved_from": tuple(given.get("moved_from", ()))})
         read = {"notes": tuple(fields["notes"]), "remarked": _remarked(fields.get("remarked", {}))}
         return Job(row.key.job, spec, row.state, **fields | read)  # type: ignore[arg-type]
     except (KeyError, TypeError, AttributeError) as error:
@@ -54,7 +55,7 @@ def _remarked(fields: Mapping[str, Any]) -> Remarked:
 
 
 def remarked_fields(remarked: Remarked) -> dict[str, dict[str, dict[str, Any]]]:
-    """`{"skipped": {CODE: {"count", "kinds", "examples"}}, "warnings": {...}}`; see `ingestion.remarks`."""
+    """`{"skipped": {CODE: {"count", "kinds", "examples"}}, "warnings": {...}}`; see `ingestion.jobs.remarks`."""
     return {
         group: {
             code: {"count": one.count, "kinds": dict(one.kinds), "examples": list(one.examples)}
