@@ -257,11 +257,13 @@ class Failure:
     Attributes:
         source: the item's URI (or its JSONL file and line).
         code: stable; message: one line for a person.
+        fields: of a record that a store refuses, the metadata fields without which it would go in.
     """
 
     source: str
     code: str
     message: str
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,10 @@ class Checked:
 
 
 class _Refused(Exception):
-    def __init__(self, code: str, message: str) -> None:
-        self.code, self.message = code, message
+    """fields: of the metadata, those without which the record would go in."""
+
+    def __init__(self, code: str, message: str, fields: Iterable[str] = ()) -> None:
+        self.code, self.message, self.fields = code, message, tuple(fields)
         super().__init__(message)
 
 
@@ -154,25 +156,25 @@ def _check_metadata(metadata: Mapping[str, Any], known: dict[str, FieldType]) ->
     for name, value in metadata.items():
         if not is_field_name(name):
             shown = _printable(str(name))
-            raise _Refused("metadata_field", f'"{shown}" is no field name: letters, digits, _ and -, at most 64.')
+            message = f'"{shown}" is no field name: letters, digits, _ and -, at most 64.'
+            raise _Refused("metadata_field", message, [name])
         try:
             value_type = type_of(value)
         except ValueError as error:
-            raise _Refused("metadata_value", f'"{name}" has a value that cannot be kept: {error}.') from None
+            raise _Refused("metadata_value", f'"{name}" has a value that cannot be kept: {error}.', [name]) from None
         if value_type is None:
             continue
         field_type = known.get(name)
         if field_type is None:
             new[name] = value_type
         elif field_type != value_type:
-            raise _Refused(
-                "metadata_type", f'"{name}" is {describe(field_type)} in this index, not {describe(value_type)}.'
-            )
+            message = f'"{name}" is {describe(field_type)} in this index, not {describe(value_type)}.'
+            raise _Refused("metadata_type", message, [name])
     if len(known) + len(new) > MAX_FIELDS:
-        raise _Refused("metadata_fields", f"The index would have more than {MAX_FIELDS} metadata fields.")
+        raise _Refused("metadata_fields", f"The index would have more than {MAX_FIELDS} metadata fields.", new)
     text = _JSON.encode(dict(metadata))
     if len(text.encode()) > MAX_METADATA_BYTES:
-        raise _Refused("metadata_size", f"The metadata is larger than {MAX_METADATA_BYTES >> 20} MiB.")
+        raise _Refused("metadata_size", f"The metadata is larger than {MAX_METADATA_BYTES >> 20} MiB.", metadata)
     known.update(new)
     return text
 
@@ -197,7 +199,7 @@ def _is_dated(value: Any) -> bool:
 
 def _failure(record: ImageRecord, refusal: _Refused) -> tuple[str, Failure]:
     source = _printable(str(record.source or record.id), limit=2_000)
-    return str(record.id), Failure(source=source, code=refusal.code, message=refusal.message)
+    return str(record.id), Failure(source, refusal.code, refusal.message, refusal.fields)
 
 
 def _printable(text: str, limit: int = 80) -> str:

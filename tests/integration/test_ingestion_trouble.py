@@ -1,6 +1,7 @@
 """Ingest runs when a store, an encoder or the user ends them, and how they flow."""
 
 import dataclasses
+import json
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.stores.sqlite.index import SQLiteIndex
 from tests.grid_encoder import GridEncoder
 from tests.ingest_child import open_index
-from tests.ingestion_runs import Wrapped, counts, fill, picture, run
+from tests.ingestion_runs import Wrapped, counts, fill, picture, run, stored
 from tests.integration.test_ingestion_decoders import decoder_processes
 
 
@@ -41,7 +42,9 @@ def index(tmp_path: Path) -> SQLiteIndex:
 # failures of the other parts
 
 
-def test_a_record_that_the_store_refuses_is_one_failure(tmp_path: Path, folder: Path, index: SQLiteIndex) -> None:
+def test_a_field_of_another_type_is_a_warning_and_the_picture_goes_in(
+    tmp_path: Path, folder: Path, index: SQLiteIndex
+) -> None:
     fill(folder, 3)
     listing = tmp_path / "list.jsonl"
     rows = [
@@ -53,9 +56,39 @@ def test_a_record_that_the_store_refuses_is_one_failure(tmp_path: Path, folder: 
     run(listing, index)
     listing.write_text("\n".join(rows))
     report = run(listing, index)
-    assert counts(report) == (1, 1, 1, 0)
-    assert report.failures[0].code == "metadata_type"
-    assert report.failures[0].source.endswith("001.jpg")
+    assert counts(report) == (2, 1, 0, 0)
+    warned = report.remarked.warnings["metadata_type"]
+    assert (warned.count, warned.kinds) == (1, {"year": 1})
+    assert '001.jpg: "year" is a number in this index' in warned.examples[0]
+    assert {record.source[-7:]: record.metadata for record in stored(index).values()} == {
+        "000.jpg": {"year": 1},
+        "001.jpg": {},
+        "002.jpg": {},
+    }
+    again = run(listing, index)
+    assert (counts(again), again.remarked.warnings) == ((0, 3, 0, 0), {})
+
+
+def test_what_other_programs_wrote_of_a_picture_in_other_types_never_costs_the_picture(
+    folder: Path, index: SQLiteIndex
+) -> None:
+    # As `exiftool -j` writes it: a number where the value looks like one, else text.
+    fill(folder, 4)
+    for number, (software, exposure) in enumerate([(1.0, "1/60"), ("Picasa", 1), ("Adobe", "1/3"), (2.1, 2)]):
+        fields = {"Software": software, "ExposureTime": exposure, "Make": "Canon"}
+        (folder / f"{number:03}.json").write_text(json.dumps(fields))
+    report = run(folder, index)
+    assert (counts(report), report.remarked.warnings["metadata_type"].count) == ((4, 0, 0, 0), 4)
+    assert [record.metadata["Make"] for record in stored(index).values()] == ["Canon"] * 4
+
+
+def test_more_fields_than_an_index_has_are_left_out_and_counted(folder: Path, index: SQLiteIndex) -> None:
+    fill(folder, 3)
+    for number in range(3):
+        fields = {f"field-{number}-{place}": place for place in range(90)}
+        (folder / f"{number:03}.json").write_text(json.dumps(fields))
+    report = run(folder, index)
+    assert (counts(report), report.remarked.warnings["metadata_fields"].count) == ((3, 0, 0, 0), 90)
 
 
 def left_behind() -> list[str]:

@@ -14,8 +14,10 @@ _KINDS_SHOWN = 8
 
 def local_path(source: str) -> Path | None:
     """The file of a file: URI; None for anything else."""
+    if not source.startswith("file:"):
+        return None
     parts = urlsplit(source)
-    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.path else None
+    return Path(unquote(parts.path)) if parts.path else None
 
 
 def shown_source(source: str) -> str:

@@ -18,7 +18,8 @@ _JPEG_END = b"\xff\xd9"
 def completed(data: bytes) -> bytes | None:
     """The bytes with an end where the file has none: worth another try; None: nothing to be done."""
     if data.startswith(b"\xff\xd8"):
-        return data + _JPEG_END
+        # Zeros are what a program that saves bit by bit reserves: libjpeg would read them as pixels.
+        return data.rstrip(b"\0") + _JPEG_END
     if data[:4] == b"RIFF":
         missing = 8 + int.from_bytes(data[4:8], "little") - len(data)
         return data + bytes(missing) if 0 < missing <= max(1, _MAX_MISSING_BYTES * len(data)) else None

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
-from urllib.parse import urljoin
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
@@ -26,7 +25,7 @@ from dar_search.errors import PictureError, SettingsError, SourceError
 from dar_search.ingestion.fetching.addresses import AllowedHosts
 from dar_search.ingestion.fetching.pinned_connections import Budget, Connection, Connections, OverBudget, tls_context
 from dar_search.ingestion.fetching.politeness import HostGates, Robots, retry_after
-from dar_search.ingestion.fetching.web_addresses import Resolver, WebAddress, parse, resolve, system_resolver
+from dar_search.ingestion.fetching.web_addresses import Resolver, WebAddress, joined, parse, resolve, system_resolver
 from dar_search.ingestion.fetching.web_answers import (
     BROKEN,
     Answer,
@@ -156,7 +155,7 @@ class Fetcher:
                 raise refused(answer, address)
             if not answer.location:
                 raise PictureError("bad_response", "A redirect that leads nowhere.", "Check the URL.")
-            address = parse(urljoin(str(address), answer.location))
+            address = parse(joined(str(address), answer.location))
         raise PictureError(
             "too_many_redirects", f"More than {self._settings.max_redirects} redirects.", "Give the picture's own URL."
         )
@@ -265,7 +264,7 @@ class Fetcher:
                 if answer is None:
                     return b"".join(parts).decode("utf-8", "replace")
                 if answer.status in _REDIRECTS and answer.location:
-                    robots = parse(urljoin(str(robots), answer.location))
+                    robots = parse(joined(str(robots), answer.location))
                 else:
                     return "" if 400 <= answer.status < 500 and answer.status != 429 else None
         except PictureError:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
@@ -80,6 +81,15 @@ def parse(url: str) -> WebAddress:
     if parts.port == 0:
         raise PictureError("bad_url", f'"{shown}" has no port that can be asked.', _HINT)
     return WebAddress(parts.scheme, host, parts.port or PORTS[parts.scheme], parts.request_uri)
+
+
+def joined(base: str, reference: str) -> str:
+    """The URL that a reference means at a place, as RFC 3986, section 5 has it. Raises PictureError: bad_url."""
+    try:
+        return urljoin(base, reference)
+    except ValueError as error:  # brackets without an address in them, characters that become others
+        shown = "".join(character if character.isprintable() else "?" for character in reference[:200])
+        raise PictureError("bad_url", f'"{shown}" is no URL.', _HINT) from error
 
 
 def resolve(address: WebAddress, allowed: AllowedHosts, resolver: Resolver, seconds: float) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class Ledger(Protocol):
         """The ids that a job has listed, shard by shard; None where an id cannot be known."""
         ...
 
+    def add_remarked(self, job: str, remarked: Remarked) -> None:
+        """What was left out of pictures as they were written; added to the job's."""
+        ...
+
     def expect(self, job: str, items: int) -> None:
         """How many items the job's source has."""
         ...

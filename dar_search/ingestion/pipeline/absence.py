@@ -14,9 +14,9 @@ from pathlib import Path
 from dar_search.ingestion.sources.locations import path_of
 
 # Where disks, sticks, volumes and home folders from elsewhere appear: what lies right under these may come back.
-_OF_DISKS = re.compile(rb"/|/(mnt|media|run|run/media|run/media/[^/]+|Volumes|net|misc|home|Users)")
+_OF_DISKS = re.compile(rb"/|/(mnt|media|run|run/media|run/media/[^/]+|run/user/[^/]+/gvfs|Volumes|net|misc|home|Users)")
 # A disk of its own, or a folder of disks: the former where something is mounted there.
-_DISKS = re.compile(rb"/(mnt|media|Volumes|net|misc)/[^/]+|/run/media/[^/]+/[^/]+")
+_DISKS = re.compile(rb"/(mnt|media|Volumes|net|misc)/[^/]+|/run/media/[^/]+/[^/]+|/run/user/[^/]+/gvfs/[^/]+")
 _MOUNTS = Path("/etc/fstab")
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import LeaseLost
+from dar_search.errors import LeaseLost, PictureError
 from dar_search.ingestion.decoding.jobs import Ticket
 from dar_search.ingestion.jobs.data import Lease, Settled
 from dar_search.ingestion.jobs.fault_points import reached
 from dar_search.ingestion.jobs.leasing import Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import Patience
+from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.jobs.report import Tally
 from dar_search.ingestion.pipeline.supply import Barrier
 from dar_search.ports import ImageIndex
@@ -135,13 +137,32 @@ class Writer:
 
     def write_all(self, entries: Sequence[Entry]) -> dict[str, Failure]:
         """Writes the entries' records -> those that the index refused, by id."""
-        records = [entry.record for entry in entries if entry.record is not None]
-        if not records:
-            return {}
-        versions = [entry.ticket.lease.version for entry in entries]
-        refused = self._patience.outlast(lambda: self._index.write(records, versions=versions))
-        reached("written")
-        return dict(refused)
+        waiting = {entry.record.id: (entry.record, entry.ticket.lease) for entry in entries if entry.record is not None}
+        given_up: dict[str, Failure] = {}
+        while waiting:
+            records = [record for record, _ in waiting.values()]
+            versions = [lease.version for _, lease in waiting.values()]
+            refused = self._patience.outlast(lambda: self._index.write(records, versions=versions))  # noqa: B023
+            reached("written")
+            mended = {id: (*waiting[id], failure) for id, failure in refused if _would_go_in(waiting[id][0], failure)}
+            given_up |= {id: failure for id, failure in refused if id not in mended}
+            waiting = self._lessened(mended)
+        return given_up
+
+    def _lessened(
+        self, refused: Mapping[str, tuple[ImageRecord, Lease, Failure]]
+    ) -> dict[str, tuple[ImageRecord, Lease]]:
+        """Records without the metadata for which they were refused: it is warned of, and costs no picture."""
+        again = {}
+        remarks: dict[str, Remarks] = defaultdict(Remarks)
+        for id, (record, lease, failure) in refused.items():
+            kept = {name: value for name, value in record.metadata.items() if name not in failure.fields}
+            again[id] = (dataclasses.replace(record, metadata=kept), lease)
+            for name in failure.fields:
+                remarks[lease.job].warn(PictureError(failure.code, failure.message), record.source, name)
+        for job, remarked in [(job, told.take()) for job, told in remarks.items()]:
+            self._patience.outlast(lambda: self._ledger.add_remarked(job, remarked))  # noqa: B023
+        return again
 
     def remove_left(self, entries: Sequence[Entry]) -> None:
         """Removes what pictures left at their old places, whose new records are durable by now."""
@@ -175,3 +196,8 @@ class Writer:
                 self._leases.over(lease)
             self._tally.add(settled_ones)
             reached("recorded")
+
+
+def _would_go_in(record: ImageRecord, failure: Failure) -> bool:
+    """Whether it is a part of the record's metadata that is refused."""
+    return not record.metadata.keys().isdisjoint(failure.fields)

@@ -151,7 +151,13 @@ class FolderSource:
         try:
             mode = entry.stat().st_mode
         except OSError as error:
-            return _bad(entry.path, unreadable(error)) if is_picture else _Skipped(entry.path, "link")
+            if is_picture:
+                return _bad(entry.path, unreadable(error))
+            if not self._follow_links or entry.name in sidecars.used:
+                return _Skipped(entry.path, "link")
+            # A folder on a disk that is not mounted, perhaps: nothing that came from there may be pruned.
+            message = "The link leads to nothing. Mount the disk that it leads to, or remove the link."
+            return BadItem(Failure(file_uri(entry.path), "unreadable_folder", message), id=None)
         is_folder = stat.S_ISDIR(mode)
         if not is_folder and not is_picture:
             return None if entry.name in sidecars.used else _not_taken(entry, mode)

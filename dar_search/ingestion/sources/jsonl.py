@@ -21,10 +21,10 @@ import re
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
-from urllib.parse import urljoin
 
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
+from dar_search.ingestion.fetching.web_addresses import joined
 from dar_search.ingestion.jobs.remarks import Remarks, one_line
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
@@ -158,7 +158,7 @@ class JsonlSource:
             return ""
         if any("\ud800" <= character <= "\udfff" for character in address):
             raise PictureError("bad_line", 'The "path" has half a character in it, which no name has.', _HINT)
-        whole = urljoin(self._url, address.strip()) if self._url else address.strip()
+        whole = joined(self._url, address.strip()) if self._url else address.strip()
         if whole[:8].lower().startswith(("http://", "https://")):
             return whole
         if self._url:

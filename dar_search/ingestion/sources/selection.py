@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ class Selection:
             nothing = [given for given, found in parsed.items() if all(one.include is None for one in found)]
             if nothing:
                 raise ValueError(f'"{one_line(nothing[0][:80])}" fits no name.')
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise SourceError(
                 f"A pattern to exclude cannot be read: {error}", "Write it as in a .gitignore file."
             ) from None

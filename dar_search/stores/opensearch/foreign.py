@@ -46,5 +46,6 @@ def _parted(
         if named is None:
             kept.append(record)
         else:
-            refused.append((record.id, Failure(record.source or record.id, code, said(named))))
+            left_out = tuple(name for name in record.metadata if name in fields)
+            refused.append((record.id, Failure(record.source or record.id, code, said(named), left_out)))
     return kept, refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ _AT_ONCE = 1_000  # ids in one request
 _KEPT_OPEN = "2m"  # how long the cluster keeps a point in time after the last page
 _WRITE_AGE = 1.0  # seconds; a writer looks often whether the alias still leads to vectors of its encoder
 _TRIES = 5
+# As the cluster names a field whose value it does not take.
+_METADATA_FIELD = re.compile(r"\[metadata\.([\w-]+)")
 _LOAD_REFRESH = "30100ms"  # odd, so that it is known for what it is
 
 
@@ -246,7 +249,8 @@ class OpenSearchIndex:
             item = outcome.refused.get(one.id)
             if item is not None and one not in anew:
                 reason = f"The cluster refused it: {item.kind}: {item.reason}"
-                refused.append((one.id, Failure(one.source or one.id, "refused", reason)))
+                fields = tuple(name for name in _METADATA_FIELD.findall(item.reason) if name in one.metadata)
+                refused.append((one.id, Failure(one.source or one.id, "refused", reason, fields)))
         if anew:
             self._current(age=0)
             refused += self._write(anew, versions, tries=tries - 1)

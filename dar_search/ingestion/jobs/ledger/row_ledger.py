@@ -102,6 +102,9 @@ class RowLedger(RowAccess):
     def expect(self, job: str, items: int) -> None:
         self._change_job(job, lambda found: {"expected": items})
 
+    def add_remarked(self, job: str, remarked: Remarked) -> None:
+        self._change_job(job, lambda found: {"remarked": found.remarked.plus(remarked)})
+
     def add_moved(self, job: str, records: int) -> None:
         self._change_job(job, lambda found: {"moved": found.moved + records})
 
