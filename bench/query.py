@@ -144,7 +144,6 @@ def check(asker: Asker, body: dict[str, Any], sent: Sent) -> None:
             raise SystemExit(f"An answer lacks something: {degraded or answer}")
     if len(answer["imaginations"]) != body["imagine"]["count"]:
         raise SystemExit(f"{len(answer['imaginations'])} imaginations for {body['imagine']}.")
-    # After a search, from which the service knows, as the recording does, whether the index is longer than the depth.
     shown = asker.post("rewrite", orjson.dumps(body))["request"]
     method, path, content = sent[0]
     ours = [orjson.loads(line) for line in (content or b"").splitlines()]

@@ -161,7 +161,6 @@ def bench_search(store: OpenSearchStore, url: str, count: int, queries: int) -> 
         kinds: dict[str, dict[str, Any]] = {
             "k-NN": {"text": None}, "k-NN + keyword, client": {}, "RRF, client": {"fusion": ScoreFusion("rrf")},
         }  # fmt: skip
-        index.search(SearchRequest(vectors[0], texts[0]))  # shows the index to be longer than what is joined
         for kind, options in kinds.items():
             added, whole = [], []
             for vector, text in zip(vectors, texts, strict=True):

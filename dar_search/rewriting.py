@@ -1,5 +1,25 @@
-"""The public name of `method.rewriting`, where the method stands on one screen."""
+"""The public names of `method.rewriting`, where the method stands on one screen."""
 
-from dar_search.method.rewriting import rewrite
+from dar_search.method.rewriting import (
+    MAX_IMAGINATIONS,
+    RELEASED,
+    ImaginationOptions,
+    check_words,
+    imagine,
+    joined,
+    reformulate,
+    rewrite,
+    unweighted,
+)
 
-__all__ = ["rewrite"]
+__all__ = [
+    "MAX_IMAGINATIONS",
+    "RELEASED",
+    "ImaginationOptions",
+    "check_words",
+    "imagine",
+    "joined",
+    "reformulate",
+    "rewrite",
+    "unweighted",
+]

@@ -147,7 +147,7 @@ def check(where: Path, *, model: str) -> list[Path]:
 
     Raises UnsafeWeights, WeightsMissing, and ModelFailed for a damaged file.
     """
-    found = [path for path in sorted(where.glob(f"*{SAFE}")) if not path.name.startswith("adapter_model")]
+    found = [path for path in sorted(where.glob(f"*{SAFE}")) if not path.name.startswith(("adapter_model", "."))]
     if not found:
         raise checkpoint_files.no_weights(where, model=model)
     checkpoint_files.refuse_adapter(where, model=model)

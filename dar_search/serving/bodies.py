@@ -17,7 +17,8 @@ from dar_search.serving import problems, wsgi
 # are possessive: others keep a way back for every character, a hundred times the body's memory.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|[\[\]{},]', re.DOTALL)
 _QUOTE = b'"'[0]
-_JSON = re.compile(r"application/(?:[\w.-]+\+)?(?:x-nd)?json\b", re.IGNORECASE)
+# As wide as the web framework's own reading of it.
+_JSON = re.compile(r"\s*application/(?:[^;]*\+)?(?:x-nd)?json\s*(?:;|$)", re.IGNORECASE)
 
 
 class BodyLimit:

@@ -10,7 +10,6 @@ from dar_search.serving import keys, problems, request_ids, wsgi
 from dar_search.serving.wsgi import Headers
 
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
-_ALLOWED_HEADERS = f"Content-Type, Accept, Authorization, {keys.HEADER}, {request_ids.HEADER}"
 _EXPOSED = f"{request_ids.HEADER}, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
@@ -18,6 +17,7 @@ _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 #: A header that no form can set: whoever sends it is a program, or a page that the service allowed.
 FORM_HEADER = "X-Requested-With"
+_ALLOWED_HEADERS = f"Content-Type, Accept, Authorization, {FORM_HEADER}, {keys.HEADER}, {request_ids.HEADER}"
 
 _FORM_REFUSED = MediaTypeUnsupported(
     "Forms, which pages of other sites can send too, are taken only with a header that they cannot set.",

@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dar_search.settings.loading import (
+        APPLICATION,
         CONFIG_VARIABLE,
+        PREFIX,
         Settings,
         config_path,
         java_home,
         load_settings,
         mask,
+        read_config,
         secret,
         unknown_variables,
     )
 
 __all__ = [
+    "APPLICATION",
     "CONFIG_VARIABLE",
+    "PREFIX",
     "Settings",
     "config_path",
     "java_home",
     "load_settings",
     "mask",
+    "read_config",
     "secret",
     "unknown_variables",
 ]

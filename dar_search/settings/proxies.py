@@ -92,6 +92,6 @@ def _in_network(host: str, exceptions: str) -> bool:
         address = ipaddress.ip_address(host)
         for entry in exceptions.split(","):
             with contextlib.suppress(ValueError):
-                if "/" in entry and address in ipaddress.ip_network(entry.strip(), strict=False):
+                if address in ipaddress.ip_network(entry.strip(), strict=False):
                     return True
     return False

@@ -219,12 +219,12 @@ def test_rewrite_for_opensearch_shows_the_body_it_would_send(dar: Dar) -> None:
         *("rewrite", "--caption", "a dog", "--store", "http://127.0.0.1:1", "--index", "photos", "--json"),
         *("--filter", "city=Paris", "--keyword-weight", "0.25"),
     ).json["request"]
-    assert (shown["method"], shown["path"]) == ("POST", "/photos/_search")
-    knn, keyword = shown["body"]["query"]["hybrid"]["queries"]
+    assert (shown["method"], shown["path"]) == ("POST", "/photos/_msearch")
+    knn, keyword = (search["query"] for search in shown["body"])
     assert len(knn["knn"]["vector"]["vector"]) == 24
     assert "metadata.city" in json.dumps(knn)
     assert "metadata.city" in json.dumps(keyword)
-    assert "0.75, 0.25" in json.dumps(shown["body"]["search_pipeline"])
+    assert (shown["fusion"]["knn"], shown["fusion"]["keyword"]) == (0.75, 0.25)
 
 
 def test_index_lists_shows_and_drops(dar: Dar, indexed: Path) -> None:

@@ -124,14 +124,16 @@ def test_the_knn_ranking_is_that_of_sqlite(
 
 @pytest.mark.parametrize("weights", [(0.7, 0.3), (0.2, 0.8), (1.0, 0.0), (0.0, 1.0)])
 def test_fusion_on_the_server_and_in_the_client_give_one_ranking(
-    filled: ImageIndex, weights: tuple[float, float]
+    with_pipeline: Callable[..., ImageIndex], weights: tuple[float, float]
 ) -> None:
+    """The server joins where an index's own processors have to see one search."""
+    joining = with_pipeline(ENRICHED)
     for seed, text in enumerate(["red dog", "a house by the river", "stone", "nothing of it"]):
         request = SearchRequest(
             vector=_vector(seed), text=text, size=100, depth=COUNT, fusion=ScoreFusion("min_max", *weights)
         )
-        on_server = filled.search(request).hits
-        in_client = filled.search(replace(request, fused_in_client=True)).hits
+        on_server = joining.search(request).hits
+        in_client = joining.search(replace(request, fused_in_client=True)).hits
         assert [hit.legs for hit in on_server] == [{}] * len(on_server), "the server says nothing of legs"
         assert all(hit.legs for hit in in_client)
         scores = {hit.id: hit.score for hit in in_client}

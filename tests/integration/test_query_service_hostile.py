@@ -104,15 +104,21 @@ class Setting:
 def blank(request: dict[str, Any]) -> dict[str, Any]:
     """The request with the words and the vector taken out of the two places where they belong."""
     request = copy.deepcopy(request)
-    legs = request["body"]["query"]["hybrid"]["queries"]
+    legs = legs_of(request)
     vector, words = legs[0]["knn"]["vector"]["vector"], legs[1]["match"]["caption"]["query"]
     assert isinstance(words, str)
     assert isinstance(vector, list)
     assert all(isinstance(number, float) for number in vector)
     legs[0]["knn"]["vector"]["vector"] = len(vector)
     legs[1]["match"]["caption"]["query"] = "WORDS"
-    assert len(request["parameters"].pop("preference")) == 16  # a digest of both
+    headers = request["body"][::2]
+    assert [len(header.pop("preference")) for header in headers] == [16, 16]  # a digest of both
     return request
+
+
+def legs_of(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The queries of a request that asks for both legs: every second line is a search."""
+    return [search["query"] for search in request["body"][1::2]]
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +128,11 @@ def setting(opensearch_url: str) -> Iterator[Setting]:
     made.close()
 
 
-def test_the_template_is_one_hybrid_search_of_the_served_index(setting: Setting) -> None:
+def test_the_template_is_one_request_for_both_legs_in_the_served_index(setting: Setting) -> None:
     assert setting.template is not None
-    assert (setting.template["method"], setting.template["path"]) == ("POST", f"/{NAME}/_search")
-    assert set(setting.template["body"]["query"]) == {"hybrid"}
-    assert [set(leg) for leg in setting.template["body"]["query"]["hybrid"]["queries"]] == [{"knn"}, {"match"}]
+    assert (setting.template["method"], setting.template["path"]) == ("POST", "/_msearch")
+    assert [header["index"] for header in setting.template["body"][::2]] == [NAME, NAME]
+    assert [set(leg) for leg in legs_of(setting.template)] == [{"knn"}, {"match"}]
 
 
 @settings(
@@ -156,7 +162,7 @@ def test_a_filter_is_terms_of_a_known_field_or_refused(setting: Setting, value: 
         response = setting.client.post("/_dar/v1/rewrite", data=data, content_type="application/json")
         assert response.status_code in FINE, response.text
         if response.status_code == 200:
-            legs = response.get_json()["request"]["body"]["query"]["hybrid"]["queries"]
+            legs = legs_of(response.get_json()["request"])
             for part in (legs[0]["knn"]["vector"]["filter"], *legs[1]["bool"]["filter"]):
                 assert set(part) <= {"bool", "match_none"}
                 for conditions in part.get("bool", {}).values():
@@ -168,7 +174,7 @@ def test_what_a_model_writes_reaches_the_body_as_words_alone(setting: Setting, w
     setting.model.writes = written
     assert setting.sent({"dialogue": SAID}) == setting.template
     response = setting.client.post("/_dar/v1/rewrite", json={"dialogue": SAID})
-    legs = response.get_json()["request"]["body"]["query"]["hybrid"]["queries"]
+    legs = legs_of(response.get_json()["request"])
     words = legs[1]["match"]["caption"]["query"]
     assert words == written.encode("utf-8", "replace").decode()[: len(words)]  # a very long text is cut after a word
     assert setting.search({"dialogue": SAID}) == 200

@@ -257,6 +257,10 @@ class TestBodies:
         text = json.dumps({"text": "x" * 1_900})
         assert client().post("/", data=text, content_type="application/json").get_json()["body"] == text
 
+    @pytest.mark.parametrize("kind", ["application/vnd.a+json", "Application/a+b+JSON ; x=y", "application/a!b+json"])
+    def test_json_by_any_name_is_limited(self, kind: str) -> None:
+        problem(client().post("/", data="[" * 900, content_type=kind), 400, "bad_request")
+
     def test_json_that_no_route_asks_for_is_never_read(self) -> None:
         def indifferent(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> list[bytes]:
             return wsgi.answer_json(start_response, 200, {})

@@ -59,12 +59,9 @@ def _opensearch(request: SearchRequest, settings: Settings, index: str) -> dict[
         body = bodies.page_search(leg, size=request.size, offset=request.offset, fields=bodies.PAGE_FIELDS)
         return {"method": "POST", "path": f"/{index}/_search", "body": body}
     legs = [leg, bodies.keyword_leg(request, types)]
-    if request.fusion.method == "min_max":
-        body = bodies.hybrid_search(legs, depth, bodies.fusion_pipeline(request.fusion))
-        return {"method": "POST", "path": f"/{index}/_search", "body": body}
-    # Ranks are joined in the client: OpenSearch 2.19 ranks them shard by shard.
     searches = [bodies.candidates_search(one, depth) for one in legs]
-    return {"method": "POST", "path": f"/{index}/_msearch", "body": searches}
+    fusion = {"method": request.fusion.method, "knn": request.fusion.knn, "keyword": request.fusion.keyword}
+    return {"method": "POST", "path": f"/{index}/_msearch", "body": searches, "fusion": fusion}
 
 
 def abbreviated(value: Any) -> Any:

@@ -25,7 +25,7 @@ from dar_search.stores.opensearch.search.contents import Contents
 from dar_search.stores.opensearch.search.described import first_request
 from dar_search.stores.opensearch.search.filters import MappedField, check_asked, lacks_long
 from dar_search.stores.opensearch.search.pipelines import DefaultPipeline, read_default_pipeline
-from dar_search.stores.opensearch.search.searching import Cuts, Moved, Searcher
+from dar_search.stores.opensearch.search.searching import Moved, Searcher
 from dar_search.stores.opensearch.state import Cached, IndexState, read_state
 from dar_search.stores.provenance import check_provenance
 from dar_search.stores.records import Checked, by_id, check_records
@@ -66,7 +66,6 @@ class OpenSearchIndex:
         self._cluster = access.cluster
         self._state = Cached(lambda: read_state(access.cluster, name), state)
         self._pipeline: Cached[DefaultPipeline] = Cached(self._read_pipeline)
-        self._cuts = Cuts()
         self._contents = access.contents.setdefault(name, Contents(access.cluster, name))
         self._unseen = False  # written through this object, and not refreshed since
 
@@ -198,7 +197,7 @@ class OpenSearchIndex:
 
     def _searcher(self, features: Features, state: IndexState) -> Searcher:
         pipeline, ef_search = self._pipeline.get(), self._access.ef_search
-        return Searcher(self._cluster, features, self.name, state, pipeline, ef_search, self._cuts)
+        return Searcher(self._cluster, features, self.name, state, pipeline, ef_search)
 
     def _current(self, *, age: float | None = None) -> IndexState:
         """The state, at most so many seconds old. Raises EncoderMismatch if the alias leads to other vectors now."""

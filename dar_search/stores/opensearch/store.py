@@ -142,9 +142,8 @@ class OpenSearchStore:
             "store": f"OpenSearch {features.version} at {self.address}",
             "cluster": f"{health['status']}, {health['number_of_nodes']} nodes, {health['active_shards']} shards",
             "k-NN": ("there" if features.has_knn else "missing: install it on every node") if known else "not known",
-            "score fusion": "on the server (min-max, one shard), else in the client"
-            if features.hybrid
-            else "in the client",
+            "score fusion": "here, of both legs"
+            + (", and on the server where an index has a search pipeline of its own" if features.hybrid else ""),
         }
         found = self._all()
         for name, indices in names_in(found).items():

@@ -172,10 +172,10 @@ def _offers(features: Mapping[str, bool | None], version: str) -> tuple[Observat
     faiss = _faiss_observation(features["faiss"])
     on_server = bool(features["hybrid"] and features["normalization"] and features["inline_pipeline"])
     fusion = (
-        Observation("score fusion", "ok", "hybrid and normalization-processor: on the server for one shard")
+        Observation("score fusion", "ok", "done here; by hybrid where an index has a search pipeline of its own")
         if on_server
         else Observation(
-            *("score fusion", "note", "not on the server: done in the client, with the same result"),
+            *("score fusion", "note", "done here; an index's own search pipeline sees two searches"),
             _INSTALL.format("opensearch-neural-search"),
         )
     )

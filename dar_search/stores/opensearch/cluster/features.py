@@ -62,8 +62,8 @@ class Features:
 
         Only min-max, and only on one shard. `pagination_depth` counts candidates per shard, so that on several
         shards the lowest score of min-max depends on how the pictures are spread; RRF ranks per shard in 2.19, and
-        has weights only from 3.1. The client's fusion is the same everywhere. (And only where no leg is cut: see
-        `search.searching`.)
+        has weights only from 3.1. The client's fusion is the same everywhere. (It is asked only
+        where an index's own processors have to see one search: see `search.searching`.)
         """
         return self.hybrid and fusion.method == "min_max" and shards == 1
 

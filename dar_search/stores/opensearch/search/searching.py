@@ -1,9 +1,10 @@
-"""How a search is run: one leg as it is; two legs fused on the server where that is right, else in the client.
+"""How a search is run: one leg as it is; two legs in one request, joined here.
 
-A server cuts a leg at its depth in the midst of equal scores, and does not say that it did (neural-search #325, #910).
-So its fusion is right where no leg is cut: where both legs together have no more hits than are joined, as its answer
-shows. Where they have more, and from then on, the client joins the legs, of which it asks for one candidate more. That
-costs the cluster the same two legs; to ask for them beside a `hybrid` query would cost them twice.
+A server's `hybrid` query cuts a leg at its depth in the midst of equal scores, and does not say that it did
+(neural-search #325, #910); and it joins in single precision, so that of two pictures that are nearly the same the other
+one comes first, and pages joined now there and now here lose one. Asking for the legs costs the cluster no more, and
+tells their scores. Only where an index's own search pipeline has processors, which have to see one search, does the
+server join.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import heapq
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,20 +36,6 @@ _PAGE = ("hits.hits._index", "hits.hits._id", "hits.hits.sort", "hits.hits._scor
 _FAILED = ("status", "error")
 
 
-class Cuts:
-    """What searches of one index have shown: whether its legs are so long that they are cut."""
-
-    def __init__(self) -> None:
-        self._joined = 0
-
-    def are_at(self, joined: int) -> bool:
-        """Whether a leg was longer than this."""
-        return joined <= self._joined
-
-    def seen_at(self, joined: int) -> None:
-        self._joined = max(joined, self._joined)
-
-
 class Moved(Exception):
     """The alias leads to another index than it did when the search began."""
 
@@ -61,7 +48,6 @@ class Searcher:
         name: the alias to read from.
         ef_search: of the settings.
         pipeline: the index's own default search pipeline.
-        cuts: what earlier searches of the index have shown.
     """
 
     cluster: Cluster
@@ -70,30 +56,26 @@ class Searcher:
     state: IndexState
     pipeline: DefaultPipeline
     ef_search: int
-    cuts: Cuts = field(default_factory=Cuts)
 
     def search(self, request: SearchRequest) -> SearchResult:
         """One search; the request is checked. Raises StoreError, and `Moved`: read the state again, and repeat."""
         began = time.perf_counter()
         legs = self._legs(request, request.looked_at)
         ranges: Mapping[str, Range] = {}
-        hits: tuple[Hit, ...] | None = None
         if len(legs) == 1 and not request.fused_in_client and not request.goes_beyond:
             hits = self._one_leg(request, *next(iter(legs.items())))
-        elif len(legs) == 2 and self._may_join_on_server(request):
+        elif len(legs) == 2 and self._joins_on_server(request):
             hits = self._on_server(request, legs)
-        if hits is None:
+        else:
             hits, ranges = self._in_client(request, legs)
         took = (time.perf_counter() - began) * 1000
         off = {name: Leg("off") for name in ("knn", "keyword")}
         return SearchResult(hits, off | {name: _leg(took, ranges.get(name), alone=len(legs) == 1) for name in legs})
 
-    def _may_join_on_server(self, request: SearchRequest) -> bool:
-        if request.fused_in_client or self.pipeline.joins_scores:
+    def _joins_on_server(self, request: SearchRequest) -> bool:
+        if request.fused_in_client or request.goes_beyond or self.pipeline.joins_scores:
             return False
-        if not self.features.fuses(request.fusion, self.state.shards):
-            return False
-        return not request.goes_beyond and (bool(self.pipeline.parts) or not self.cuts.are_at(request.joined))
+        return bool(self.pipeline.parts) and self.features.fuses(request.fusion, self.state.shards)
 
     def _legs(self, request: SearchRequest, depth: int) -> dict[str, Body]:
         legs: dict[str, Body] = {}
@@ -122,18 +104,12 @@ class Searcher:
             hits.append(self._hit(hit, rank, score, {name: LegHit(rank, score)}, request))
         return tuple(hits)
 
-    def _on_server(self, request: SearchRequest, legs: Mapping[str, Body]) -> tuple[Hit, ...] | None:
-        """None where a leg may be cut, unless the index's own processors have to see one fused search."""
+    def _on_server(self, request: SearchRequest, legs: Mapping[str, Body]) -> tuple[Hit, ...]:
         pipeline = bodies.fusion_pipeline(request.fusion, self.pipeline.parts)
-        own = bool(self.pipeline.parts)
-        depth = request.joined if own else request.looked_at
-        body = bodies.hybrid_search([legs["knn"], legs["keyword"]], depth, pipeline)
+        body = bodies.hybrid_search([legs["knn"], legs["keyword"]], request.joined, pipeline)
         if self.pipeline.reorders:
             return self._reordered(body, request)
         found = self._found(body, _CANDIDATE, request)
-        if len(found) > request.joined and not own:
-            self.cuts.seen_at(request.joined)
-            return None
         best = ((-hit["_score"], hit["fields"]["id"][0]) for hit in found)
         page = heapq.nsmallest(request.offset + request.size, best)[request.offset :]
         return self._page([Fused(id, -below, {}) for below, id in page], request)
