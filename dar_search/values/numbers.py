@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,7 +11,12 @@ import numpy as np
 
 def as_float(value: Any) -> Any:
     """A real number of any type -> the float. What is none (a boolean too) stays, for the caller to refuse."""
-    return value if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def as_int(value: Any) -> Any:
@@ -19,7 +25,8 @@ def as_int(value: Any) -> Any:
         return value
     if isinstance(value, Integral):
         return int(value)
-    return int(float(value)) if float(value).is_integer() else value
+    whole = as_float(value)
+    return int(whole) if whole.is_integer() else value
 
 
 def as_vector(value: Any) -> Any:

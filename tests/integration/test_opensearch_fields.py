@@ -142,3 +142,52 @@ def test_a_field_that_filters_cannot_ask_is_refused_by_name_and_type(
     with pytest.raises(FilterError, match=f'"x" is mapped as {mapping.get("type", "object")}'):
         index.count(parse_filter({"x": "Paris"}))
     assert index.count(parse_filter({"x": {"exists": True}})) == 0
+
+
+@pytest.mark.parametrize(
+    ("mapped", "asked", "found"),
+    [
+        ("integer", {"lt": 3_000_000_000}, 2),
+        ("integer", {"gte": 3_000_000_000}, 0),
+        ("integer", [5, 3_000_000_000], 1),
+        ("long", {"lt": 1e30}, 2),
+        ("unsigned_long", {"gte": -1}, 2),
+        ("float", {"lt": 1e300}, 2),
+        ("half_float", {"gt": -1e10}, 2),
+    ],
+)
+def test_numbers_beyond_what_an_owners_field_holds_mean_all_or_none(
+    store: OpenSearchStore, index: ImageIndex, mapped: str, asked: Any, found: int
+) -> None:
+    opened = written(map_fields(store, index, {"n": {"type": mapped}}), {"n": 5}, {"n": 7})
+    assert opened.count(parse_filter({"n": asked})) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"lt": "2025-01-01"}, 1),
+        ({"lte": "2024-03"}, 1),
+        ({"gte": "2024-03"}, 1),
+        ({"gte": "1901-01-01"}, 1),
+        ({"lt": "1901-01-01"}, 0),
+        ({"gt": "2400-01-01"}, 0),
+        (["2024-03-05", "1800-01-01"], 1),
+    ],
+)
+def test_a_field_of_nanoseconds_is_asked_for_dates_that_it_cannot_have(
+    store: OpenSearchStore, index: ImageIndex, asked: Any, found: int
+) -> None:
+    """date_nanos has no moment before 1970 nor after 2262, and the cluster refuses such bounds (OpenSearch 2.19.1)."""
+    opened = written(map_fields(store, index, {"taken": {"type": "date_nanos"}}), {"taken": "2024-03-05"}, {})
+    assert opened.count(parse_filter({"taken": asked})) == found
+
+
+def test_more_dates_than_a_query_may_have_are_refused_by_name(store: OpenSearchStore, index: ImageIndex) -> None:
+    opened = written(map_fields(store, index, {"taken": {"type": "date"}}), {"taken": "2024-03-05"})
+    days = [
+        f"{year}-{month:02}-{day:02}" for year in range(2000, 2004) for month in range(1, 13) for day in range(1, 29)
+    ]
+    assert opened.count(parse_filter({"taken": [*days[:999], "2024-03-05"]})) == 1
+    with pytest.raises(FilterError, match='"taken" is mapped as a date'):
+        opened.count(parse_filter({"taken": days}))

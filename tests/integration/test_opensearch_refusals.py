@@ -183,6 +183,15 @@ def test_a_picture_that_a_pipeline_refuses_is_refused_alone_where_it_takes_other
     assert index.count() == 4
 
 
+def test_a_pipeline_that_gives_pictures_other_ids_is_the_index_s_own_trouble(
+    index: ImageIndex, call: Call, name: str
+) -> None:
+    pipeline(call, name, {"set": {"field": "_id", "value": "another"}})
+    with pytest.raises(StoreError, match="another _id") as error:
+        index.write(pictures(3))
+    assert "ingest pipeline" in error.value.hint
+
+
 def test_a_delete_goes_past_the_pipeline_of_the_index(index: ImageIndex, call: Call, name: str) -> None:
     assert index.write(pictures(2)) == []
     failing_pipeline(call, name)

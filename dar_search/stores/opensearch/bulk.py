@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.fault_points import reached
@@ -13,8 +14,9 @@ from dar_search.stores.opensearch.cluster.calls import WRITE_TIMEOUT, Cluster, p
 from dar_search.stores.opensearch.refusals import Refused, is_of_the_picture, reason_of, takes_nothing
 
 SUPERSEDED = "version_conflict_engine_exception"  # a later write or delete has been there
+_RENAMED = {"type": "renamed", "reason": "the index's ingest pipeline gives it another _id"}
 _DROPPED = {"type": "dropped", "reason": "the index's ingest pipeline drops it"}
-_FILTER_PATH = ",".join(f"items.index.{part}" for part in ("status", "error", "result", "_index"))
+_FILTER_PATH = ",".join(f"items.index.{part}" for part in ("status", "error", "result", "_index", "_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class BulkWriter:
         why: StoreUnavailable | None = None
         for action, item in zip(actions, answer["items"], strict=True):
             result = item["index"]
-            error = result.get("error") or (_DROPPED if result["result"] == "noop" else None)
+            error = result.get("error") or _lost(action, result)
             if error is None:
                 outcome.landed.add(result["_index"])
             elif error["type"] == SUPERSEDED:
@@ -144,6 +146,13 @@ class BulkWriter:
                 else:
                     (outcome.refused if own else outcome.doubtful)[action.id] = Refused(error["type"], reason_of(error))
         return again, why
+
+
+def _lost(action: Action, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What became of an item that the cluster says it took, and that nobody will find."""
+    if result["result"] == "noop":
+        return _DROPPED
+    return None if result["_id"] == action.id else _RENAMED
 
 
 def _bodies(actions: Iterable[Action], limit: int) -> Iterator[list[Action]]:

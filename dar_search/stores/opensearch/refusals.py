@@ -29,7 +29,8 @@ _HINTS: Mapping[str, str] = {
     r"routing_missing": "Its mapping requires a routing, by an index template perhaps: make the index anew without.",
     r"pipeline with id": "Make that ingest pipeline, or unset index.default_pipeline and index.final_pipeline.",
     r"no write index": "Set is_write_index of its write alias (POST /_aliases).",
-    r"processor|script_exception|dropped": "Look at its ingest pipeline: index.default_pipeline, index.final_pipeline.",
+    r"processor|script_exception|dropped|renamed": "Look at its ingest pipeline: index.default_pipeline or "
+    "index.final_pipeline.",
     r"KNN plugin is disabled": "Set knn.plugin.enabled to true (PUT /_cluster/settings).",
 }
 _NO_HINT = "Look at its settings, its mapping and its ingest pipelines: GET /INDEX."

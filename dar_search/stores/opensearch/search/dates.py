@@ -103,11 +103,21 @@ for (String text : doc[params.field]) {
 return false;
 """
 _EVER = 2**62
+_LAST_NANOS = (2**63 - 1) // 1_000_000  # milliseconds
 
 
-def moments(path: str, asked: DateRange) -> dict[str, Any]:
-    """A query for a field of dates: one of them is in the range."""
+def moments(path: str, asked: DateRange, *, nanoseconds: bool = False) -> dict[str, Any]:
+    """A query for a field of dates: one of them is in the range.
+
+    nanoseconds: the field is mapped as date_nanos, which has no moment before 1970 nor after 2262, and refuses bounds
+        beyond.
+    """
     bounds = {"gte": _BEGINNING if asked.first is None else asked.first, "lt": asked.end}
+    if nanoseconds:
+        first, end = max(asked.first or 0, 0), _LAST_NANOS if asked.end is None else min(asked.end, _LAST_NANOS)
+        if first >= end:
+            return {"match_none": {}}
+        bounds = {"gte": first, "lt": end}
     given = {name: moment for name, moment in bounds.items() if moment is not None}
     return {"range": {path: {**given, "format": "epoch_millis"}}}
 

@@ -27,7 +27,8 @@ NOTHING: Body = {"match_none": {}}
 LONG = "long"
 _LONG_FIELD: Body = {"type": "long", "ignore_malformed": True}  # floats beyond 64 bits have no place in it
 _NUMBERS = ("double", "long", "integer", "short", "byte", "unsigned_long", "float", "half_float", "scaled_float")
-_DATES = ("date", "date_nanos")
+_NANOS = "date_nanos"
+_DATES = ("date", _NANOS)
 _TYPES: Mapping[str, FieldType] = {
     "keyword": "keyword",
     "boolean": "boolean",
@@ -35,6 +36,17 @@ _TYPES: Mapping[str, FieldType] = {
     **dict.fromkeys(_DATES, "keyword"),
 }
 _SUB_FIELDS = {"double": (LONG, "long"), "keyword": (MOMENT, "date")}
+# What a number type can hold; a bound or a value beyond is an error to the cluster.
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "byte": (-(2**7), 2**7 - 1),
+    "short": (-(2**15), 2**15 - 1),
+    "integer": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+    "unsigned_long": (0, 2**64 - 1),
+    "half_float": (-65_504.0, 65_504.0),
+    "float": (-3.4028234663852886e38, 3.4028234663852886e38),
+}
+_MOST_DATES = 1_000  # ranges in one query, of the 1,024 clauses that a server takes
 _ORDER = ("gt", "gte", "lt", "lte")
 _TOP = float(MAX_INTEGER + 1)
 _MOST_TERMS = 65_536  # index.max_terms_count
@@ -151,27 +163,46 @@ def _condition(condition: Condition, types: FieldTypes) -> Body:
         path = below
     if condition.operator == "any_of":
         if field.mapped in _DATES:
-            return _any_date(path, condition.values)
-        return (
-            _any_double(path, below, condition.values) if field.mapped == "double" else _terms(path, condition.values)
-        )
+            return _any_date(path, condition, nanoseconds=field.mapped == _NANOS)
+        if field.mapped == "double":
+            return _any_double(path, below, condition.values)
+        return _terms(path, [value for value in condition.values if _holds(field.mapped, value)])
     (bound,) = condition.values
     if isinstance(bound, str):
         asked = date_range(condition.operator, bound)
         if field.mapped in _DATES:
-            return moments(path, asked)
+            return moments(path, asked, nanoseconds=field.mapped == _NANOS)
         return moments(below, asked) if field.sub == MOMENT else dated_script(path, asked)
     if field.mapped != "double":
-        return {"range": {path: {condition.operator: bound}}}
+        return _number_range(condition.operator, bound, path, field.mapped)
     if below and _is_long(bound):
         return _any(_long_range(condition.operator, bound, path, below))
     return _double_range(condition.operator, bound, path)
 
 
-def _any_date(path: str, values: Sequence[Scalar]) -> Body:
-    """A text that is no date is in no field of dates."""
-    spans = (span(value) for value in values if isinstance(value, str))
-    return _any([moments(path, DateRange(*found)) for found in spans if found])
+def _any_date(path: str, condition: Condition, *, nanoseconds: bool) -> Body:
+    """A text that is no date is in no field of dates. Raises FilterError for more dates than a query may have."""
+    spans = [found for value in condition.values if isinstance(value, str) and (found := span(value))]
+    if len(spans) > _MOST_DATES:
+        raise FilterError(
+            f'"{condition.field}" is mapped as a date in this index: at most {_MOST_DATES:,} dates at once.',
+            "Ask for a range of dates, or for fewer.",
+        )
+    return _any([moments(path, DateRange(*found), nanoseconds=nanoseconds) for found in spans])
+
+
+def _holds(mapped: str, value: Scalar) -> bool:
+    """Whether a field of this type can have the value at all."""
+    low, high = _LIMITS.get(mapped, (-math.inf, math.inf))
+    return isinstance(value, str | bool) or low <= value <= high
+
+
+def _number_range(operator: str, bound: float, path: str, mapped: str) -> Body:
+    """A bound beyond what the type holds is beyond all that is there."""
+    if _holds(mapped, bound):
+        return {"range": {path: {operator: bound}}}
+    all_of_them = (operator in ("lt", "lte")) == (bound > 0)
+    return {"exists": {"field": path}} if all_of_them else NOTHING
 
 
 def _any_double(path: str, long: str, values: Sequence[Scalar]) -> Body:
