@@ -16,7 +16,7 @@ def as_float(value: Any) -> Any:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if bool(0 < value) else -math.inf  # type: ignore[operator]  # typeshed's Real has no order with int
 
 
 def as_int(value: Any) -> Any:
