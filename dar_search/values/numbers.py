@@ -15,8 +15,8 @@ def as_float(value: Any) -> Any:
         return value
     try:
         return float(value)
-    except OverflowError:
-        return math.inf if bool(0 < value) else -math.inf  # type: ignore[operator]  # typeshed's Real has no order with int
+    except OverflowError:  # of a whole number or a fraction
+        return math.inf if math.floor(value) > 0 else -math.inf
 
 
 def as_int(value: Any) -> Any:
