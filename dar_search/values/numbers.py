@@ -16,7 +16,8 @@ def as_float(value: Any) -> Any:
     try:
         return float(value)
     except OverflowError:  # of a whole number or a fraction
-        return math.inf if math.floor(value) > 0 else -math.inf
+        floor: int = math.floor(value)  # type: ignore[assignment]  # an int, of each of them
+        return math.inf if floor > 0 else -math.inf
 
 
 def as_int(value: Any) -> Any:
