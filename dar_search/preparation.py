@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "crop-floor", "squash", "pad"]
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-# From this ratio of the sides on only what the crop keeps is resized. Pillow's box gives the same up to its rounding;
-# below it, where the whole costs little, the result stays the library's own to the bit.
-_THIN = 8
+# Where the whole would be resized to more pixels than this, as thin pictures would, only what the crop keeps is.
+# Pillow's box gives the same up to its rounding; where the whole costs little, the result is the library's to the bit.
+_MOST_PIXELS = 1 << 24
 # Pixels, of the smaller picture, on each side: Lanczos's.
 _FILTER_REACH = 3
 
@@ -81,7 +81,7 @@ class Preparation:
         whole = int if self.fit == "crop-floor" else round
         top, left = whole((height - self.height) / 2), whole((width - self.width) / 2)
         kept = (left, top, left + self.width, top + self.height)
-        if max(rgb.size) < _THIN * min(rgb.size):
+        if width * height <= _MOST_PIXELS:
             return _resized(rgb, width, height, resample).crop(kept)
         return _region(rgb, (width, height), kept, resample)
 

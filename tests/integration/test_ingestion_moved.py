@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 
-from dar_search.data import ImageRecord
+from dar_search.data import Failure, ImageRecord
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.data import JobSpec
 from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
@@ -258,11 +258,17 @@ def test_a_run_that_was_killed_before_the_old_records_went_is_finished_by_the_ne
 
 
 def test_a_record_that_the_index_refuses_leaves_the_old_one_where_it_is(place: Place) -> None:
-    (place.old / "000.json").write_text('{"year": 1999}')
     place.ingest(place.old)
     place.old.rename(place.new)
-    (place.new / "000.json").write_text('{"year": "unknown"}')
-    report, _ = place.ingest(place.new)
+
+    def write(records: list[ImageRecord], **options: Any) -> list[tuple[str, Failure]]:
+        refused = [(one.id, Failure(one.source, "refused", "Not this one.")) for one in records if "000" in one.source]
+        return refused + place.index.write([one for one in records if "000" not in one.source], **_those(options))
+
+    def _those(options: dict[str, Any]) -> dict[str, Any]:
+        return {"versions": options["versions"][:2]}  # the job's, the same for all
+
+    report, _ = place.ingest(place.new, index=Wrapped(place.index, write=write))
     assert (report.failed, report.moved) == (1, 2)
     assert len(place.dead()) == 1
 
