@@ -261,12 +261,10 @@ def test_a_record_that_the_index_refuses_leaves_the_old_one_where_it_is(place: P
     place.ingest(place.old)
     place.old.rename(place.new)
 
-    def write(records: list[ImageRecord], **options: Any) -> list[tuple[str, Failure]]:
+    def write(records: list[ImageRecord], *, versions: list[int]) -> list[tuple[str, Failure]]:
+        kept = [(one, version) for one, version in zip(records, versions, strict=True) if "000" not in one.source]
         refused = [(one.id, Failure(one.source, "refused", "Not this one.")) for one in records if "000" in one.source]
-        return refused + place.index.write([one for one in records if "000" not in one.source], **_those(options))
-
-    def _those(options: dict[str, Any]) -> dict[str, Any]:
-        return {"versions": options["versions"][:2]}  # the job's, the same for all
+        return refused + place.index.write([one for one, _ in kept], versions=[version for _, version in kept])
 
     report, _ = place.ingest(place.new, index=Wrapped(place.index, write=write))
     assert (report.failed, report.moved) == (1, 2)
