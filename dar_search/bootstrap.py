@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.errors import SettingsError
 from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models
@@ -61,21 +62,27 @@ def open_ledger(settings: Settings) -> Ledger:
     return OpenSearchLedger(address, settings, settings.ingest.ledger_index)
 
 
-def outside(settings: Settings) -> Outside:
-    """The web and clusters, for sources and the pictures that they name. Raises SettingsError at the first use."""
+def outside(settings: Settings, allowance: Allowance = EVERYTHING) -> Outside:
+    """What sources, and the pictures that they name, are read from: the web, clusters, and files as far as allowed.
+
+    The settings' user and certificates are shown to the hosts of the settings' own store; another store is asked with
+    what its profile has, or nothing. Raises SettingsError at the first use.
+    """
 
     def connected(address: str) -> Cluster:
         from dar_search.stores.opensearch.cluster.calls import Cluster
-        from dar_search.stores.opensearch.cluster.connection import connect
+        from dar_search.stores.opensearch.cluster.connection import connect, is_own
 
         chosen = address or settings.store
         if chosen.startswith(SQLITE):
             raise SettingsError(
                 "An index to read from is in an OpenSearch.", "Name it: --source-store http://host:9200"
             )
-        return Cluster(connect(chosen, settings), retry_seconds=settings.opensearch.retry_seconds)
+        reached = settings if is_own(chosen, settings) else settings.model_copy(update={"opensearch": stranger})
+        return Cluster(connect(chosen, reached), retry_seconds=settings.opensearch.retry_seconds)
 
-    return Outside(settings.ingest.fetch, connected)
+    stranger = settings.opensearch.anonymous()
+    return Outside(settings.ingest.fetch, connected, allowance)
 
 
 def load_encoder(settings: Settings) -> Encoder:

@@ -55,8 +55,9 @@ class IngestSettings(BaseModel):
     body_megabytes: int = Field(64, ge=1, le=2_000, description="The largest body of an upload.")
     sources: tuple[str, ...] = Field(
         (),
-        description="What jobs made over HTTP may read: folders with all below them; other sources as they are, or "
-        'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
+        description="What jobs made over HTTP may read, in the settings of the service and of each worker: folders "
+        'with all below them; addresses, or beginnings up to a "/", such as https://pictures.example/ or https://; '
+        'opensearch:INDEX, and clusters that an index may be in; "*": everything.',
     )
     exclude: tuple[str, ...] = Field(
         (),

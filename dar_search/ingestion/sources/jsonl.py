@@ -23,13 +23,15 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from dar_search.data import Failure
-from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.fetching.web_addresses import joined
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
+from dar_search.ingestion.fetching.web_addresses import joined, refuse_login
 from dar_search.ingestion.jobs.remarks import Remarks, one_line
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
+from dar_search.settings.masking import shown
 
 PATH_KEYS = ("path", "image", "file_name")
 URL_KEY = "url"
@@ -58,9 +60,11 @@ class JsonlSource:
         url: str = "",
         copy: IO[bytes] | None = None,
         selection: Selection | None = None,
+        allowance: Allowance = EVERYTHING,
     ) -> None:
         """path: the file; or empty, with the URL that the list was fetched from and the open copy of it."""
         self._selection = selection or Selection()
+        self._allowance = allowance if copy is None else EVERYTHING
         self._url = url
         if copy is not None:
             weakref.finalize(self, copy.close)
@@ -98,10 +102,12 @@ class JsonlSource:
         Of a line that is too long the content is its first MAX_LINE_BYTES + 1 bytes.
         """
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123  # bytes
+            with os.fdopen(self._allowance.opened(self._path), "rb") as file:
                 file.seek(start)
                 for number, line in enumerate(iter(lambda: _read_line(file), b""), start=before + 1):
                     yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, file.tell()
+        except PictureError as error:
+            raise SourceNotAllowed(error.message, error.hint) from error
         except OSError as error:
             raise SourceError(
                 f'"{printable(self._path)}" cannot be read: {error.strerror}.', "Check the file and its permissions."
@@ -160,20 +166,21 @@ class JsonlSource:
             raise PictureError("bad_line", 'The "path" has half a character in it, which no name has.', _HINT)
         whole = joined(self._url, address.strip()) if self._url else address.strip()
         if whole[:8].lower().startswith(("http://", "https://")):
+            refuse_login(whole)  # not in any record or failure
             return whole
         if self._url:
-            message = f'"{address[:200]}" is not an address that a list from the web may name.'
+            message = f'"{shown(address)}" is not an address that a list from the web may name.'
             raise PictureError("unsupported_address", message, "Give an http(s) URL.")
         return ""
 
     def _picture_path(self, address: object) -> bytes:
         if not isinstance(address, str) or not address or "\0" in address:
             raise PictureError("bad_line", 'The row has no "path".', _HINT)
-        if "://" in address or address.startswith("file:"):
+        if "://" in address or address[:5].lower() in ("file:", "data:") or address.startswith("opensearch:"):
             try:
                 return os.path.normpath(path_of(address))
             except ValueError:
-                message = f'"{address[:200]}" is not an address that pictures are read from.'
+                message = f'"{shown(address)}" is not an address that pictures are read from.'
                 raise PictureError("unsupported_address", message, "Give a path, or a file: URI.") from None
         return os.path.normpath(os.path.join(self._folder, os.fsencode(address)))  # noqa: PTH118  # bytes
 
