@@ -196,6 +196,8 @@ def test_secrets_are_masked_in_repr_and_dumps_and_errors(monkeypatch: pytest.Mon
     monkeypatch.setenv("DAR_OPENSEARCH__PASSWORD", "hush-1")
     monkeypatch.setenv("DAR_OPENSEARCH__PROXY", "http://me:hush-4@proxy:3128")
     monkeypatch.setenv("DAR_STORE", "https://me:hush-2@host:9200")
+    monkeypatch.setenv("DAR_INGEST__LEDGER", "https://me:hush-4@host:9200")
+    monkeypatch.setenv("DAR_INGEST__BROKER", "amqp://me:hush-5@host//;amqp://me:hush-6@other//")
     settings = load_settings()
     assert settings.store == "https://me:hush-2@host:9200"
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):

@@ -43,6 +43,8 @@ class Allowance:
         folders, addresses = [], []
         try:
             for one in sources:
+                if not one.strip():
+                    raise ValueError("the folder in which a process happens to run")
                 if one.startswith("file:"):
                     folders.append(os.fsdecode(path_of(one)))
                 elif _SCHEME.match(one):
@@ -51,7 +53,7 @@ class Allowance:
                     folders.append(os.path.abspath(Path(one).expanduser()))  # noqa: PTH100  # links stay
         except (ValueError, PictureError):
             raise SettingsError(
-                "The setting ingest.sources has an address that is none, or has a password in it.",
+                "The setting ingest.sources has an entry that is empty, no address, or has a password in it.",
                 "Write folders, and addresses such as https://pictures.example/ or opensearch:INDEX.",
             ) from None
         return cls(tuple(folders), tuple(addresses))
