@@ -28,7 +28,9 @@ from dar_search.ingestion.fetching.web_addresses import joined, refuse_login
 from dar_search.ingestion.jobs.remarks import Remarks, one_line
 from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
+from dar_search.ingestion.sources.files import read_start
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.pictures import is_taken
 from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
 from dar_search.settings.masking import shown
@@ -132,6 +134,9 @@ class JsonlSource:
             has = f"its first rows have {_listed(names)}, and none of them {_ADDRESSES}"
             message = f'"{self._shown}" names no pictures: {has}.'
             raise SourceError(message, f"Rename the field with the pictures' addresses. {_HINT}")
+        if first_error and is_taken(read_start(self._path, self._allowance)):
+            hint = "Give the folder that it is in, or a list that names it."
+            raise SourceError(f'"{self._shown}" is one picture, no list of pictures.', hint)
         if first_error:
             raise SourceError(f'"{self._shown}" is not a JSONL file. {first_error}', _HINT)
 
@@ -152,6 +157,7 @@ class JsonlSource:
             path = b"" if url else self._picture_path(address)
             key = url or file_uri(path)
             identity = _identity(row.pop("id", None)) or record_id(key)
+            refuse_login(url)  # before it is in a record or a failure
             found = _annotations(row)
         except PictureError as error:
             return BadItem(Failure(place, error.code, f"Line {number}: {error}"), identity)
@@ -166,7 +172,6 @@ class JsonlSource:
             raise PictureError("bad_line", 'The "path" has half a character in it, which no name has.', _HINT)
         whole = joined(self._url, address.strip()) if self._url else address.strip()
         if whole[:8].lower().startswith(("http://", "https://")):
-            refuse_login(whole)  # not in any record or failure
             return whole
         if self._url:
             message = f'"{shown(address)}" is not an address that a list from the web may name.'
