@@ -305,7 +305,7 @@ def _no_proc(readlink: Callable[..., Any]) -> Callable[..., Any]:
             ["https://a.example/p/"],
             ["https://A.example/p/x", "https://a.example:443/p/x?q=%2e%2e"],
             ["https://a.example/", "https://a.example.org/p/x", "https://a.example/p/%2e%2E/x", "https://a.example/q/x",
-             "https://a.example/p/..%5cx", "https://me:hush@a.example/p/x", "https://a.example/p/../x"],
+             "https://a.example/p/..%5cx", "https://a.example/p/a%2F..%2F..%2Fx", "https://me:hush@a.example/p/x", "https://a.example/p/../x"],
         ),
         (["https://a.example"], ["https://a.example/%2e%2e/x"], ["https://a.example.org/"]),
         (["https://a.example/list.jsonl"], ["https://a.example/list.jsonl"], ["https://a.example/list.jsonl2"]),
@@ -321,7 +321,9 @@ def test_addresses_are_compared_as_they_will_be_asked(
     assert [one for one in refused if allowance.names(one)] == []
 
 
-@pytest.mark.parametrize("address", ["https://me:hush@a.example/", "", " ", "file://elsewhere/x", "https:///"])
+@pytest.mark.parametrize(
+    "address", ["https://me:hush@a.example/", "", " ", "file://elsewhere/x", "https:///", "https://a.example/p/%2e%2e/"]
+)
 def test_an_allowed_address_that_is_none_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.sources") as caught:
         Allowance.named([address])
@@ -336,7 +338,14 @@ def test_a_caller_does_not_choose_whom_the_service_tells_its_password(serve: Ser
     access = {"username": "me", "password": "hush-of-the-service"}
     service = serve("opensearch:old", "http://", f"{web.url}/open/", opensearch=access)
     options = {"field": "image"}
-    for store in (web.url, f"{web.url}/open", f"{here},{web.url}", "profile:prod", f"http://a:b@127.0.0.1:{web.port}"):
+    for store in (
+        web.url,
+        f"{web.url}/open",
+        f"{here},{web.url}",
+        "profile:prod",
+        "http://",
+        f"http://a:b@127.0.0.1:{web.port}",
+    ):
         refused = service.asked("opensearch:old", **options, source_store=store)
         assert refused.status_code == 400, refused.text
     assert web.requests == []

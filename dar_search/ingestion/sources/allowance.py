@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dar_search.errors import PictureError, SettingsError
 from dar_search.ingestion.sources.locations import path_of
+from dar_search.settings.masking import has_login
 
 HINT = 'The operator names it in ingest.sources (or "*"), in the settings of the service and of its workers.'
 _EVERYTHING = "*"
@@ -43,14 +44,14 @@ class Allowance:
         folders, addresses = [], []
         try:
             for one in sources:
-                if not one.strip():
-                    raise ValueError("the folder in which a process happens to run")
                 if one.startswith("file:"):
                     folders.append(os.fsdecode(path_of(one)))
                 elif _SCHEME.match(one):
-                    addresses.append(_web_address(one) if _is_web(one) else one)
-                else:
+                    addresses.append(_checked(one))
+                elif one.strip():
                     folders.append(os.path.abspath(Path(one).expanduser()))  # noqa: PTH100  # links stay
+                else:
+                    raise ValueError("the folder in which a process happens to run")
         except (ValueError, PictureError):
             raise SettingsError(
                 "The setting ingest.sources has an entry that is empty, no address, or has a password in it.",
@@ -88,20 +89,16 @@ class Allowance:
         if self.everything:
             return True
         try:
-            asked = _comparable(address) if _is_web(address) else address
+            asked = _comparable(address)
         except PictureError:
             return False
-        return any(asked == one or (one.endswith("/") and asked.startswith(one)) for one in self.addresses)
+        named = map(_comparable, self.addresses)
+        return any(asked == one or (one.endswith("/") and asked.startswith(one)) for one in named)
 
     def names_store(self, address: str) -> bool:
         """Whether a store (one host or several, or a profile) may be asked: each is named, and not by a beginning."""
-        if self.everything:
-            return True
-        try:
-            hosts = [_web_address(one) if _is_web(one) else one for one in _hosts(address)]
-        except PictureError:
-            return False
-        return bool(hosts) and set(hosts) <= {one for one in self.addresses if one not in _WEB}
+        hosts = {one.strip().rstrip("/") for one in address.split(",")}
+        return self.everything or hosts <= {one for one in self.addresses if not one.endswith("/")}
 
     def _holds(self, real: bytes) -> bool:
         for folder in self.folders:
@@ -127,24 +124,23 @@ def not_allowed() -> PictureError:
     return PictureError("not_allowed", "It is not among what jobs may read.", HINT)
 
 
-def _is_web(address: str) -> bool:
-    return address[:8].lower().startswith(_WEB)
+def _checked(entry: str) -> str:
+    """Raises ValueError, PictureError for one that is none, climbs, or has a password in it."""
+    if has_login(entry) or ".." in unquote(entry):
+        raise ValueError("no address to compare with")
+    _comparable(entry)
+    return entry
 
 
-def _web_address(text: str) -> str:
+def _comparable(text: str) -> str:
+    """An address as it will be asked for; a URL that climbs out of its folder in disguise counts as its host alone.
+
+    Raises PictureError for a URL that is none.
+    """
+    if text in _WEB or not text[:8].lower().startswith(_WEB):
+        return text
     from dar_search.ingestion.fetching.web_addresses import parse  # not in a decoder process, which asks nobody
 
-    return text if text in _WEB else str(parse(text))
-
-
-def _comparable(url: str) -> str:
-    """An address as it will be asked for; one that climbs out of its folder in disguise counts as its host alone."""
-    from dar_search.ingestion.fetching.web_addresses import parse
-
-    address = parse(url)
-    climbs = ".." in re.split(r"[/\\]", unquote(urlsplit(address.target).path))
+    address = parse(text)
+    climbs = ".." in re.split(r"[/\\]", unquote(address.target.partition("?")[0]))
     return f"{address.origin}/" if climbs else str(address)
-
-
-def _hosts(store: str) -> list[str]:
-    return [part.strip() for part in store.split(",") if part.strip()]
