@@ -28,11 +28,14 @@ _SOURCE = typer.Option(
     show_default=False,
 )
 _LEDGER = typer.Option(
-    metavar="ADDRESS", help="Where jobs are kept: sqlite:PATH or http(s)://host:port.", rich_help_panel=PANEL
+    metavar="ADDRESS",
+    help="Where jobs are kept: sqlite:PATH, http(s)://host:port (no password in it) or profile:NAME.",
+    rich_help_panel=PANEL,
 )
 _BROKER = typer.Option(
     metavar="ADDRESS",
-    help="Celery's broker, such as redis://host:6379/0. Unset: workers look into the ledger.",
+    help="Celery's broker, such as redis://host:6379/0; one with a password goes into DAR_INGEST__BROKER. Unset: "
+    "workers look into the ledger.",
     rich_help_panel=PANEL,
 )
 
