@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dar_search.stores.opensearch.cluster.calls import Cluster
 
 SQLITE = "sqlite:"
+_LOG = logging.getLogger(__name__)
 
 
 def open_store(address: str, settings: Settings) -> Store:
@@ -78,10 +80,13 @@ def outside(settings: Settings, allowance: Allowance = EVERYTHING) -> Outside:
             raise SettingsError(
                 "An index to read from is in an OpenSearch.", "Name it: --source-store http://host:9200"
             )
-        reached = settings if is_own(chosen, settings) else settings.model_copy(update={"opensearch": stranger})
+        reached = settings
+        if not chosen.startswith("profile:") and not is_own(chosen, settings):
+            reached = settings.model_copy(update={"opensearch": settings.opensearch.anonymous()})
+        if reached != settings:
+            _LOG.warning("%s is asked without the settings' login, which is for their own store.", mask(chosen))
         return Cluster(connect(chosen, reached), retry_seconds=settings.opensearch.retry_seconds)
 
-    stranger = settings.opensearch.anonymous()
     return Outside(settings.ingest.fetch, connected, allowance)
 
 

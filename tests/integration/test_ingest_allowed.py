@@ -361,7 +361,9 @@ def test_a_caller_does_not_choose_whom_the_service_tells_its_password(serve: Ser
     assert not [headers for _, headers in web.requests if "authorization" in headers]
 
 
-def test_the_settings_login_goes_to_the_hosts_of_the_settings_store_alone(web: Site, tmp_path: Path) -> None:
+def test_the_settings_login_goes_to_the_hosts_of_the_settings_store_alone(
+    web: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = "/x"
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(f'[profiles.old]\nhosts = ["{web.url}"]\nbearer_token = "of-the-profile"\n')
@@ -377,6 +379,7 @@ def test_the_settings_login_goes_to_the_hosts_of_the_settings_store_alone(web: S
         return headers.get("authorization")
 
     assert sent("http://127.0.0.1:1", web.url) is None
+    assert f"{web.url} is asked without the settings' login" in caplog.text
     assert sent(f"sqlite:{tmp_path / 'x.db'}", web.url) is None
     assert sent("profile:old", web.url) is None
     assert sent(web.url, "") == "Bearer hush"
