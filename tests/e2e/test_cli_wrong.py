@@ -121,11 +121,14 @@ def test_a_password_in_an_address_is_never_printed(dar: Dar, monkeypatch: pytest
         ("search", "--index", "p", "--caption", "a", "--store", "http://me:hunter2@127.0.0.1:9"),
         ("ingest", "photos", "--index", "p", "--store", "https://a:1,https://me:hunter2/2@127.0.0.1:9"),
         ("ingest", "opensearch:p", "--field", "f", "--index", "p", "--source-store", "http://me:hunter2@127.0.0.1:9"),
+        ("ingest", "photos", "--index", "p", "--moved-from", "https://me:hunter2@127.0.0.1:9/list.jsonl"),
         ("ingest-serve", "--ledger", "http://hunter2@127.0.0.1:9"),
         ("ingest-work", "--broker", "redis://:hunter2@127.0.0.1:9/0"),
     ],
 )
-def test_a_password_that_is_typed_is_refused_because_others_can_read_it(dar: Dar, typed: tuple[str, ...]) -> None:
+def test_a_password_that_is_typed_is_refused_because_others_can_read_it(
+    dar: Dar, photos: Path, typed: tuple[str, ...]
+) -> None:
     error = errors_in(dar, *typed)
     assert error["status"] == "2"
     assert "password" in error["message"]

@@ -255,6 +255,7 @@ def test_a_worker_reads_what_its_own_settings_allow_whoever_made_the_job(world: 
 def test_a_decoder_opens_what_is_allowed_and_tells_nothing_of_the_rest(world: Path) -> None:
     paths = [world / "open" / "a.jpg", world / "neighbour" / "secret.jpg", world / "neighbour" / "no.jpg"]
     items = [SourceItem(path.name, path.as_uri(), bytes(path)) for path in paths]
+    items.append(SourceItem("packed", "x", bytes(paths[1]), length=9, at="packed:"))
     jobs = [Job(item) for item in items] + [Job(items[1], data=paths[1].read_bytes())]  # the last was fetched
     with Outside(allowance=Allowance.named([str(world / "open")])) as reach:
         outcomes = list(Decoders(PREPARATION, processes=1, outside=reach).decode(jobs))
@@ -262,6 +263,7 @@ def test_a_decoder_opens_what_is_allowed_and_tells_nothing_of_the_rest(world: Pa
     assert {one.job.item.id: one.code for one in outcomes if isinstance(one, Undecodable)} == {
         "secret.jpg": "not_allowed",
         "no.jpg": "not_allowed",
+        "packed": "not_allowed",
     }
 
 
@@ -270,6 +272,12 @@ def test_what_takes_a_place_between_the_look_and_the_opening_is_not_read(
 ) -> None:
     """The look at the path sees the old folder; what is opened lies elsewhere."""
     allowance = Allowance.named([str(world / "open")])
+    (world / "open" / "list.jsonl").write_text('{"path": "a.jpg"}')
+    listing = open_source(world / "open" / "list.jsonl", outside=Outside(allowance=allowance))
+    (world / "open" / "list.jsonl").unlink()
+    (world / "open" / "list.jsonl").symlink_to(world / "neighbour" / "list.jsonl")
+    with pytest.raises(SourceNotAllowed):
+        list(listing.items())
     source = open_source(world / "open" / "sub", outside=Outside(allowance=allowance))
     (world / "open" / "sub").rename(world / "open" / "before")
     (world / "open" / "sub").symlink_to(world / "neighbour")
