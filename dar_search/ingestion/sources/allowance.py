@@ -66,7 +66,10 @@ class Allowance:
 
     def covers(self, path: bytes) -> bool:
         """Whether what is at the path, or would be, lies in an allowed folder, wherever links lead."""
-        return self.everything or self._holds(os.path.realpath(path))
+        try:
+            return self.everything or self._holds(os.path.realpath(path))
+        except OSError:  # a link became something else while it was being read
+            return False
 
     def opened(self, path: bytes, flags: int = 0) -> int:
         """A descriptor to read what is at the path; the caller closes it.
