@@ -1,7 +1,8 @@
 """Every kind of source, in one place: how it is recognised, and how it is opened. The first that fits counts.
 
 To add one: a class with `origin`, `items` and `count` (see `source.Source`), a function below that makes it, and a
-line in `KINDS`. Where its pictures are in no file, also a reader in `outside.READERS`.
+line in `KINDS`. Where its pictures are in no file, also a reader in `outside.READERS`. Whatever it opens, it opens by
+`outside.allowance`.
 """
 
 from __future__ import annotations
