@@ -16,7 +16,7 @@ from dar_search.cli.options.service import (
     with_service,
 )
 from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, settings_from, without_login
-from dar_search.cli.shown.output import note
+from dar_search.cli.shown.output import note, warn
 from dar_search.settings import Settings
 
 _NAME = "ingest service"
@@ -115,6 +115,8 @@ def ingest_work(
         configure_logs(settings.service)
         runtime = Runtime(settings)
         try:
+            if not settings.ingest.sources:
+                warn("No job may read anything here: say what, with --source or ingest.sources.")
             note(f"Working on the jobs of {runtime.ledger.address} for {runtime.store.address}. Ctrl-C ends it.")
             _work(runtime, settings)
         finally:
