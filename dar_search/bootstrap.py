@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dar_search.errors import SettingsError
 from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.models import catalogue
 from dar_search.models.hosting import Models, local_models, remote_models
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dar_search.stores.opensearch.cluster.calls import Cluster
 
 SQLITE = "sqlite:"
+_LOG = logging.getLogger(__name__)
 
 
 def open_store(address: str, settings: Settings) -> Store:
@@ -61,21 +64,30 @@ def open_ledger(settings: Settings) -> Ledger:
     return OpenSearchLedger(address, settings, settings.ingest.ledger_index)
 
 
-def outside(settings: Settings) -> Outside:
-    """The web and clusters, for sources and the pictures that they name. Raises SettingsError at the first use."""
+def outside(settings: Settings, allowance: Allowance = EVERYTHING) -> Outside:
+    """What sources, and the pictures that they name, are read from: the web, clusters, and files as far as allowed.
+
+    The settings' user and certificates are shown to the hosts of the settings' own store; another store is asked with
+    what its profile has, or nothing. Raises SettingsError at the first use.
+    """
 
     def connected(address: str) -> Cluster:
         from dar_search.stores.opensearch.cluster.calls import Cluster
-        from dar_search.stores.opensearch.cluster.connection import connect
+        from dar_search.stores.opensearch.cluster.connection import connect, is_own
 
         chosen = address or settings.store
         if chosen.startswith(SQLITE):
             raise SettingsError(
                 "An index to read from is in an OpenSearch.", "Name it: --source-store http://host:9200"
             )
-        return Cluster(connect(chosen, settings), retry_seconds=settings.opensearch.retry_seconds)
+        reached = settings
+        if not chosen.startswith("profile:") and not is_own(chosen, settings):
+            reached = settings.model_copy(update={"opensearch": settings.opensearch.anonymous()})
+        if reached != settings:
+            _LOG.warning("%s is asked without the settings' login, which is for their own store.", mask(chosen))
+        return Cluster(connect(chosen, reached), retry_seconds=settings.opensearch.retry_seconds)
 
-    return Outside(settings.ingest.fetch, connected)
+    return Outside(settings.ingest.fetch, connected, allowance)
 
 
 def load_encoder(settings: Settings) -> Encoder:

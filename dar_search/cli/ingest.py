@@ -10,7 +10,14 @@ import typer
 from rich.progress import Progress, TaskID
 
 from dar_search.cli.options.reading import ReadingOptions, source_options
-from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, repeated, settings_from
+from dar_search.cli.options.shared import (
+    CommonOptions,
+    EncoderOptions,
+    grouped,
+    repeated,
+    settings_from,
+    without_login,
+)
 from dar_search.cli.running.opening import opened_store
 from dar_search.cli.shown.output import (
     DONE,
@@ -114,7 +121,7 @@ def ingest(
             target = _open_or_create(store, index, model)
         request = IngestRequest(
             prune=prune,
-            moved_from=tuple(moved_from or ()),
+            moved_from=tuple(_place(one) for one in moved_from or ()),
             batch_size=asked.batch_size,
             limits=limits_of(asked.decode),
             processes=asked.decoders,
@@ -132,6 +139,11 @@ def ingest(
         if total:
             note(f"Find one: dar chat --index {index}{repeated(common, encoder)}", "dim")
     return DONE_WITH_FAILURES if report.failures else DONE
+
+
+def _place(moved_from: str) -> str:
+    """As it was typed: the ledger keeps it. Raises SettingsError for an address with a password in it."""
+    return str(without_login("--moved-from", moved_from)) if "://" in moved_from else moved_from
 
 
 def _watched(

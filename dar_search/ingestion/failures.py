@@ -22,6 +22,7 @@ FAILURE_CODES: Mapping[str, str] = {
     "unreadable_folder": "A folder inside the source cannot be listed.",
     "link_outside": "A symbolic link leads out of the folder.",
     "symlink_loop": "A symbolic link leads to itself.",
+    "not_allowed": "Of a job made over HTTP: the file or address is not among what ingest.sources allows.",
     # reading a file
     "file_missing": "There is no file at the path (or it went away).",
     "unreadable_file": "The file cannot be read: permissions, or the disk.",

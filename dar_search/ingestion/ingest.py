@@ -107,8 +107,8 @@ def ingest(
     try:
         lister = Lister(ledger, source, on_failures=tally.add_unlisted)
         feed = ShardFeed(ledger, leases, lister, job)
-        drain(bench, job, feed, source, decoders, tally, Patience())
-        end(bench, job, lister, source)
+        notes = drain(bench, job, feed, source, decoders, tally, Patience()).notes()
+        end(bench, job, lister, source, notes)
     except BaseException as error:
         _close(ledger, job, error)
         raise

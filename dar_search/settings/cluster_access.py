@@ -25,6 +25,10 @@ from dar_search.errors import SettingsError
 
 _EVERYBODY_READS = 0o004
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")  # tells nobody the key
+_IDENTITY = (
+    *("username", "password", "api_key", "bearer_token", "aws_region", "aws_profile"),
+    *("client_certificate", "client_key", "client_key_password"),
+)
 _KEYS = "keys"  # a table of them: a service's callers
 SECRETS = frozenset({"password", "api_key", "bearer_token", "client_key_password", "key", _KEYS})
 
@@ -71,6 +75,10 @@ class ClusterAccess(BaseModel):
     connect_timeout: float = Field(5, gt=0, le=600, description="Seconds that a connection may take.")
     compress: bool = Field(False, description="Send and ask for gzip: worth it on a slow network.")
     pool_size: int = Field(16, ge=1, le=1000, description="Connections kept open to each host.")
+
+    def anonymous(self) -> Self:
+        """The same way without saying who one is: for a cluster that is not the one that this was written for."""
+        return self.model_copy(update=dict.fromkeys(_IDENTITY))
 
     def check(self) -> None:
         """Raises SettingsError for parts that exclude or miss each other."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer
 
 from dar_search.settings.decode import DecodeSettings
 from dar_search.settings.fetch import FetchSettings
+from dar_search.settings.masking import mask
 
 #: Pictures encoded at once, unless it is said otherwise.
 BATCH_SIZE = 64
@@ -55,8 +57,9 @@ class IngestSettings(BaseModel):
     body_megabytes: int = Field(64, ge=1, le=2_000, description="The largest body of an upload.")
     sources: tuple[str, ...] = Field(
         (),
-        description="What jobs made over HTTP may read: folders with all below them; other sources as they are, or "
-        'their beginnings up to a "/", such as https://pictures.example/; "*": everything.',
+        description="What jobs made over HTTP may read, in the settings of the service and of each worker: folders "
+        'with all below them; addresses, or beginnings up to a "/", such as https://pictures.example/ or https://; '
+        'opensearch:INDEX, and clusters that an index may be in; "*": everything.',
     )
     exclude: tuple[str, ...] = Field(
         (),
@@ -88,3 +91,13 @@ class IngestSettings(BaseModel):
         90, ge=0, description="After which an ended job and its failures are removed from the ledger; 0: never."
     )
     sweep_seconds: float = Field(2, gt=0, le=600, description="How often work is looked for that nobody does.")
+
+    @field_serializer("ledger", "broker")
+    def _masked(self, value: str | None) -> str | None:
+        return value and mask(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        addresses = ("ledger", "broker")
+        return (
+            (name, value and mask(value) if name in addresses else value) for name, value in super().__repr_args__()
+        )

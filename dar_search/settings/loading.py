@@ -26,6 +26,7 @@ from dar_search.errors import InputError, SettingsError
 from dar_search.method.fusion import Schedule
 from dar_search.settings.cluster_access import SECRETS, Secret, refuse_exposed_secrets
 from dar_search.settings.ingest import IngestSettings
+from dar_search.settings.masking import mask as mask
 from dar_search.settings.models import CacheAddress, ModelOptions, ModelProcessSettings
 from dar_search.settings.opensearch import OpenSearchSettings
 from dar_search.settings.service import ClientSettings, QuerySettings, ServiceSettings
@@ -38,11 +39,6 @@ _OPENSEARCH_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPENSEARCH_USERNAME": ("opensearch", "username"),
     "OPENSEARCH_PASSWORD": ("opensearch", "password"),
 }
-
-
-def mask(address: str) -> str:
-    """A store's address without the user and password in it."""
-    return re.sub(r"(^(?!sqlite:)|//)[^/]*@", r"\1***@", address)
 
 
 def _store_address(value: str) -> str:

@@ -21,7 +21,7 @@ class _In(BaseModel):
 
 
 class JobIn(_In):
-    """A job to make. source: a folder, a JSONL file or another source that the service may read."""
+    """A job to make. source: a folder, a JSONL file or another source; what ingest.sources names is read."""
 
     index: str = Field(min_length=1, max_length=255)
     source: str = Field(min_length=1, max_length=4096)

@@ -15,17 +15,27 @@ from dar_search.cli.options.service import (
     say_ready,
     with_service,
 )
-from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, settings_from
-from dar_search.cli.shown.output import note
+from dar_search.cli.options.shared import CommonOptions, EncoderOptions, grouped, settings_from, without_login
+from dar_search.cli.shown.output import note, warn
 from dar_search.settings import Settings
 
 _NAME = "ingest service"
+_SOURCE = typer.Option(
+    metavar="FOLDER",
+    help="What jobs may read: a folder with all below it, or an address such as https://pictures.example/; "
+    'may be repeated, "*" is everything.',
+    rich_help_panel=PANEL,
+    show_default=False,
+)
 _LEDGER = typer.Option(
-    metavar="ADDRESS", help="Where jobs are kept: sqlite:PATH or http(s)://host:port.", rich_help_panel=PANEL
+    metavar="ADDRESS",
+    help="Where jobs are kept: sqlite:PATH, http(s)://host:port (no password in it) or profile:NAME.",
+    rich_help_panel=PANEL,
 )
 _BROKER = typer.Option(
     metavar="ADDRESS",
-    help="Celery's broker, such as redis://host:6379/0. Unset: workers look into the ledger.",
+    help="Celery's broker, such as redis://host:6379/0; one with a password goes into DAR_INGEST__BROKER. Unset: "
+    "workers look into the ledger.",
     rich_help_panel=PANEL,
 )
 
@@ -35,15 +45,7 @@ def ingest_serve(
     common: CommonOptions,
     encoder: EncoderOptions,
     *,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help='What jobs may read, with all below it; may be repeated, "*" is everything.',
-            rich_help_panel=PANEL,
-            show_default=False,
-        ),
-    ] = None,
+    source: Annotated[list[str] | None, _SOURCE] = None,
     ledger: Annotated[str | None, _LEDGER] = None,
     broker: Annotated[str | None, _BROKER] = None,
     listening: ListeningOptions,
@@ -59,15 +61,15 @@ def ingest_serve(
 
       dar ingest-serve --source /srv/photos
 
-      dar ingest-serve --ledger http://localhost:9200 --broker redis://localhost:6379/0
+      dar ingest-serve --source /srv/photos --ledger http://localhost:9200 --broker redis://localhost:6379/0
     """
     settings = with_service(
         settings_from(common, encoder),
         "ingest",
         "ingest-serve",
         sources=None if source is None else tuple(source),
-        ledger=ledger,
-        broker=broker,
+        ledger=without_login("--ledger", ledger),
+        broker=without_login("--broker", broker),
         **listening.given(),
     )
     try:
@@ -82,6 +84,8 @@ def ingest_serve(
 def ingest_work(
     common: CommonOptions,
     encoder: EncoderOptions,
+    *,
+    source: Annotated[list[str] | None, _SOURCE] = None,
     ledger: Annotated[str | None, _LEDGER] = None,
     broker: Annotated[str | None, _BROKER] = None,
 ) -> None:
@@ -89,9 +93,20 @@ def ingest_work(
 
     Killed in any other way, another worker goes on with what it held.
 
-    Example:  dar ingest-work --broker redis://localhost:6379/0 --ledger http://localhost:9200
+    It reads what its own settings allow (ingest.sources, --source), whoever made the job; another job is paused.
+
+    Example:
+
+      dar ingest-work --source /srv/photos --broker redis://localhost:6379/0 --ledger http://localhost:9200
     """
-    settings = with_service(settings_from(common, encoder), "ingest", "ingest-work", ledger=ledger, broker=broker)
+    settings = with_service(
+        settings_from(common, encoder),
+        "ingest",
+        "ingest-work",
+        sources=None if source is None else tuple(source),
+        ledger=without_login("--ledger", ledger),
+        broker=without_login("--broker", broker),
+    )
     from dar_ingest.runtime import Runtime
 
     try:
@@ -100,6 +115,8 @@ def ingest_work(
         configure_logs(settings.service)
         runtime = Runtime(settings)
         try:
+            if not settings.ingest.sources:
+                warn("No job may read anything here: say what, with --source or ingest.sources.")
             note(f"Working on the jobs of {runtime.ledger.address} for {runtime.store.address}. Ctrl-C ends it.")
             _work(runtime, settings)
         finally:

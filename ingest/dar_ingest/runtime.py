@@ -15,6 +15,7 @@ from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.sweeping import Sweeper
 from dar_search.ingestion.pipeline.tuning import put_back_if_possible
 from dar_search.ingestion.pipeline.working import Worker
+from dar_search.ingestion.sources.allowance import Allowance
 from dar_search.ports import Encoder, ImageIndex, Store
 from dar_search.settings import Settings
 
@@ -36,7 +37,7 @@ class Runtime:
         self._resources.callback(self.ledger.close)
         self.store: Store = open_store(settings.store, settings)
         self._resources.callback(self.store.close)
-        self.outside = self._resources.enter_context(outside(settings))
+        self.outside = self._resources.enter_context(outside(settings, Allowance.named(settings.ingest.sources)))
         self._encoder = encoder
         self._lock = threading.Lock()
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +18,12 @@ from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.jobs.data import HEAD, Job, JobFailure, JobSpec
 from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
 from dar_search.ingestion.pipeline.uploads import Upload, Uploads
-from dar_search.ingestion.sources.locations import path_of
 from dar_search.ingestion.sources.opening import exclusions, open_source
 from dar_search.serving.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 _FORBIDDEN = 403
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -70,8 +65,7 @@ class IngestService:
         return self._uploading().delete(self.runtime.store.open(index), id)
 
     def create_job(self, index: str, source: str, options: Mapping[str, Any], *, prune: bool) -> Job:
-        """Raises RequestError for a source that is not allowed, SourceError, StoreError."""
-        self._check_allowed(source, options)
+        """Raises SourceNotAllowed, SourceError, RequestError for an option that is none, StoreError."""
         given = options.get("exclude", [])
         given = [given] if isinstance(given, str) else given
         if isinstance(given, list) and (excluded := exclusions(source, self.settings.exclude, given)):
@@ -171,26 +165,6 @@ class IngestService:
             self._send(job.id, HEAD)
         except Exception as error:  # noqa: BLE001  # a broker's client raises what it likes
             _LOG.warning("No message could be sent (%s). A sweeper sends it later.", type(error).__name__)
-
-    def _check_allowed(self, source: str, options: Mapping[str, Any]) -> None:
-        """A caller over HTTP reads with the service's rights: only what was allowed. Raises RequestError."""
-        allowed = self.settings.sources
-        if "*" in allowed:
-            return
-        hint = 'Its operator names it in ingest.sources (or "*").'
-        if options.get("follow_links"):
-            raise RequestError("The service follows no links out of a folder.", hint)
-        if _SCHEME.match(source) and not source.startswith("file:"):
-            if not any(source == one or (one.endswith("/") and source.startswith(one)) for one in allowed):
-                raise RequestError("The service may not read that source.", hint)
-            return
-        try:
-            path = path_of(source) if source.startswith("file:") else os.fsencode(source)
-            real = Path(os.fsdecode(os.path.realpath(path)))
-        except ValueError:  # a NUL character is in no path
-            raise RequestError("The source is no path and no address.", hint) from None
-        if not any(real.is_relative_to(os.path.realpath(one)) for one in allowed if not _SCHEME.match(one)):
-            raise RequestError("The service may not read that source.", hint)
 
     def _load(self) -> None:
         pauses = list(_PAUSES)

@@ -108,12 +108,49 @@ def test_a_cluster_that_is_not_there_is_said(dar: Dar) -> None:
     assert (error["code"], error["status"]) == ("store_unavailable", "1")
 
 
-def test_a_password_in_an_address_is_never_printed(dar: Dar) -> None:
-    outcome = dar(
-        "search", "--index", "p", "--caption", "a", "--store", "http://me:hunter2@127.0.0.1:9", "-v", "--debug"
-    )
+def test_a_password_in_an_address_is_never_printed(dar: Dar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAR_STORE", "http://me:hunter2@127.0.0.1:9")
+    outcome = dar("search", "--index", "p", "--caption", "a", "-v", "--debug")
     assert outcome.status == 1
     assert "hunter2" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("search", "--index", "p", "--caption", "a", "--store", "http://me:hunter2@127.0.0.1:9"),
+        ("ingest", "photos", "--index", "p", "--store", "https://a:1,https://me:hunter2/2@127.0.0.1:9"),
+        ("ingest", "opensearch:p", "--field", "f", "--index", "p", "--source-store", "http://me:hunter2@127.0.0.1:9"),
+        ("ingest", "photos", "--index", "p", "--moved-from", "https://me:hunter2@127.0.0.1:9/list.jsonl"),
+        ("ingest-serve", "--ledger", "http://hunter2@127.0.0.1:9"),
+        ("ingest-work", "--broker", "redis://:hunter2@127.0.0.1:9/0"),
+    ],
+)
+def test_a_password_that_is_typed_is_refused_because_others_can_read_it(
+    dar: Dar, photos: Path, typed: tuple[str, ...]
+) -> None:
+    error = errors_in(dar, *typed)
+    assert error["status"] == "2"
+    assert "password" in error["message"]
+    assert "profile:NAME" in error["hint"]
+    assert "hunter2" not in str(error)
+
+
+def test_a_password_in_a_rows_address_is_kept_nowhere(dar: Dar, photos: Path, home: Path) -> None:
+    urls = [
+        "http://me:hunter2@127.0.0.1:9/pic.jpg", "http://me:hun@ter2:hunter2@h/pic.jpg", "ftp://me:hunter2@h/pic.jpg",
+        "http://me:hunter2/x@h/pic.jpg", "http://me:hunter2@h:port/pic.jpg", "http://me:hunter2@[h/pic.jpg",
+        "https://hunter2@h/pic.jpg",
+    ]  # fmt: skip
+    rows = [{"path": "photos/1.png"}, *({"path": url} for url in urls)]
+    Path("list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = dar("ingest", "list.jsonl", "--index", "p", "-vv", "--json")
+    assert outcome.status == 3, outcome.err
+    assert json.loads(outcome.out)["indexed"] == 1
+    assert "hunter2" not in outcome.out + outcome.err
+    kept = [path for path in home.rglob("*") if path.is_file() and path.name != "list.jsonl"]
+    assert [path.name for path in kept if path.suffix == ".sqlite"], kept
+    assert [path for path in kept if b"hunter2" in path.read_bytes()] == []
 
 
 def test_captions_cannot_steer_the_terminal(dar: Dar, photos: Path) -> None:

@@ -60,6 +60,7 @@ class Place:
         variables = {
             "DAR_STORE": f"sqlite:{self.path}",
             "DAR_INGEST__BROKER": self._server.url,
+            "DAR_INGEST__SOURCES": '["*"]',
             "DAR_INGEST__BEAT_SECONDS": "0.3",
             "DAR_INGEST__LEASE_SECONDS": "2",
             "DAR_INGEST__RESEND_SECONDS": "1",

@@ -285,8 +285,11 @@ def test_where_the_pictures_were_may_be_said_where_it_cannot_be_known(place: Pla
     elsewhere: dict[str, Any] = {"ledger": MemoryLedger(), "store": "https://shared.example:9200"}
     report, _ = place.ingest(place.new, moved_from=[str(place.folder / "another")], **elsewhere)
     assert report.moved == 0
+    (note,) = report.notes
+    assert f'"{place.folder / "another"}"' in note, "where nothing was is not passed over in silence"
     report, _ = place.ingest(place.new, moved_from=[str(place.old)], **elsewhere)
     assert (report.unchanged, report.moved, len(place.records())) == (3, 1, 5), "what is there stays there"
+    assert report.notes == ()
     shutil.rmtree(place.old)
     place.old.mkdir()
     report, _ = place.ingest(place.new, moved_from=[str(place.old)], **elsewhere)

@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import pytest
 
-from dar_search.errors import SourceError
+from dar_search.errors import SourceError, SourceNotAllowed
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources import opensearch_source
+from dar_search.ingestion.sources.allowance import Allowance
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import BadItem, SourceItem
@@ -121,6 +122,26 @@ def test_urls_are_fetched_and_a_list_of_them_is_several_pictures(
         "several": "Decoded", "several#1": "Decoded", "one": "Decoded",
         "several#2": "url_not_found", "several#3": "address_refused",
     }  # fmt: skip
+
+
+def test_an_index_that_is_allowed_names_what_is_allowed_too(cluster: Cluster, index: str) -> None:
+    with site() as server:
+        server.answers = {"/open/1.jpg": [answer(picture(1))], "/closed/2.jpg": [answer(picture(2))]}
+        urls = [f"{server.url}/open/1.jpg", f"{server.url}/closed/2.jpg"]
+        fill(cluster, index, {"urls": {"media": {"picture": urls}}, "base64": document(3)})
+        allowance = Allowance.named([f"opensearch:{index}", f"{server.url}/open/"])
+        fetch = FetchSettings(allowed_hosts=("127.0.0.1",), tries=1)
+        with Outside(fetch, lambda address: cluster, allowance) as reach:
+            items = [item for item in listed(reach, f"opensearch:{index}") if isinstance(item, SourceItem)]
+            outcomes = list(Decoders(Preparation(32, 32, "squash"), processes=1, outside=reach).decode(map(Job, items)))
+            for other in (f"opensearch:{index},secret", "opensearch:*", "opensearch:secret"):
+                with pytest.raises(SourceNotAllowed):
+                    listed(reach, other)
+            with pytest.raises(SourceNotAllowed):
+                listed(reach, f"opensearch:{index}", source_store="http://127.0.0.1:1")
+        assert [path for path, _ in server.requests] == ["/open/1.jpg"]
+    codes = {one.job.item.id: one.code if isinstance(one, Undecodable) else type(one).__name__ for one in outcomes}
+    assert codes == {"urls": "Decoded", "urls#1": "not_allowed", "base64": "Decoded"}
 
 
 def test_documents_without_a_usable_picture_are_failures(cluster: Cluster, index: str, outside: Outside) -> None:

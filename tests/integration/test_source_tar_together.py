@@ -132,6 +132,23 @@ def test_links_are_followed_within_the_shard_and_never_out_of_it(tmp_path: Path,
     assert skipped(path) == {"link": 1}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_link_leads_to_a_member_that_is_left_out_as_it_does_in_a_folder(tmp_path: Path, mode: str) -> None:
+    members: list[tuple[str, bytes] | tarfile.TarInfo] = [
+        link("a.jpg", ".store/1.jpg"),
+        (".store/1.jpg", b"picture"),
+        link("b.jpg", "old/2.jpg", tarfile.LNKTYPE),
+        ("old/2.jpg", b"another one"),
+        ("b.txt", b"a caption"),
+    ]
+    path = tar(tmp_path / "s.tar", members, mode)
+    found = list(open_source(path, exclude=("old/",)).items())
+    assert all(isinstance(item, SourceItem) for item in found), found
+    told = [(item.length, item.caption) for item in found if isinstance(item, SourceItem)]
+    assert told == [(7, ""), (11, "a caption")]
+    assert skipped(path, exclude=("old/",)) == {"hidden": 1, "excluded": 1}
+
+
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("mode", MODES)
 def test_long_names_find_their_captions(tmp_path: Path, form: int, mode: str) -> None:

@@ -196,6 +196,8 @@ def test_secrets_are_masked_in_repr_and_dumps_and_errors(monkeypatch: pytest.Mon
     monkeypatch.setenv("DAR_OPENSEARCH__PASSWORD", "hush-1")
     monkeypatch.setenv("DAR_OPENSEARCH__PROXY", "http://me:hush-4@proxy:3128")
     monkeypatch.setenv("DAR_STORE", "https://me:hush-2@host:9200")
+    monkeypatch.setenv("DAR_INGEST__LEDGER", "https://me:hush-4@host:9200")
+    monkeypatch.setenv("DAR_INGEST__BROKER", "amqp://me:hush-5@host//;amqp://me:hush-6@other//")
     settings = load_settings()
     assert settings.store == "https://me:hush-2@host:9200"
     for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
@@ -215,6 +217,11 @@ def test_secrets_are_masked_in_repr_and_dumps_and_errors(monkeypatch: pytest.Mon
         ("https://host:9200", "https://host:9200"),
         ("sqlite:/home/me@work/images.sqlite", "sqlite:/home/me@work/images.sqlite"),
         ("me:pass@host", "***@host"),
+        ("https://me:pa/ss@host/x", "https://***@host/x"),
+        ("http://me:p@a:9200,https://you:q/r@b", "http://***@a:9200,https://***@b"),
+        ("https://a:9200,https://b/x?at=me@host", "https://a:9200,https://b/x?at=me@host"),
+        ("https://[::1]:9200/a@2x.jpg", "https://[::1]:9200/a@2x.jpg"),
+        ("redis://:pass@a/0;redis://:word@b/0", "redis://***@a/0;redis://***@b/0"),
     ],
 )
 def test_an_address_is_shown_without_its_user_and_password(address: str, masked: str) -> None:

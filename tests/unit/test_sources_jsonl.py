@@ -118,6 +118,8 @@ def test_blank_lines_and_excluded_rows_are_counted(tmp_path: Path) -> None:
         (gzip.compress(b'{"path": "a.jpg"}'), r"packed with gzip"),
         (b"PAR1\x15\x04", r"Parquet"),
         (b"PK\x03\x04\x14\0", r"a zip"),
+        (b"\x89PNG\r\n\x1a\n\0\0", r"is one picture, no list of pictures\. Give the folder"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", r"is one picture"),
         ('\ufeff{"path": "a.jpg"}'.encode("utf-16-le"), r"UTF-16"),
         (b'{"img": "a.jpg", "prompt": "a cat"}\n{"img": "b.jpg"}', r'names no pictures: .* "img", "prompt", and none'),
     ],
@@ -137,9 +139,7 @@ def test_a_line_whose_record_is_not_known_says_so_for_pruning(tmp_path: Path) ->
     assert [item.id for item in listed] == [record_id(f"{uri}/a.jpg"), record_id(f"{uri}/b.jpg"), None, None]
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n\0\0", b"caption,path\na,b\n", b'[{"path": "a.jpg"},\n{"path": "b.jpg"}]', b"?"]
-)
+@pytest.mark.parametrize("content", [b"caption,path\na,b\n", b'[{"path": "a.jpg"},\n{"path": "b.jpg"}]', b"?"])
 def test_a_file_that_is_no_jsonl_at_all_is_refused_as_a_whole(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "list.jsonl"
     path.write_bytes(content)

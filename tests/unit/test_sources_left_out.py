@@ -106,6 +106,8 @@ def test_a_pattern_that_is_none_and_an_option_of_another_type_are_refused(tmp_pa
         {"exclude": ["["]},
         {"exclude": ["x", ""]},
         {"exclude": ["*a" * 5]},
+        {"exclude": ["[[:alpha:]]*.jpg"]},
+        {"exclude": ["x[^a[:digit:]]"]},
         {"exclude": ["x" * 2_000]},
         {"exclude": 5},
         {"exclude": [5]},

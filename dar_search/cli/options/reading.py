@@ -54,7 +54,9 @@ class ReadingOptions:
     source_store: Annotated[
         str,
         typer.Option(
-            metavar="ADDRESS", help="Of opensearch:INDEX: its cluster, if it is not --store's.", show_default=False
+            metavar="ADDRESS",
+            help="Of opensearch:INDEX: its cluster, if it is not --store's; profile:NAME where it asks who you are.",
+            show_default=False,
         ),
     ] = ""
 

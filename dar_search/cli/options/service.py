@@ -47,7 +47,7 @@ def with_service(settings: Settings, section: Literal["query", "ingest"], comman
     own = getattr(settings, section)
     changes = {name: value for name, value in given.items() if value is not None}
     try:
-        changed = type(own).model_validate(own.model_dump() | changes)
+        changed = type(own).model_validate(dict(own) | changes)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         name = "--" + str(wrong["loc"][0]).replace("_", "-")

@@ -13,6 +13,7 @@ import typer
 from dar_search.cli.options.grouping import grouped
 from dar_search.errors import SettingsError
 from dar_search.settings import CONFIG_VARIABLE, Settings, load_settings
+from dar_search.settings.masking import has_login
 
 __all__ = [
     "CommonOptions",
@@ -22,6 +23,7 @@ __all__ = [
     "grouped",
     "repeated",
     "settings_from",
+    "without_login",
 ]
 
 COMMON = "Options of every command"
@@ -38,8 +40,8 @@ class CommonOptions:
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Where the indices are: sqlite:PATH, or http(s)://host:port of an OpenSearch. "
-            "Default: a file in your data folder.",
+            help="Where the indices are: sqlite:PATH, http(s)://host:port of an OpenSearch (no password in it), or "
+            "profile:NAME. Default: a file in your data folder.",
             rich_help_panel=COMMON,
             show_default=False,
         ),
@@ -222,7 +224,7 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
         match group:
             case CommonOptions():
                 _choose_config(group.config)
-                overrides["store"] = group.store
+                overrides["store"] = without_login("--store", group.store)
             case EncoderOptions():
                 overrides |= {"encoder": group.encoder, "device": group.device}
             case RewritingOptions():
@@ -243,6 +245,17 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
                     "keyword": None if weight is None else weight > 0,
                 }
     return load_settings(**overrides)
+
+
+def without_login(option: str, address: str | None) -> str | None:
+    """An address that was typed. Raises SettingsError for one with a password in it: the list of processes shows it."""
+    if address is not None and has_login(address):
+        raise SettingsError(
+            f"{option} has a user or password in it: all users of this machine can read it in the list of processes.",
+            "Set it in the environment or the settings' file (OPENSEARCH_URL; OPENSEARCH_USERNAME and "
+            "OPENSEARCH_PASSWORD; DAR_INGEST__LEDGER, DAR_INGEST__BROKER), or in a profile: profile:NAME.",
+        )
+    return address
 
 
 def repeated(*groups: CommonOptions | EncoderOptions) -> str:

@@ -23,6 +23,7 @@ from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Unde
 from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.wire import BadMessage, Message, Unpacker
 from dar_search.ingestion.failures import FAILURE_CODES
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.preparation import Preparation
 
 COMMAND = (sys.executable, "-P", "-m", "dar_search.ingestion.decoding.decoder_process")
@@ -53,7 +54,13 @@ class DecoderHandle:
         ready: whether it has started and confined itself.
     """
 
-    def __init__(self, preparation: Preparation, limits: DecodeLimits, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        preparation: Preparation,
+        limits: DecodeLimits,
+        command: Sequence[str] = COMMAND,
+        allowance: Allowance = EVERYTHING,
+    ) -> None:
         self.jobs: deque[Job] = deque()
         self.ready = False
         self.wanted = LEAST_JOBS
@@ -88,8 +95,8 @@ class DecoderHandle:
         answer_bytes = 3 * preparation.width * preparation.height + _THUMBNAIL_BYTES
         self._most_unread = _enlarged(self.answers) // (2 * answer_bytes)
         self._deadline = time.monotonic() + START_SECONDS
-        setup = {"parent": os.getpid(), "preparation": asdict(preparation), "limits": asdict(limits)}
-        self._unsent = bytearray(Message(setup).pack())
+        setup = {"preparation": asdict(preparation), "limits": asdict(limits), "allowance": asdict(allowance)}
+        self._unsent = bytearray(Message(setup | {"parent": os.getpid()}).pack())
 
     def give(self, job: Job) -> None:
         """One more job; it goes to the process with the next `send`."""
@@ -100,8 +107,8 @@ class DecoderHandle:
         if job.data:
             self._held.append((job, HeldBytes(job.data)))
             path, start, length = self._held[-1][1].path, 0, 0
-        request = {"path": path.decode("latin-1"), "start": start, "length": length, "known": job.known_sha256}
-        self._unsent += Message(request).pack()
+        request = {"path": path.decode("latin-1"), "start": start, "length": length, "held": bool(job.data)}
+        self._unsent += Message(request | {"known": job.known_sha256}).pack()
 
     def send(self) -> None:
         """What was given goes to the process, as far as it fits into the pipe; the rest goes with the next `send`."""

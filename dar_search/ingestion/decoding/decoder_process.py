@@ -1,7 +1,7 @@
 """A decoder process: reads the paths of pictures, answers with decoded ones. Started by `decoders`; no torch here.
 
-It is expendable. Its memory is limited, it writes no files, it opens only what it is told to read, and it ends when
-the process that started it ends, however that one ends.
+It is expendable. Its memory is limited, it writes no files, it opens only what it is told to read and what may be
+read, and it ends when the process that started it ends, however that one ends.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dar_search.errors import PictureError
 from dar_search.ingestion.decoding.decode import DecodedPicture, decode
 from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.wire import Message, Unpacker
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.files import read_file
 from dar_search.preparation import Preparation
 
@@ -49,16 +50,24 @@ def main(decode_picture: Decode = decode) -> None:
     _end_with_parent(setup.fields["parent"], requests)
     preparation = Preparation(**setup.fields["preparation"])
     limits = DecodeLimits(**setup.fields["limits"])
+    allowance = Allowance.of_fields(setup.fields["allowance"])
     _confine(limits)
     _send(answers, Message({"status": "ready"}))
     while (request := _receive(requests, unpacker)) is not None:
-        _send(answers, _answer(request.fields, preparation, limits, decode_picture))
+        _send(answers, _answer(request.fields, preparation, limits, decode_picture, allowance))
 
 
-def _answer(request: dict[str, Any], preparation: Preparation, limits: DecodeLimits, decode_picture: Decode) -> Message:
+def _answer(
+    request: dict[str, Any],
+    preparation: Preparation,
+    limits: DecodeLimits,
+    decode_picture: Decode,
+    allowance: Allowance,
+) -> Message:
     try:
         path, start, length = request["path"].encode("latin-1"), request["start"], request["length"]
-        data = read_file(path, limits.max_bytes, start=start, length=length)
+        may = EVERYTHING if request["held"] else allowance  # held: the bytes are the asking process's own
+        data = read_file(path, limits.max_bytes, start=start, length=length, allowance=may)
         digest = hashlib.sha256(data).hexdigest()
         if digest == request["known"]:
             return Message({"status": "same"})

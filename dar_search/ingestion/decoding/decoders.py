@@ -36,8 +36,8 @@ class Decoders:
         limits: what one picture may cost.
         processes: how many at once; None: one for each core.
         command: what to start; another one is for tests.
-        outside: where pictures come from that are in no file; None: the web, with the default settings. What is given
-            is left open.
+        outside: where pictures come from that are in no file, and which files may be read; None: the web, with the
+            default settings, and every file. What is given is left open.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Decoders:
         """An idle process, else a new one, else the one that lacks the most."""
         handle = min(self._handles, key=lambda handle: len(handle.jobs) - handle.wanted, default=None)
         if handle is None or (handle.jobs and len(self._handles) < self._most):
-            handle = DecoderHandle(self._preparation, self._limits, self._command)
+            handle = DecoderHandle(self._preparation, self._limits, self._command, self._outside.allowance)
             self._handles.append(handle)
         return handle
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _HEADER = struct.Struct("<III")
-MAX_FIELDS_BYTES = 1 << 16
+MAX_FIELDS_BYTES = 1 << 20
 MAX_BLOCK_BYTES = 1 << 26
 
 

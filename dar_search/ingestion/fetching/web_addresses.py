@@ -15,6 +15,7 @@ from urllib3.util import parse_url
 
 from dar_search.errors import PictureError
 from dar_search.ingestion.fetching.addresses import AllowedHosts, is_public
+from dar_search.settings.masking import has_login, shown
 
 MAX_URL = 8_192
 MAX_ADDRESSES = 4
@@ -61,12 +62,12 @@ def parse(url: str) -> WebAddress:
     Raises:
         PictureError: unsupported_address (another scheme), bad_url.
     """
-    shown = "".join(character if character.isprintable() else "?" for character in url[:200])
+    shown = _printable(url)
     scheme = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", url)
     if scheme and scheme[1].lower() not in PORTS:
         raise PictureError("unsupported_address", f'"{shown}" is not an address that pictures are read from.', _HINT)
     if len(url) > MAX_URL or not url.isprintable() or re.search(r"[\s\\]", url):
-        raise PictureError("bad_url", f'"{shown}" has characters that no URL has, or is too long.', _HINT)
+        raise _too_long(url)
     try:
         parts = parse_url(url)
     except (LocationParseError, ValueError) as error:
@@ -75,9 +76,7 @@ def parse(url: str) -> WebAddress:
     if parts.scheme not in PORTS or not host or not (_is_address(host) or (len(host) < 254 and _HOST.fullmatch(host))):
         raise PictureError("bad_url", f'"{shown}" names no host.', _HINT)
     if parts.auth is not None:
-        raise PictureError(
-            "bad_url", "The URL has a user or password in it.", "Set ingest.fetch.authorization for the host."
-        )
+        raise _with_login()
     if parts.port == 0:
         raise PictureError("bad_url", f'"{shown}" has no port that can be asked.', _HINT)
     return WebAddress(parts.scheme, host, parts.port or PORTS[parts.scheme], parts.request_uri)
@@ -88,8 +87,15 @@ def joined(base: str, reference: str) -> str:
     try:
         return urljoin(base, reference)
     except ValueError as error:  # brackets without an address in them, characters that become others
-        shown = "".join(character if character.isprintable() else "?" for character in reference[:200])
-        raise PictureError("bad_url", f'"{shown}" is no URL.', _HINT) from error
+        raise PictureError("bad_url", f'"{_printable(reference)}" is no URL.', _HINT) from error
+
+
+def refuse_login(url: str) -> None:
+    """Raises PictureError bad_url, which does not repeat it, for a URL with a user or password in it, or too long."""
+    if len(url) > MAX_URL:
+        raise _too_long(url)
+    if has_login(url):
+        raise _with_login()
 
 
 def resolve(address: WebAddress, allowed: AllowedHosts, resolver: Resolver, seconds: float) -> tuple[str, ...]:
@@ -128,6 +134,20 @@ def resolve(address: WebAddress, allowed: AllowedHosts, resolver: Resolver, seco
 def system_resolver(host: str, port: int) -> Sequence[str]:
     """The operating system's answer, IPv4 and IPv6. Raises OSError, UnicodeError."""
     return [str(answer[4][0]) for answer in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _with_login() -> PictureError:
+    hint = "Set ingest.fetch.authorization for the host."
+    return PictureError("bad_url", "The URL has a user or password in it.", hint)
+
+
+def _too_long(url: str) -> PictureError:
+    message = f'"{_printable(url)}" has characters that no URL has, or is too long.'
+    return PictureError("bad_url", message, _HINT)
+
+
+def _printable(url: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in shown(url))
 
 
 def _within(seconds: float, resolver: Resolver, address: WebAddress) -> Sequence[str]:

@@ -61,8 +61,9 @@ def drain(
     tally: Tally,
     patience: Patience,
     proceed: Callable[[], bool] = lambda: True,
-) -> None:
-    """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded.
+) -> Moves:
+    """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded
+    -> who looked for moved pictures.
 
     Raises StoreError, SourceError, ModelError, KeyboardInterrupt: what was encoded by then is in the index, if the
     index still takes it. The leases stay for the caller to give back.
@@ -89,10 +90,14 @@ def drain(
     finally:
         supply.stop()
         writer.close()
+    return moves
 
 
-def end(bench: Bench, job: str, lister: Lister, source: Source) -> bool:
-    """Ends a job whose shards are all done: prunes, and makes everything visible -> whether it was for us to end."""
+def end(bench: Bench, job: str, lister: Lister, source: Source, notes: tuple[str, ...] = ()) -> bool:
+    """Ends a job whose shards are all done: prunes, and makes everything visible -> whether it was for us to end.
+
+    notes: what the draining brought up.
+    """
     ledger, index = bench.ledger, bench.index
     head = bench.leases.claim(job, HEAD)
     if head is None:
@@ -104,9 +109,9 @@ def end(bench: Bench, job: str, lister: Lister, source: Source) -> bool:
         lister.catch_up(found)
         reached("ending")
         removed = 0
-        notes: tuple[str, ...] = ()
         if found.spec.prune:
-            removed, notes = prune_gone(index, source.origin, lister.seen, head.version)
+            removed, pruning = prune_gone(index, source.origin, lister.seen, head.version)
+            notes = (*notes, *pruning)
         if not lister.seen.count:
             notes = ("The source lists no picture.", *notes)
         index.refresh()

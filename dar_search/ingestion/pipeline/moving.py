@@ -49,7 +49,8 @@ class Moves:
         self._job = job
         self._origin = origin
         self._known: frozenset[str] | None = None
-        self._said: tuple[str, ...] | None = None
+        self._said: dict[str, str] | None = None
+        self._met: set[str] = set()
         self._interrupted: bool | None = None
         self._gone_origins: dict[str, bool] = {}
         self._was_empty: bool | None = None
@@ -65,6 +66,11 @@ class Moves:
         for place in self._index.with_content([sha256 for _, sha256 in pictures]):
             by_content[place.digest.partition(":")[0]].append(place)
         return [self._of(job, by_content[sha256]) for job, sha256 in pictures]
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know, once all pictures were looked for."""
+        unmet = (said for origin, said in self._moved_from().items() if origin not in self._met)
+        return tuple(f'The index knew no picture of this source from "{one}": is that where it was?' for one in unmet)
 
     def _of(self, job: Job, places: Sequence[Place]) -> Found:
         item = job.item
@@ -99,9 +105,15 @@ class Moves:
 
     def _is_said(self, place: Place) -> bool:
         """Whether the job was told that its pictures were there before."""
+        met = {one for one in self._moved_from() if one == place.origin or place.source.startswith(f"{one}/")}
+        self._met |= met
+        return bool(met)
+
+    def _moved_from(self) -> dict[str, str]:
+        """Origins, as records have them -> as they were said."""
         if self._said is None:
-            self._said = tuple(map(_origin, self._ledger.job(self._job).spec.moved_from))
-        return place.origin in self._said or place.source.startswith(tuple(f"{one}/" for one in self._said))
+            self._said = {_origin(one): one for one in self._ledger.job(self._job).spec.moved_from}
+        return self._said
 
     def _origin_is_gone(self, origin: str) -> bool:
         if origin not in self._gone_origins:

@@ -7,19 +7,21 @@ import os
 import stat
 
 from dar_search.errors import PictureError
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 
 START_BYTES = 128
 
 
-def read_file(path: bytes, max_bytes: int, *, start: int = 0, length: int = 0) -> bytes:
+def read_file(
+    path: bytes, max_bytes: int, *, start: int = 0, length: int = 0, allowance: Allowance = EVERYTHING
+) -> bytes:
     """The bytes of a regular file of 1 to `max_bytes` bytes; or, with a length, the stretch of it from `start`.
 
     Raises:
-        PictureError: file_missing, unreadable_file, symlink_loop, not_a_file, empty_file, too_large.
+        PictureError: not_allowed, file_missing, unreadable_file, symlink_loop, not_a_file, empty_file, too_large.
     """
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for a writer. It changes nothing for regular files.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        descriptor = allowance.opened(path)
         try:
             _check(os.fstat(descriptor), max_bytes, length)
             data = _read_stretch(descriptor, start, length) if length else _read_all(descriptor, max_bytes)
@@ -32,9 +34,9 @@ def read_file(path: bytes, max_bytes: int, *, start: int = 0, length: int = 0) -
     return data
 
 
-def read_start(path: bytes) -> bytes:
-    """A file's first bytes, enough to tell its kind. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+def read_start(path: bytes, allowance: Allowance = EVERYTHING) -> bytes:
+    """A file's first bytes, enough to tell its kind. Raises OSError, PictureError: not_allowed."""
+    descriptor = allowance.opened(path)
     try:
         return os.read(descriptor, START_BYTES)
     finally:

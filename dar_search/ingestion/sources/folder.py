@@ -10,7 +10,7 @@ Symbolic links:
 - to a folder inside the folder: skipped, because its pictures are listed under their own names. So are loops.
 - out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere (a
   warning, where it is a picture's sidecar); with `follow_links=True` they are followed, and each folder is visited
-  once.
+  once. Where only a part of the machine may be read, one that leads out of that is a failure "not_allowed".
 - to nothing, or to itself: a failure, if the name is a picture's.
 
 Keys are made of the folder's real path, so that one folder has one set of keys, however it was reached.
@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from dar_search.data import Failure
-from dar_search.errors import PictureError, SourceError
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.jobs.remarks import Remarks
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance, not_allowed
 from dar_search.ingestion.sources.files import read_start, unreadable
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.pairing import role_of, suffix_of
@@ -35,6 +36,15 @@ from dar_search.ingestion.sources.pictures import is_taken, kind_of
 from dar_search.ingestion.sources.selection import Left, Selection
 from dar_search.ingestion.sources.sidecars import Sidecars
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: bytes
+    path: bytes
+    is_folder: bool
+    is_file: bool
+    is_link: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +68,20 @@ class _Skipped:
 class FolderSource:
     """The pictures in a folder. See the module's docstring. Raises SourceError if it cannot be listed."""
 
-    def __init__(self, path: bytes, *, follow_links: bool = False, selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        *,
+        follow_links: bool = False,
+        selection: Selection | None = None,
+        allowance: Allowance = EVERYTHING,
+    ) -> None:
         self._root = os.path.realpath(path)
         self._follow_links = follow_links
         self._selection = selection or Selection()
+        self._allowance = allowance
         try:
-            os.scandir(self._root).close()
+            os.close(allowance.opened(self._root, os.O_DIRECTORY))
         except OSError as error:
             raise self._unlistable(error) from error
 
@@ -114,42 +132,56 @@ class FolderSource:
         self, folder: bytes, visited: set[tuple[int, int]]
     ) -> Iterator[_Picture | BadItem | _Subfolder | _Skipped]:
         try:
-            status = os.stat(folder)  # noqa: PTH116  # bytes, which pathlib does not take
-            if (status.st_dev, status.st_ino) in visited:
-                yield _Skipped(folder, "link")
-                return
-            visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+            identity, listed = self._entries(folder)
+        except PictureError as error:
+            if folder == self._root:
+                raise SourceNotAllowed(error.message, error.hint) from error
+            yield BadItem(Failure(file_uri(folder), error.code, str(error)), id=None)
+            return
         except OSError as error:
             if folder == self._root:
                 raise self._unlistable(error) from error
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
+        if identity in visited:
+            yield _Skipped(folder, "link")
+            return
+        visited.add(identity)
         left = {entry.name: reason for entry in listed if (reason := self._left_out(entry, folder))}
-        files = [entry for entry in listed if entry.name not in left and not _is_folder(entry)]
-        pictures = {entry.name for entry in files if _is_picture(entry)}
-        sidecars = Sidecars(folder, pictures, (entry.name for entry in files if entry.name not in pictures))
+        files = [entry for entry in listed if entry.name not in left and not entry.is_folder]
+        pictures = {entry.name for entry in files if self._is_picture(entry)}
+        others = (entry.name for entry in files if entry.name not in pictures)
+        sidecars = Sidecars(folder, pictures, others, self._allowance)
         del files
-        listed.reverse()
-        while listed:
-            # An entry keeps what was asked about its file; it goes as soon as it has been looked at.
-            entry = listed.pop()
+        for entry in listed:
             if reason := left.get(entry.name):
                 yield _Skipped(entry.path, *reason)
             elif (found := self._found(entry, sidecars, entry.name in pictures)) is not None:
                 yield found
 
-    def _left_out(self, entry: os.DirEntry[bytes], folder: bytes) -> Left | None:
+    def _entries(self, folder: bytes) -> tuple[tuple[int, int], list[_Entry]]:
+        """What the folder itself is, and what it has in it, by name. Raises OSError, PictureError: not_allowed."""
+        descriptor = self._allowance.opened(folder, os.O_DIRECTORY)
+        try:
+            status = os.fstat(descriptor)
+            with os.scandir(descriptor) as entries:
+                listed = [_entry(folder, entry) for entry in entries]
+        finally:
+            os.close(descriptor)
+        return (status.st_dev, status.st_ino), sorted(listed, key=lambda entry: entry.name)
+
+    def _left_out(self, entry: _Entry, folder: bytes) -> Left | None:
         path = entry.path[len(self._root.rstrip(b"/")) + 1 :]
-        return self._selection.left_out(path, os.path.basename(folder), is_folder=_is_folder(entry))  # noqa: PTH119
+        return self._selection.left_out(path, os.path.basename(folder), is_folder=entry.is_folder)  # noqa: PTH119
 
     def _found(
-        self, entry: os.DirEntry[bytes], sidecars: Sidecars, is_picture: bool
+        self, entry: _Entry, sidecars: Sidecars, is_picture: bool
     ) -> _Picture | BadItem | _Subfolder | _Skipped | None:
+        if entry.is_link and not self._allowance.covers(entry.path):  # what is there is not looked at
+            return self._link_not_allowed(entry, sidecars)
         try:
-            mode = entry.stat().st_mode
+            mode = os.stat(entry.path).st_mode  # noqa: PTH116  # bytes, which pathlib does not take
         except OSError as error:
             if is_picture:
                 return _bad(entry.path, unreadable(error))
@@ -161,7 +193,7 @@ class FolderSource:
         is_folder = stat.S_ISDIR(mode)
         if not is_folder and not is_picture:
             return None if entry.name in sidecars.used else _not_taken(entry, mode)
-        if entry.is_symlink():
+        if entry.is_link:
             inside = self._is_inside(entry.path)
             if inside and is_folder:
                 return _Skipped(entry.path, "link")
@@ -172,6 +204,23 @@ class FolderSource:
         if not stat.S_ISREG(mode):
             return _bad(entry.path, PictureError("not_a_file", "The path is not a regular file."))
         return _Picture(entry.path, sidecars)
+
+    def _link_not_allowed(self, entry: _Entry, sidecars: Sidecars) -> BadItem | _Skipped | None:
+        if entry.name in sidecars.used:
+            return None
+        if role_of(entry.name) not in ("picture", "nameless"):
+            return _Skipped(entry.path, "link")
+        return _bad(entry.path, not_allowed() if self._follow_links else _link_outside())
+
+    def _is_picture(self, entry: _Entry) -> bool:
+        """By its name; where that says nothing, by how it begins."""
+        role = role_of(entry.name)
+        if role != "nameless":
+            return role == "picture"
+        try:
+            return entry.is_file and is_taken(read_start(entry.path, self._allowance))
+        except (OSError, PictureError):
+            return False
 
     def _item(self, picture: _Picture, remarks: Remarks) -> SourceItem:
         key = file_uri(picture.path)
@@ -199,25 +248,16 @@ def _order(path: bytes) -> tuple[bytes, ...]:
     return tuple(path.split(b"/"))
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+def _entry(folder: bytes, found: os.DirEntry[str]) -> _Entry:
+    name = os.fsencode(found.name)
     try:
-        return entry.is_dir()
+        is_folder, is_file = found.is_dir(), found.is_file()
     except OSError:  # a loop of links
-        return False
+        is_folder = is_file = False
+    return _Entry(name, os.path.join(folder, name), is_folder, is_file, found.is_symlink())  # noqa: PTH118  # bytes
 
 
-def _is_picture(entry: os.DirEntry[bytes]) -> bool:
-    """By its name; where that says nothing, by how it begins."""
-    role = role_of(entry.name)
-    if role != "nameless":
-        return role == "picture"
-    try:
-        return entry.is_file() and is_taken(read_start(entry.path))
-    except (OSError, PictureError):
-        return False
-
-
-def _not_taken(entry: os.DirEntry[bytes], mode: int) -> _Skipped:
+def _not_taken(entry: _Entry, mode: int) -> _Skipped:
     if not stat.S_ISREG(mode):
         return _Skipped(entry.path, "special_file")
     if role_of(entry.name) in ("caption", "metadata"):

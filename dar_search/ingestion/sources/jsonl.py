@@ -23,13 +23,17 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from dar_search.data import Failure
-from dar_search.errors import PictureError, SourceError
-from dar_search.ingestion.fetching.web_addresses import joined
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
+from dar_search.ingestion.fetching.web_addresses import joined, refuse_login
 from dar_search.ingestion.jobs.remarks import Remarks, one_line
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.annotating import Annotations, Trouble, annotated, merged, parsed_json
+from dar_search.ingestion.sources.files import read_start
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
+from dar_search.ingestion.sources.pictures import is_taken
 from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import BadItem, SourceItem, counted
+from dar_search.settings.masking import shown
 
 PATH_KEYS = ("path", "image", "file_name")
 URL_KEY = "url"
@@ -58,9 +62,11 @@ class JsonlSource:
         url: str = "",
         copy: IO[bytes] | None = None,
         selection: Selection | None = None,
+        allowance: Allowance = EVERYTHING,
     ) -> None:
         """path: the file; or empty, with the URL that the list was fetched from and the open copy of it."""
         self._selection = selection or Selection()
+        self._allowance = allowance if copy is None else EVERYTHING
         self._url = url
         if copy is not None:
             weakref.finalize(self, copy.close)
@@ -98,10 +104,12 @@ class JsonlSource:
         Of a line that is too long the content is its first MAX_LINE_BYTES + 1 bytes.
         """
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123  # bytes
+            with os.fdopen(self._allowance.opened(self._path), "rb") as file:
                 file.seek(start)
                 for number, line in enumerate(iter(lambda: _read_line(file), b""), start=before + 1):
                     yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, file.tell()
+        except PictureError as error:
+            raise SourceNotAllowed(error.message, error.hint) from error
         except OSError as error:
             raise SourceError(
                 f'"{printable(self._path)}" cannot be read: {error.strerror}.', "Check the file and its permissions."
@@ -126,6 +134,9 @@ class JsonlSource:
             has = f"its first rows have {_listed(names)}, and none of them {_ADDRESSES}"
             message = f'"{self._shown}" names no pictures: {has}.'
             raise SourceError(message, f"Rename the field with the pictures' addresses. {_HINT}")
+        if first_error and is_taken(read_start(self._path, self._allowance)):
+            hint = "Give the folder that it is in, or a list that names it."
+            raise SourceError(f'"{self._shown}" is one picture, no list of pictures.', hint)
         if first_error:
             raise SourceError(f'"{self._shown}" is not a JSONL file. {first_error}', _HINT)
 
@@ -146,6 +157,7 @@ class JsonlSource:
             path = b"" if url else self._picture_path(address)
             key = url or file_uri(path)
             identity = _identity(row.pop("id", None)) or record_id(key)
+            refuse_login(url)  # before it is in a record or a failure
             found = _annotations(row)
         except PictureError as error:
             return BadItem(Failure(place, error.code, f"Line {number}: {error}"), identity)
@@ -162,18 +174,18 @@ class JsonlSource:
         if whole[:8].lower().startswith(("http://", "https://")):
             return whole
         if self._url:
-            message = f'"{address[:200]}" is not an address that a list from the web may name.'
+            message = f'"{shown(address)}" is not an address that a list from the web may name.'
             raise PictureError("unsupported_address", message, "Give an http(s) URL.")
         return ""
 
     def _picture_path(self, address: object) -> bytes:
         if not isinstance(address, str) or not address or "\0" in address:
             raise PictureError("bad_line", 'The row has no "path".', _HINT)
-        if "://" in address or address.startswith("file:"):
+        if "://" in address or address[:5].lower() in ("file:", "data:") or address.startswith("opensearch:"):
             try:
                 return os.path.normpath(path_of(address))
             except ValueError:
-                message = f'"{address[:200]}" is not an address that pictures are read from.'
+                message = f'"{shown(address)}" is not an address that pictures are read from.'
                 raise PictureError("unsupported_address", message, "Give a path, or a file: URI.") from None
         return os.path.normpath(os.path.join(self._folder, os.fsencode(address)))  # noqa: PTH118  # bytes
 

@@ -1,7 +1,8 @@
 """Every kind of source, in one place: how it is recognised, and how it is opened. The first that fits counts.
 
 To add one: a class with `origin`, `items` and `count` (see `source.Source`), a function below that makes it, and a
-line in `KINDS`. Where its pictures are in no file, also a reader in `outside.READERS`.
+line in `KINDS`. Where its pictures are in no file, also a reader in `outside.READERS`. Whatever it opens, it opens by
+`outside.allowance`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dar_search.errors import PictureError, SourceError
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
+from dar_search.ingestion.sources.allowance import HINT, Allowance
 from dar_search.ingestion.sources.folder import FolderSource
 from dar_search.ingestion.sources.jsonl import JsonlSource
 from dar_search.ingestion.sources.locations import path_of, printable
@@ -24,12 +26,13 @@ from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import Source, SourceOptions
 from dar_search.ingestion.sources.tar.members import is_tar
 from dar_search.ingestion.sources.tar.shards import TarSource, expanded
+from dar_search.settings.masking import shown
 
 _HINT = "Give a folder, a JSONL file (or its URL), tar shards, or opensearch:INDEX."
 _OPENSEARCH = "opensearch:"
 
 Target = str | bytes
-Open = Callable[[Target, SourceOptions, Outside | None], Source]
+Open = Callable[[Target, SourceOptions, Outside], Source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,23 @@ class Kind:
     """Attributes: fits (whether a target is of this kind), open (makes the source; raises SourceError)."""
 
     name: str
-    fits: Callable[[Target], bool]
+    fits: Callable[[Target, Allowance], bool]
     open: Open
 
 
 def opened(target: str | os.PathLike[str] | bytes, options: SourceOptions, outside: Outside | None) -> Source:
-    """The source of a target. Raises SourceError."""
-    text: Target = target if isinstance(target, bytes) else os.fspath(target)
-    for kind in KINDS:
-        if kind.fits(text):
-            return kind.open(text, options, outside)
+    """The source of a target. Raises SourceError, SourceNotAllowed."""
+    reach = outside or Outside()
+    text = _allowed(target if isinstance(target, bytes) else os.fspath(target), reach.allowance)
+    try:
+        for kind in KINDS:
+            if kind.fits(text, reach.allowance):
+                return kind.open(text, options, reach)
+    except PictureError as error:
+        raise SourceNotAllowed(error.message, error.hint) from error
+    finally:
+        if outside is None:
+            reach.close()
     path = _path(text)
     try:
         os.stat(path)  # noqa: PTH116  # bytes, which pathlib does not take
@@ -55,7 +65,18 @@ def opened(target: str | os.PathLike[str] | bytes, options: SourceOptions, outsi
     raise SourceError(f'"{printable(path)}" is neither a folder nor a file.', _HINT)
 
 
-def _index(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
+def _allowed(target: Target, allowance: Allowance) -> Target:
+    """The target, where it may be read; of a path, without detours: nothing is looked at on the way."""
+    if allowance.everything:
+        return target
+    is_address = _is_index(target, allowance) or _is_url(target, allowance)
+    place = target if is_address else os.path.abspath(_path(target))  # noqa: PTH100  # bytes
+    if not (allowance.covers(place) if isinstance(place, bytes) else allowance.names(place)):
+        raise SourceNotAllowed("The source is not among what jobs may read.", HINT)
+    return place
+
+
+def _index(target: Target, options: SourceOptions, outside: Outside) -> Source:
     name = unquote(str(target).removeprefix(_OPENSEARCH))
     if not name or not options.field:
         raise SourceError("An index and the field with its pictures are needed.", "opensearch:INDEX --field image_url")
@@ -68,15 +89,14 @@ def _index(target: Target, options: SourceOptions, outside: Outside | None) -> S
         short, _, field = entry.rpartition("=")
         metadata[short or field.rpartition(".")[2]] = field
     fields = Fields(options.field, options.caption_field, metadata)
-    cluster = (outside or Outside()).cluster(options.source_store)
+    cluster = outside.cluster(options.source_store)
     return OpenSearchSource(cluster, name, fields, options.source_store)
 
 
-def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
+def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside) -> Source:
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the source
-    reach = outside or Outside()
     try:
-        reach.fetcher.save(str(target), copy)
+        outside.fetcher.save(str(target), copy)
         return JsonlSource(b"", url=str(target), copy=copy, selection=_selection(options))
     except PictureError as error:
         copy.close()
@@ -84,45 +104,49 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside | 
     except SourceError:
         copy.close()
         raise
-    finally:
-        if outside is None:
-            reach.close()
 
 
-def _tar(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return TarSource(_path(target), _selection(options))
+def _tar(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return TarSource(_path(target), _selection(options), outside.allowance)
 
 
-def _folder(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return FolderSource(_path(target), follow_links=options.follow_links, selection=_selection(options))
+def _folder(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return FolderSource(
+        _path(target),
+        follow_links=options.follow_links,
+        selection=_selection(options),
+        allowance=outside.allowance,
+    )
 
 
-def _jsonl(target: Target, options: SourceOptions, outside: Outside | None) -> Source:
-    return JsonlSource(_path(target), selection=_selection(options))
+def _jsonl(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return JsonlSource(_path(target), selection=_selection(options), allowance=outside.allowance)
 
 
 def _selection(options: SourceOptions) -> Selection:
     return Selection(options.exclude, include_hidden=options.include_hidden)
 
 
-def _is_index(target: Target) -> bool:
+def _is_index(target: Target, allowance: Allowance) -> bool:
     return isinstance(target, str) and target.startswith(_OPENSEARCH)
 
 
-def _is_url(target: Target) -> bool:
+def _is_url(target: Target, allowance: Allowance) -> bool:
     return isinstance(target, str) and target.lower().startswith(("http://", "https://"))
 
 
-def _is_folder(target: Target) -> bool:
+def _is_folder(target: Target, allowance: Allowance) -> bool:
     return os.path.isdir(_path(target))  # noqa: PTH112  # bytes
 
 
-def _is_tar(target: Target) -> bool:
+def _is_tar(target: Target, allowance: Allowance) -> bool:
     path = _path(target)
-    return is_tar(path) if _is_file(target) else b"{" in path and is_tar(expanded(path)[0])
+    if _is_file(target, allowance):
+        return is_tar(path, allowance)
+    return b"{" in path and is_tar(expanded(path)[0], allowance)
 
 
-def _is_file(target: Target) -> bool:
+def _is_file(target: Target, allowance: Allowance) -> bool:
     try:
         return stat.S_ISREG(os.stat(_path(target)).st_mode)  # noqa: PTH116  # bytes
     except OSError:
@@ -143,7 +167,7 @@ def _path(target: Target) -> bytes:
         try:
             return path_of(target)
         except ValueError:
-            raise SourceError(f'"{target[:200]}" is not an address that pictures are read from.', _HINT) from None
+            raise SourceError(f'"{shown(target)}" is not an address that pictures are read from.', _HINT) from None
     path = os.fsencode(target)
     if not path or b"\0" in path:
         raise SourceError("The source has no name.", _HINT)

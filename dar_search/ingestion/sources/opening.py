@@ -11,6 +11,7 @@ from dar_search.errors import SourceError
 from dar_search.ingestion.sources.kinds import opened
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.source import Source, SourceOptions
+from dar_search.settings.masking import has_login
 
 
 def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
@@ -27,7 +28,13 @@ def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | No
     """
     if not _can_be_a_name(target):
         raise SourceError("The source has characters that no path and no address has.", "Correct its name.")
-    return opened(target, _checked(SourceOptions(**options)), outside)
+    checked = _checked(SourceOptions(**options))
+    if has_login(checked.source_store):
+        raise SourceError(
+            "The address of the source's store has a user or password in it, and would be kept with every record.",
+            "Write them into a profile, and name it: profile:NAME.",
+        )
+    return opened(target, checked, outside)
 
 
 def exclusions(target: str, everywhere: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:

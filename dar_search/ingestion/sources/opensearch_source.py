@@ -21,10 +21,12 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from dar_search.data import Failure
 from dar_search.errors import IndexNotFound, PictureError, SourceError, StoreError
+from dar_search.ingestion.fetching.web_addresses import refuse_login
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.annotating import annotated
 from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import BadItem, SourceItem
+from dar_search.settings.masking import shown
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.source import SearchCluster
@@ -157,9 +159,11 @@ class OpenSearchSource:
             raise PictureError("bad_document", f'"{self._fields.picture}" is no text.', "Name another field.")
         text = value.strip()
         if text[:8].lower().startswith(("http://", "https://")):
+            refuse_login(text)  # not in any record or failure
             return text, text
         if "://" in text[:40]:
-            raise PictureError("unsupported_address", f'"{text[:200]}" is not an address that pictures are read from.')
+            message = f'"{shown(text)}" is not an address that pictures are read from.'
+            raise PictureError("unsupported_address", message)
         query = {"field": self._fields.picture, "number": str(number), "store": self._address}
         at = f"opensearch:{quote(index)}/{quote(document, safe='')}?{urlencode(query)}"
         return at, at

@@ -1,4 +1,4 @@
-"""What sources reach outside this machine: the web and clusters. And the bytes of pictures that are in no file.
+"""What sources reach outside this machine, as far as they may: the web and clusters. And pictures that are in no file.
 
 `SourceItem.at` says where such a picture is; `READERS` names every kind. A new kind is a function and a line there.
 """
@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from dar_search.errors import PictureError, SourceError
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.fetching.fetcher import Fetcher
+from dar_search.ingestion.sources.allowance import EVERYTHING, HINT, Allowance, not_allowed
 from dar_search.ingestion.sources.files import unreadable
 from dar_search.ingestion.sources.source import SearchCluster, SourceItem
 from dar_search.settings.fetch import FetchSettings
+from dar_search.settings.masking import shown
 
 if TYPE_CHECKING:
     from dar_search.ingestion.sources.tar.members import ShardFile
@@ -25,11 +27,16 @@ class Outside:
 
     Args:
         connect: a store's address ("": the settings' own) -> its cluster. None: no cluster can be reached.
+        allowance: what may be read, of this machine's files too.
     """
 
     def __init__(
-        self, fetch: FetchSettings | None = None, connect: Callable[[str], SearchCluster] | None = None
+        self,
+        fetch: FetchSettings | None = None,
+        connect: Callable[[str], SearchCluster] | None = None,
+        allowance: Allowance = EVERYTHING,
     ) -> None:
+        self.allowance = allowance
         self.fetch_settings = fetch or FetchSettings()
         self._connect = connect
         self._fetcher: Fetcher | None = None
@@ -45,7 +52,9 @@ class Outside:
             return self._fetcher
 
     def cluster(self, address: str) -> SearchCluster:
-        """Raises SourceError where there is none, SettingsError for what is set wrongly."""
+        """Raises SourceError where there is none, SourceNotAllowed, SettingsError for what is set wrongly."""
+        if address and not self.allowance.names_store(address):
+            raise SourceNotAllowed("The store is not among what jobs may read.", HINT)
         if self._connect is None:
             raise SourceError("No cluster can be reached from here.", "Open the source with bootstrap.open_source.")
         with self._lock:
@@ -57,7 +66,7 @@ class Outside:
         """The bytes of a picture that is in no file. Raises PictureError; StoreError where its cluster is away."""
         kind = item.at.partition(":")[0].lower()
         if kind not in READERS:
-            raise PictureError("unsupported_address", f'"{item.at[:200]}" is not an address of pictures.')
+            raise PictureError("unsupported_address", f'"{shown(item.at)}" is not an address of pictures.')
         return READERS[kind](self, item)
 
     def packed(self, item: SourceItem) -> bytes:
@@ -71,7 +80,7 @@ class Outside:
             if self._shard is None or self._shard.path != item.path or self._shard.tell() > item.start:
                 self._close_shard()
                 try:
-                    self._shard = ShardFile(item.path)
+                    self._shard = ShardFile(item.path, self.allowance)
                 except OSError as error:
                     raise unreadable(error) from error
             try:
@@ -112,6 +121,8 @@ class Outside:
 
 
 def _from_the_web(outside: Outside, item: SourceItem) -> bytes:
+    if not outside.allowance.names(item.at):
+        raise not_allowed()
     return outside.fetcher.fetch(item.at)
 
 

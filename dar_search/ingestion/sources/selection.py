@@ -32,6 +32,7 @@ _ORIGINALS = frozenset((b"originals", b"masters"))
 # Each star more may multiply what a match costs by the name's length.
 MAX_STARS = 4
 MAX_PATTERN = 1_000
+_NAMED_CLASS = re.compile(r"\[[^\]]*\[:\w+:\]")
 MAX_NAME = 4_200
 
 
@@ -54,6 +55,9 @@ class Selection:
             if len(pattern) > MAX_PATTERN or any(part.count("*") > MAX_STARS for part in pattern.split("/")):
                 message = f'The pattern "{pattern[:80]}" has more than {MAX_STARS} stars in a name, or is too long.'
                 raise SourceError(message, "Use several patterns.")
+            if _NAMED_CLASS.search(pattern):
+                message = f'The pattern "{one_line(pattern[:80])}" has a class by name, which would fit nothing here.'
+                raise SourceError(message, "Write its characters: [a-zA-Z] for [[:alpha:]].")
         self._last: tuple[bytes, Left | None] = (b"", None)
         try:
             # "#recycle" is a name here: a list of patterns in an option has no comments.

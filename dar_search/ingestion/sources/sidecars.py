@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from dar_search.errors import PictureError
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.annotating import MAX_SIDECAR_BYTES, Annotations, Sidecar, from_sidecars
 from dar_search.ingestion.sources.files import read_file
 from dar_search.ingestion.sources.locations import file_uri
@@ -21,8 +22,11 @@ class Sidecars:
         others: the names of its other files.
     """
 
-    def __init__(self, folder: bytes, pictures: Iterable[bytes], others: Iterable[bytes]) -> None:
+    def __init__(
+        self, folder: bytes, pictures: Iterable[bytes], others: Iterable[bytes], allowance: Allowance = EVERYTHING
+    ) -> None:
         self._folder = folder
+        self._allowance = allowance
         self._captions: dict[bytes, bytes] = {}
         self._metadata: dict[bytes, bytes] = {}
         found = {"caption": self._captions, "metadata": self._metadata}
@@ -56,7 +60,7 @@ class Sidecars:
         content: bytes | PictureError
         try:
             check(path)
-            content = read_file(path, MAX_SIDECAR_BYTES)
+            content = read_file(path, MAX_SIDECAR_BYTES, allowance=self._allowance)
         except PictureError as error:
             content = b"" if error.code == "empty_file" else error
         return Sidecar(content, file_uri(path), key_of_sidecar(name) == keys_of(picture).whole)

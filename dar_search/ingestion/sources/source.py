@@ -106,7 +106,7 @@ class SourceOptions:
         field: of an index: the field with the picture's URL or base64.
         caption_field: of an index: the field with the caption.
         metadata_fields: of an index: fields that become metadata, each "FIELD" or "NAME=FIELD".
-        source_store: of an index: the address of its store, where it is not the settings' own.
+        source_store: of an index: the address of its store, where it is not the settings' own; no password in it.
     """
 
     follow_links: bool = False

@@ -171,10 +171,13 @@ class TarIndex:
     def _add(self, member: tarfile.TarInfo) -> None:
         name = _bounded(member.name.encode("utf-8", "surrogateescape"))
         path = _canonical(name)
-        if left := self._selection.left_out_below(path):
-            return self._skip(left.code, name, left.kind)
         link = _target(member, path)
         role = role_of(_parted(path)[1])
+        if left := self._selection.left_out_below(path):
+            if role == "picture":  # a link that is not left out may lead to it
+                place = (member.offset_data, member.size, link, *_flaw(member, name, link))
+                self._put(member.offset, name, path, "out", (None, None, None, *place))
+            return self._skip(left.code, name, left.kind)
         if role == "nameless" and self._begins_as_a_picture(member):
             role = "picture"
         if role != "picture" and role not in _SIDECARS:
@@ -186,11 +189,12 @@ class TarIndex:
         row = (*_keys(path, role), start, member.size, link, flaw, message)
         if earlier := self._rows.execute("SELECT name FROM members WHERE path = ?", (path,)).fetchone():
             self._skip("replaced_member", earlier[0], "")
-        self._rows.execute(
-            "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (member.offset, name, path, "part" if role == "picture" and _is_part(path) else role, *row),
-        )
+        self._put(member.offset, name, path, "part" if role == "picture" and _is_part(path) else role, row)
         return None
+
+    def _put(self, place: int, name: bytes, path: bytes, role: str, rest: tuple[object, ...]) -> None:
+        values = (place, name, path, role, *rest)
+        self._rows.execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _begins_as_a_picture(self, member: tarfile.TarInfo) -> bool:
         if not _is_plain(member) or not member.size:

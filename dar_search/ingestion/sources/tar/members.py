@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from dar_search.errors import PictureError
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 
 MAX_NAME_BYTES = 4_096
 _MAX_READ = 4 << 20
@@ -39,11 +40,11 @@ class ShardFile:
         packing: "gzip", "bzip2", or empty.
 
     Raises:
-        OSError: it cannot be opened; PictureError: it is no regular file, or packed in a way that is not read.
+        OSError: it cannot be opened; PictureError: it is not allowed, no regular file, or packed in an unread way.
     """
 
-    def __init__(self, path: bytes) -> None:
-        self._raw: IO[bytes] = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    def __init__(self, path: bytes, allowance: Allowance = EVERYTHING) -> None:
+        self._raw: IO[bytes] = os.fdopen(allowance.opened(path), "rb")
         try:
             if not stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode):
                 raise PictureError("not_a_file", "The shard is not a regular file.", "Give a tar file.")
@@ -148,13 +149,13 @@ def stretch(shard: ShardFile, start: int, length: int) -> bytes:
     return data
 
 
-def is_tar(path: bytes) -> bool:
-    """Whether a file is a tar, packed or not, by its name or its first header."""
+def is_tar(path: bytes, allowance: Allowance = EVERYTHING) -> bool:
+    """Whether a file is a tar, packed or not, by its name or its first header. Raises PictureError: not_allowed."""
     name = os.path.basename(path).lower()  # noqa: PTH119  # bytes
     if name.endswith((b".tar", b".tgz", b".tbz2", b".tar.gz", b".tar.bz2", b".tar.xz", b".tar.zst")):
         return True
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # bytes
+        with os.fdopen(allowance.opened(path), "rb") as file:
             return file.read(263)[257:262] == b"ustar"
     except OSError:
         return False

@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote_from_bytes
 
 from dar_search.data import Failure
-from dar_search.errors import PictureError, SourceError
+from dar_search.errors import PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.jobs.remarks import Remarks
+from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.annotating import Sidecar, from_sidecars
 from dar_search.ingestion.sources.files import unreadable
 from dar_search.ingestion.sources.locations import file_uri, printable, record_id
@@ -41,17 +42,21 @@ _RANGE = re.compile(rb"(\d{1,9})\.\.(\d{1,9})")
 class TarSource:
     """The pictures in tar shards. See the module's docstring. Raises SourceError if there is none that can be read."""
 
-    def __init__(self, pattern: bytes, selection: Selection | None = None) -> None:
+    def __init__(self, pattern: bytes, selection: Selection | None = None, allowance: Allowance = EVERYTHING) -> None:
         self._selection = selection or Selection()
+        self._allowance = allowance
         folder, name = os.path.split(os.path.abspath(pattern))  # noqa: PTH100  # bytes
         self._whole = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118  # bytes
-        self._paths = [os.path.realpath(path) for path in expanded(self._whole)]
+        # Where a link out of what is allowed leads, nobody is told.
+        self._paths = [os.path.realpath(path) if allowance.covers(path) else path for path in expanded(self._whole)]
         problem: Exception | None = None
         for path in self._paths:
             try:
-                return ShardFile(path).close()
+                return ShardFile(path, allowance).close()
             except (OSError, PictureError) as error:
                 problem = problem or error
+        if isinstance(problem, PictureError) and problem.code == "not_allowed":
+            raise SourceNotAllowed(problem.message, problem.hint) from problem
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise SourceError(f'"{printable(self._paths[0])}" cannot be read: {reason}.', "Give tar files of pictures.")
 
@@ -70,7 +75,10 @@ class TarSource:
         total = 0
         for path in self._paths:
             try:
-                with ShardFile(path) as shard, TarIndex(shard, self._selection, _ignore, contents=False) as index:
+                with (
+                    ShardFile(path, self._allowance) as shard,
+                    TarIndex(shard, self._selection, _ignore, contents=False) as index,
+                ):
                     total += index.count() + (index.damage is not None)
             except (OSError, PictureError):
                 total += 1
@@ -86,7 +94,7 @@ class TarSource:
                 remarks.skip(code, f"{uri}#{quote_from_bytes(name)}", kind)
 
         try:
-            with ShardFile(path) as shard, TarIndex(shard, self._selection, skip) as index:
+            with ShardFile(path, self._allowance) as shard, TarIndex(shard, self._selection, skip) as index:
                 for count, picture in enumerate(index.pictures(start), start=1):
                     if count > done:
                         listed = _item(path, shard.packing, index, picture, remarks)

@@ -75,6 +75,19 @@ def connect(address: str, settings: Settings) -> OpenSearch:
     )
 
 
+def is_own(address: str, settings: Settings) -> bool:
+    """Whether an address is the settings' own store, or some of its hosts. Raises SettingsError for what is none."""
+    if address == settings.store:
+        return True
+    if not all(one.startswith(tuple(f"{scheme}://" for scheme in _PORTS)) for one in (address, settings.store)):
+        return False
+    asked, own = (
+        {(host.name, host.port, host.tls) for host in parse_hosts(_resolved(one, settings)[0])[0]}
+        for one in (address, settings.store)
+    )
+    return asked <= own
+
+
 def proxies(address: str, settings: Settings) -> list[str]:
     """The proxies through which a cluster is asked, without their logins. Raises SettingsError as `connect`."""
     addresses, access = _resolved(address, settings)
