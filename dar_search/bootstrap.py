@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dar_search.errors import SettingsError
+from dar_search.errors import IndexNotFound, SettingsError
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.models import catalogue
+from dar_search.models import catalogue, choosing, presets
 from dar_search.models.hosting import Models, local_models, remote_models
 from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator, Store
-from dar_search.settings import Settings, mask, secret
+from dar_search.settings import AUTO, Settings, mask, secret
 from dar_search.settings.cluster_access import SecretReference
 
 if TYPE_CHECKING:
@@ -76,6 +76,41 @@ def outside(settings: Settings) -> Outside:
         return Cluster(connect(chosen, settings), retry_seconds=settings.opensearch.retry_seconds)
 
     return Outside(settings.ingest.fetch, connected)
+
+
+def with_encoder_of(settings: Settings, store: Store) -> Settings:
+    """The settings of a service, with an encoder: the named one, else that of the store's indices, else the preset's
+    that suits the machine, where its weights are here.
+
+    Raises SettingsError where that is none, or several; StoreError where the store cannot be asked.
+    """
+    if settings.encoder != AUTO:
+        return settings
+    made_with = {one.encoder for one in _by_index(settings, store)}
+    if len(made_with) > 1:
+        raise SettingsError(
+            f"The indices of {store.address} were made with several encoders: {', '.join(sorted(made_with))}.",
+            "Name one: --encoder, or DAR_ENCODER.",
+        )
+    suits = choosing.machine_preset(settings.device)
+    if not made_with and presets.is_here(suits.encoder.name):
+        made_with = {suits.encoder.name}
+    if not made_with:
+        raise SettingsError(
+            f"No encoder is named, and {store.address} has no index to tell it.",
+            f"Name one: DAR_ENCODER, or DAR_PRESET={suits.name} (its models are fetched once: dar models fetch "
+            f"{suits.name}).",
+        )
+    return choosing.with_encoder(settings, made_with.pop())
+
+
+def _by_index(settings: Settings, store: Store) -> Iterator[Settings]:
+    named = [name for name in settings.query.served_indices if not set(name) & set("*?[")]
+    for name in named or store.names():
+        try:
+            yield choosing.with_encoder_of(settings, store.open(name).provenance)
+        except IndexNotFound:  # served once it is there; or dropped meanwhile
+            continue
 
 
 def load_encoder(settings: Settings) -> Encoder:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from dar_search.stores.node import LocalCluster
 from tests.clusters import any_cluster, local_cluster
+
+# Nothing can be fetched here. What is taken where none is named: tests/e2e/test_cli_encoder.py.
+os.environ.setdefault("DAR_ENCODER", "demo")
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ from dar_search.settings.service import ClientSettings, QuerySettings, ServiceSe
 APPLICATION = "dar-search"
 PREFIX = "DAR_"
 CONFIG_VARIABLE = "DAR_CONFIG"
+AUTO = "auto"
+"""The encoder where none is named: `dar_search.models.choosing` says which it is."""
 _OPENSEARCH_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPENSEARCH_URL": ("store",),
     "OPENSEARCH_USERNAME": ("opensearch", "username"),
@@ -87,10 +89,16 @@ class Settings(BaseSettings):
         ),
         description="The store's address: sqlite:PATH, http(s)://host:port or profile:NAME.",
     )
-    encoder: str = Field(
-        "demo",
+    preset: str | None = Field(
+        None,
         min_length=1,
-        description="demo, open_clip:ARCH/PRETRAINED, open_clip:PATH, transformers:ORG/NAME or transformers:PATH.",
+        description="Models that go together, by name (see: dar models list). What else is set goes before it.",
+    )
+    encoder: str = Field(
+        AUTO,
+        min_length=1,
+        description="demo, open_clip:ARCH/PRETRAINED, open_clip:PATH, transformers:ORG/NAME or transformers:PATH; "
+        "auto: what the index was made with, and for a new one that of the preset which suits the machine.",
     )
     encoder_options: ModelOptions = Field({}, description="The encoder's own options, such as compile and dtype.")
     reformulator: str = Field(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dar_search.cli.options.shared import CommonOptions, EncoderOptions, RankingOptions, RewritingOptions, settings_from
+from dar_search.cli.running.choosing import with_encoder
 from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.shown.output import busy
 from dar_search.data import Dialogue, RewrittenQuery, SearchResult
@@ -91,7 +92,7 @@ def opened_searcher(
     settings = settings_from(common, encoder, rewriting, ranking)
     conditions = parse_expressions(ranking.filter or ())
     with opened_store(settings) as store:
-        opened_index(store, index)
+        settings = with_encoder(settings, opened_index(store, index).provenance)
         rewriter = load_rewriter(settings, quiet=common.json)
         opened = opened_index(store, index, rewriter.encoder.provenance)
         yield Searcher(rewriter, opened, conditions, ranking.exact)
