@@ -60,7 +60,7 @@ def rewrite(
         settings = _with_encoder(settings, index)
     rewriter = load_rewriter(settings, quiet=common.json)
     with busy("Rewriting ...", quiet=common.json):
-        query = rewriter.rewrite(said)
+        query = rewriter.rewrite(said, dialogue.image or ())
     options = search_options(settings, conditions, size=size, offset=offset, exact=ranking.exact)
     shown = {**describe(query), "request": request_shown(query, options, settings, index)}
     if common.json:

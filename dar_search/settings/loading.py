@@ -148,6 +148,7 @@ class Settings(BaseSettings):
     rank_constant: int = Field(60, ge=1, le=10_000, description="RRF's constant.")
     depth: int = Field(200, ge=1, le=10_000, description="Candidates of each leg.")
     more_like_weight: float = Field(0.75, ge=0, le=10, description="How far hits 'more like this' move a query.")
+    picture_weight: float = Field(1.0, ge=0, le=10, description="What a picture in a query counts, beside its words.")
     not_this_weight: float = Field(0.15, ge=0, le=10, description="How far what is 'not this' moves it away.")
     opensearch: OpenSearchSettings = OpenSearchSettings()
     service: ServiceSettings = Field(ServiceSettings(), description="A table: what both services share.")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 from dar_search.cli.options.shared import CommonOptions, EncoderOptions, RankingOptions, RewritingOptions, settings_from
 from dar_search.cli.running.choosing import with_encoder
 from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.shown.output import busy
-from dar_search.data import Dialogue, RewrittenQuery, SearchResult
+from dar_search.data import Dialogue, FloatArray, RewrittenQuery, SearchResult
 from dar_search.filters import Filter, parse_expressions
+from dar_search.ingestion.decoding.limits import limits_of
+from dar_search.ingestion.decoding.queried import decode_files
+from dar_search.method.edits import EditWeights, with_pictures, wordless
 from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import ImaginationOptions, rewrite
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator
@@ -27,12 +33,26 @@ class Rewriter:
     reformulator: Reformulator
     imaginer: Imaginer | None
 
-    def rewrite(self, dialogue: Dialogue) -> RewrittenQuery:
+    def rewrite(self, dialogue: Dialogue, pictures: Sequence[Path] = ()) -> RewrittenQuery:
+        """pictures: files that count beside the words, or alone where there are none."""
         chosen = self.settings
-        options = ImaginationOptions(chosen.imagine_count, chosen.imagine_seed, chosen.imagine_steps)
-        return rewrite(
-            dialogue, self.encoder, self.reformulator, self.imaginer, schedule=chosen.weights, options=options
-        )
+        brought = self._embedded(pictures)
+        if brought and not dialogue.text:
+            query = wordless(self.encoder.provenance.dimension)
+        else:
+            options = ImaginationOptions(chosen.imagine_count, chosen.imagine_seed, chosen.imagine_steps)
+            query = rewrite(
+                dialogue, self.encoder, self.reformulator, self.imaginer, schedule=chosen.weights, options=options
+            )
+        weights = EditWeights(chosen.more_like_weight, chosen.not_this_weight, chosen.picture_weight)
+        return with_pictures(query, brought, weights)
+
+    def _embedded(self, pictures: Sequence[Path]) -> dict[str, FloatArray]:
+        if not pictures:
+            return {}
+        decoded = decode_files(pictures, self.encoder.preparation, limits_of(self.settings.ingest.decode))
+        embeddings = self.encoder.encode_prepared(np.stack([one.pixels for one in decoded]))
+        return {one.sha256: embedding for one, embedding in zip(decoded, embeddings, strict=True)}
 
     def warm_up(self, *, quiet: bool = False) -> None:
         """Load the weights now, where somebody would wait for them later. Raises what the encoder raises."""
