@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from dar_search.models.hosting import Models, local_models, remote_models
 from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
+from dar_search.models.process.warm import WarmModels, can_be_warm
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator, Store
 from dar_search.settings import AUTO, Settings, mask, secret
 from dar_search.settings.cluster_access import SecretReference
@@ -151,6 +153,24 @@ def models(settings: Settings) -> Models:
     Weights load at first use. Raises UnknownModel, WeightsMissing, SettingsError, DimensionMismatch.
     """
     return local_models(*_all_named(settings), cache=load_imagination_cache(settings))
+
+
+def warm_models(settings: Settings) -> Models:
+    """All models for a command: in a process that stays for the next one, where the settings and the system allow it.
+
+    Raises as `models`; what is wrong with weights comes from the first use.
+    """
+    chosen = settings.model_process
+    if chosen.warm_minutes == 0 or chosen.mode == "off" or not can_be_warm(settings.data_folder):
+        return models(settings)
+    seconds = chosen.warm_minutes * 60
+    limits = Limits(batch_s=chosen.batch_seconds, start_s=chosen.start_seconds)
+    return remote_models(
+        *_all_named(settings),
+        limits,
+        shared=True,
+        process=partial(WarmModels, data_folder=settings.data_folder, seconds=seconds),
+    )
 
 
 def hosted_models(settings: Settings) -> Models:

@@ -12,6 +12,8 @@ from tests.clusters import any_cluster, local_cluster
 
 # Nothing can be fetched here. What is taken where none is named: tests/e2e/test_cli_encoder.py.
 os.environ.setdefault("DAR_ENCODER", "demo")
+# No command of a test leaves a process behind (but those of tests/integration/test_models_warm.py).
+os.environ.setdefault("DAR_MODEL_PROCESS__WARM_MINUTES", "0")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from dar_search.cli.shown.output import (
 from dar_search.errors import DarError
 from dar_search.models import choosing, presets
 from dar_search.models.presets import Preset, Role
+from dar_search.models.process.warm import stop_all
 from dar_search.settings import AUTO, Settings, load_settings
 
 app = typer.Typer(
@@ -144,6 +145,22 @@ def check(common: CommonOptions, encoder: EncoderOptions, named: PresetName = No
     if not common.json:
         answer_console().print(table)
     _end(all(row.ok for row in rows))
+
+
+@app.command()
+@grouped
+def stop(common: CommonOptions) -> None:
+    """End the processes in which commands left their models for the next one (model_process.warm_minutes).
+
+    Examples:
+
+      dar models stop
+    """
+    count = stop_all(settings_from(common).data_folder)
+    if common.json:
+        print_json({"stopped": count})
+    else:
+        answer_console().print(f"{count} stopped." if count else "None was left.")
 
 
 def _settings(named: str | None, common: CommonOptions, encoder: EncoderOptions) -> Settings:

@@ -21,7 +21,7 @@ from dar_search.cli.options.shared import (
 from dar_search.cli.running.choosing import with_encoder
 from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.running.request_body import abbreviated, request_shown
-from dar_search.cli.running.searching import load_rewriter, search_options
+from dar_search.cli.running.searching import opened_rewriter, search_options
 from dar_search.cli.shown.graphics import find_canvas
 from dar_search.cli.shown.output import answer_console, busy, plain_text, print_json
 from dar_search.cli.shown.pictures import print_pictures
@@ -58,8 +58,7 @@ def rewrite(
     conditions = parse_expressions(ranking.filter or ())
     if settings.encoder == AUTO:
         settings = _with_encoder(settings, index)
-    rewriter = load_rewriter(settings, quiet=common.json)
-    with busy("Rewriting ...", quiet=common.json):
+    with opened_rewriter(settings) as rewriter, busy("Rewriting ...", quiet=common.json):
         query = rewriter.rewrite(said, dialogue.image or ())
     options = search_options(settings, conditions, size=size, offset=offset, exact=ranking.exact)
     shown = {**describe(query), "request": request_shown(query, options, settings, index)}

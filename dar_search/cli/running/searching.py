@@ -90,14 +90,13 @@ def search_options(settings: Settings, filter: Filter, *, size: int, offset: int
     )
 
 
-def load_rewriter(settings: Settings, *, quiet: bool) -> Rewriter:
+@contextmanager
+def opened_rewriter(settings: Settings) -> Iterator[Rewriter]:
     """The models that the settings name."""
-    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator
+    from dar_search.bootstrap import warm_models
 
-    reformulator = load_reformulator(settings)
-    with busy(f"Loading {settings.encoder} ...", quiet=quiet):
-        encoder = load_encoder(settings)
-        return Rewriter(settings, encoder, reformulator, load_imaginer(settings, encoder))
+    with warm_models(settings) as models:
+        yield Rewriter(settings, models.encoder, models.reformulator, models.imaginer)
 
 
 @contextmanager
@@ -113,6 +112,7 @@ def opened_searcher(
     conditions = parse_expressions(ranking.filter or ())
     with opened_store(settings) as store:
         settings = with_encoder(settings, opened_index(store, index).provenance)
-        rewriter = load_rewriter(settings, quiet=common.json)
-        opened = opened_index(store, index, rewriter.encoder.provenance)
-        yield Searcher(rewriter, opened, conditions, ranking.exact)
+        with opened_rewriter(settings) as rewriter:
+            with busy(f"Loading {settings.encoder} ...", quiet=common.json):
+                opened = opened_index(store, index, rewriter.encoder.provenance)
+            yield Searcher(rewriter, opened, conditions, ranking.exact)
