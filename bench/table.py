@@ -32,6 +32,7 @@ COMMANDS = (
     "stores_opensearch.py search",
     "stores_opensearch.py recall",
     "models.py",
+    "start.py",
     "evaluate.py",
     "ingest.py",
     "ingest.py --store node --pictures 6000",

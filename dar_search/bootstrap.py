@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dar_search.errors import SettingsError
+from dar_search.errors import IndexNotFound, SettingsError
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.outside import Outside
-from dar_search.models import catalogue
+from dar_search.models import catalogue, choosing, presets
 from dar_search.models.hosting import Models, local_models, remote_models
 from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
+from dar_search.models.process.warm import WarmModels, can_be_warm
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, Reformulator, Store
-from dar_search.settings import Settings, mask, secret
+from dar_search.settings import AUTO, Settings, mask, secret
 from dar_search.settings.cluster_access import SecretReference
 
 if TYPE_CHECKING:
@@ -90,6 +92,41 @@ def outside(settings: Settings, allowance: Allowance = EVERYTHING) -> Outside:
     return Outside(settings.ingest.fetch, connected, allowance)
 
 
+def with_encoder_of(settings: Settings, store: Store) -> Settings:
+    """The settings of a service, with an encoder: the named one, else that of the store's indices, else the preset's
+    that suits the machine, where its weights are here.
+
+    Raises SettingsError where that is none, or several; StoreError where the store cannot be asked.
+    """
+    if settings.encoder != AUTO:
+        return settings
+    made_with = {one.encoder for one in _by_index(settings, store)}
+    if len(made_with) > 1:
+        raise SettingsError(
+            f"The indices of {store.address} were made with several encoders: {', '.join(sorted(made_with))}.",
+            "Name one: --encoder, or DAR_ENCODER.",
+        )
+    suits = choosing.machine_preset(settings.device)
+    if not made_with and presets.is_here(suits.encoder.name):
+        made_with = {suits.encoder.name}
+    if not made_with:
+        raise SettingsError(
+            f"No encoder is named, and {store.address} has no index to tell it.",
+            f"Name one: DAR_ENCODER, or DAR_PRESET={suits.name} (its models are fetched once: dar models fetch "
+            f"{suits.name}).",
+        )
+    return choosing.with_encoder(settings, made_with.pop())
+
+
+def _by_index(settings: Settings, store: Store) -> Iterator[Settings]:
+    named = [name for name in settings.query.served_indices if not set(name) & set("*?[")]
+    for name in named or store.names():
+        try:
+            yield choosing.with_encoder_of(settings, store.open(name).provenance)
+        except IndexNotFound:  # served once it is there; or dropped meanwhile
+            continue
+
+
 def load_encoder(settings: Settings) -> Encoder:
     """The encoder, in this process; its weights load at its first use. Raises UnknownModel, WeightsMissing."""
     named = _named(settings, settings.encoder, settings.encoder_options)
@@ -128,6 +165,24 @@ def models(settings: Settings) -> Models:
     Weights load at first use. Raises UnknownModel, WeightsMissing, SettingsError, DimensionMismatch.
     """
     return local_models(*_all_named(settings), cache=load_imagination_cache(settings))
+
+
+def warm_models(settings: Settings) -> Models:
+    """All models for a command: in a process that stays for the next one, where the settings and the system allow it.
+
+    Raises as `models`; what is wrong with weights comes from the first use.
+    """
+    chosen = settings.model_process
+    if chosen.warm_minutes == 0 or chosen.mode == "off" or not can_be_warm(settings.data_folder):
+        return models(settings)
+    seconds = chosen.warm_minutes * 60
+    limits = Limits(batch_s=chosen.batch_seconds, start_s=chosen.start_seconds)
+    return remote_models(
+        *_all_named(settings),
+        limits,
+        shared=True,
+        process=partial(WarmModels, data_folder=settings.data_folder, seconds=seconds),
+    )
 
 
 def hosted_models(settings: Settings) -> Models:

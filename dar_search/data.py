@@ -133,7 +133,7 @@ class Leg:
     cut: float | None = None
 
 
-FeedbackKind = Literal["more_like", "not_this", "negative"]
+FeedbackKind = Literal["more_like", "not_this", "negative", "picture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,10 @@ class Feedback:
     """What the user said of one picture, and how it moves the query vector: by `weight * embedding`. See `edits`.
 
     Attributes:
-        kind: "more_like" and "not_this" of a hit, "negative" of an imagination.
-        id: the hit's or the imagination's.
+        kind: "more_like" and "not_this" of a hit, "negative" of an imagination, "picture" of one that the user brings.
+        id: the hit's or the imagination's; of a picture the SHA-256 of its bytes.
         embedding: (d,) float32, unit length.
-        weight: above 0 for "more_like", else below.
+        weight: above 0 for "more_like" and "picture", else below.
     """
 
     kind: FeedbackKind
@@ -167,7 +167,7 @@ class RewrittenQuery:
         vector: (d,) float32, `weights.text * text_embedding + weights.image * mean(imaginations)`, and what
             `feedback` adds: NOT of unit length, so that its inner product with a picture is the published score.
         legs: "reformulation" and "imagination", and "edits" where the user edited the query.
-        feedback: the pictures that the user judged; none as rewritten, filled by `edits.edited`.
+        feedback: the pictures that the user judged or brought; none as rewritten, filled by `edits`.
     """
 
     dialogue: Dialogue

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from dar_search.stores.node import LocalCluster
 from tests.clusters import any_cluster, local_cluster
+
+# Nothing can be fetched here. What is taken where none is named: tests/e2e/test_cli_encoder.py.
+os.environ.setdefault("DAR_ENCODER", "demo")
+# No command of a test leaves a process behind (but those of tests/integration/test_models_warm.py).
+os.environ.setdefault("DAR_MODEL_PROCESS__WARM_MINUTES", "0")
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,12 @@ def snippets(page: Path) -> list[Snippet]:
 
 
 def reader_environment(folder: Path) -> dict[str, str]:
-    """What a reader has in a folder: `dar` on the path, no settings, nothing stored."""
+    """What a reader has in a folder: `dar` on the path, no settings, nothing stored. In place of the encoder that a
+    reader's machine would fetch, the demo's; and no model stays behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAR_", "OPENSEARCH_"))}
     return kept | {
+        "DAR_ENCODER": "demo",
+        "DAR_MODEL_PROCESS__WARM_MINUTES": "0",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_DATA_HOME": str(folder / "data"),
         "XDG_CONFIG_HOME": str(folder / "config"),

@@ -22,8 +22,8 @@ from dar_search.cli.options.shared import (
     settings_from,
 )
 from dar_search.cli.running.opening import opened_store
-from dar_search.cli.running.searching import Rewriter, load_rewriter
-from dar_search.cli.shown.output import note, print_json, progress_bar, side_console
+from dar_search.cli.running.searching import Rewriter
+from dar_search.cli.shown.output import busy, note, print_json, progress_bar, side_console
 from dar_search.errors import EncoderMismatch, IndexNotFound, RequestError
 from dar_search.models import catalogue
 from dar_search.ports import ImageIndex, Imaginer, Store
@@ -109,7 +109,7 @@ def _run(settings: Settings, plan: Plan, common: CommonOptions, options: str) ->
 
     with _step("Drawing pictures", plan.size, common) as step:
         files = draw_gallery(plan.folder, plan.size, progress=step)
-    rewriter = load_rewriter(settings, quiet=common.json)
+    rewriter = _rewriter(settings, quiet=common.json)
     with opened_store(settings) as store:
         index = _ingested(store, rewriter, files.manifest, common)
         rewriter.warm_up(quiet=common.json)
@@ -126,6 +126,14 @@ def _run(settings: Settings, plan: Plan, common: CommonOptions, options: str) ->
         address = store.address
     page = write_report(files, chosen, rounds, measured)
     return Run(files, chosen, rounds, measured, page, address, INDEX, options)
+
+
+def _rewriter(settings: Settings, *, quiet: bool) -> Rewriter:
+    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator
+
+    with busy(f"Loading {settings.encoder} ...", quiet=quiet):
+        encoder = load_encoder(settings)
+        return Rewriter(settings, encoder, load_reformulator(settings), load_imaginer(settings, encoder))
 
 
 def _show(run: Run, common: CommonOptions) -> None:

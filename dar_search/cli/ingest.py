@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ from dar_search.cli.options.shared import (
     settings_from,
     without_login,
 )
+from dar_search.cli.running.choosing import with_encoder
 from dar_search.cli.running.opening import opened_store
 from dar_search.cli.shown.output import (
     DONE,
@@ -31,6 +33,8 @@ from dar_search.cli.shown.output import (
     warn,
 )
 from dar_search.cli.shown.sources import remark_lines, shown_source
+from dar_search.data import Provenance
+from dar_search.demo.rendering import STORED_SIDE
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.jobs import report as reports
 from dar_search.ports import Encoder, ImageIndex, Store
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from dar_search.ingestion.sources.source import Source
 
 _FAILURES_SHOWN = 20
+_LOOKED_AT = 20
 
 
 @grouped
@@ -73,6 +78,9 @@ def ingest(
             show_default=False,
         ),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar="", help="Fetch the encoder, where it is not here, without asking.")
+    ] = False,
 ) -> int:
     """Make pictures searchable: of a folder, a list, tar shards, or an index that you have.
 
@@ -107,6 +115,7 @@ def ingest(
     from dar_search.ingestion.decoding.limits import limits_of
     from dar_search.ingestion.ingest import IngestRequest
     from dar_search.ingestion.sources.opening import open_source
+    from dar_search.models.choosing import remember_folder
 
     settings = settings_from(common, encoder)
     asked = settings.ingest
@@ -116,9 +125,11 @@ def ingest(
         nullcontext(open_source(source, outside=reach, **asdict(options))) as pictures,
         opened_store(settings) as store,
     ):
+        settings = with_encoder(settings, _provenance(store, index), yes=yes)
         with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
             model = load_encoder(settings)
             target = _open_or_create(store, index, model)
+            remember_folder(settings, model.provenance)
         request = IngestRequest(
             prune=prune,
             moved_from=tuple(_place(one) for one in moved_from or ()),
@@ -130,6 +141,12 @@ def ingest(
         )
         report = _watched(settings, pictures, target, model, request, quiet=common.json)
         total = target.count()
+        strange = _has_strangers(target)
+    if strange:
+        warn(
+            "These pictures are not the demo's drawings, and its encoder has seen nothing else: searches will find "
+            "little. For photographs, make another index without --encoder demo."
+        )
     for line in report.notes:
         warn(line)
     if common.json:
@@ -168,6 +185,13 @@ def _watched(
     return report
 
 
+def _provenance(store: Store, index: str) -> Provenance | None:
+    try:
+        return store.open(index).provenance
+    except IndexNotFound:
+        return None
+
+
 def _open_or_create(store: Store, name: str, encoder: Encoder) -> ImageIndex:
     provenance = encoder.provenance
     try:
@@ -186,6 +210,14 @@ def _open_or_create(store: Store, name: str, encoder: Encoder) -> ImageIndex:
         f'Made the index "{name}" in {store.address}: encoder {provenance.encoder}, {provenance.dimension} dimensions.'
     )
     return index
+
+
+def _has_strangers(index: ImageIndex) -> bool:
+    """Whether an index of the demo's encoder, which has seen the demo's drawings alone, has other pictures."""
+    if index.provenance.encoder != "demo":
+        return False
+    some = index.get(list(islice(index.ids(), _LOOKED_AT))).values()
+    return any((one.width, one.height) != (STORED_SIDE, STORED_SIDE) for one in some)
 
 
 def _show(bar: Progress, task: TaskID, state: reports.Progress) -> None:

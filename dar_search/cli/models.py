@@ -23,9 +23,10 @@ from dar_search.cli.shown.output import (
     print_json,
 )
 from dar_search.errors import DarError
-from dar_search.models import presets
+from dar_search.models import choosing, presets
 from dar_search.models.presets import Preset, Role
-from dar_search.settings import Settings, load_settings
+from dar_search.models.process.warm import stop_all
+from dar_search.settings import AUTO, Settings, load_settings
 
 app = typer.Typer(
     help="Presets of models: list them, fetch their weights, check that they run.",
@@ -75,7 +76,7 @@ def list_presets(
 
 @app.command()
 @grouped
-def fetch(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = None) -> None:
+def fetch(common: CommonOptions, encoder: EncoderOptions, named: PresetName = None) -> None:
     """Fetch the weights of a preset's models, or of your settings', from their hub.
 
     What is here already is kept. Only safetensors are fetched; a model that has pickled weights alone is refused. A
@@ -88,7 +89,7 @@ def fetch(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = N
 
       dar models fetch --encoder open_clip:ViT-B-32/laion2b_s34b_b79k
     """
-    settings = _settings(preset, common, encoder)
+    settings = _settings(named, common, encoder)
     fetched: list[dict[str, Any]] = []
     for role, name in _names(settings).items():
         row: dict[str, Any] = {"role": role, "name": name, "ok": True}
@@ -107,7 +108,7 @@ def fetch(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = N
 
 @app.command()
 @grouped
-def check(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = None) -> None:
+def check(common: CommonOptions, encoder: EncoderOptions, named: PresetName = None) -> None:
     """Load and run each of a preset's models, or of your settings', and say how long it took.
 
     The first time is with loading, the second is one text and one picture, one reformulation, or one imagination. A
@@ -119,7 +120,7 @@ def check(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = N
 
       dar models check cpu
     """
-    settings = _settings(preset, common, encoder)
+    settings = _settings(named, common, encoder)
     names = _names(settings)
     table = _table("", "model", "loaded in", "run in", "")
     rows: list[presets.Check] = []
@@ -146,12 +147,29 @@ def check(common: CommonOptions, encoder: EncoderOptions, preset: PresetName = N
     _end(all(row.ok for row in rows))
 
 
-def _settings(preset: str | None, common: CommonOptions, encoder: EncoderOptions) -> Settings:
+@app.command()
+@grouped
+def stop(common: CommonOptions) -> None:
+    """End the processes in which commands left their models for the next one (model_process.warm_minutes).
+
+    Examples:
+
+      dar models stop
+    """
+    count = stop_all(settings_from(common).data_folder)
+    if common.json:
+        print_json({"stopped": count})
+    else:
+        answer_console().print(f"{count} stopped." if count else "None was left.")
+
+
+def _settings(named: str | None, common: CommonOptions, encoder: EncoderOptions) -> Settings:
     """The settings, with the preset's on top, and the options' on top of those."""
     settings = settings_from(common, encoder)
-    if preset is None:
-        return settings
-    chosen = dict(presets.preset(preset).settings)
+    if named is None:
+        suits = choosing.machine_preset(settings.device).encoder.name
+        return choosing.with_encoder(settings, suits) if settings.encoder == AUTO else settings
+    chosen = dict(presets.preset(named).settings)
     given = {name: value for name in ("encoder", "device") if (value := getattr(encoder, name)) is not None}
     return load_settings(**{**chosen, "store": common.store, **given})
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dar_search.bootstrap import with_encoder_of
 from dar_search.cli.options.dialogue import DialogueOptions, dialogue_from
 from dar_search.cli.options.shared import (
     CommonOptions,
@@ -17,14 +18,17 @@ from dar_search.cli.options.shared import (
     grouped,
     settings_from,
 )
+from dar_search.cli.running.choosing import with_encoder
+from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.running.request_body import abbreviated, request_shown
-from dar_search.cli.running.searching import load_rewriter, search_options
+from dar_search.cli.running.searching import opened_rewriter, search_options
 from dar_search.cli.shown.graphics import find_canvas
 from dar_search.cli.shown.output import answer_console, busy, plain_text, print_json
 from dar_search.cli.shown.pictures import print_pictures
 from dar_search.data import RewrittenQuery
 from dar_search.filters import parse_expressions
 from dar_search.method.retrieval import describe
+from dar_search.settings import AUTO, Settings
 
 
 @grouped
@@ -52,15 +56,24 @@ def rewrite(
     said = dialogue_from(dialogue)
     settings = settings_from(common, encoder, rewriting, ranking)
     conditions = parse_expressions(ranking.filter or ())
-    rewriter = load_rewriter(settings, quiet=common.json)
-    with busy("Rewriting ...", quiet=common.json):
-        query = rewriter.rewrite(said)
+    if settings.encoder == AUTO:
+        settings = _with_encoder(settings, index)
+    with opened_rewriter(settings) as rewriter, busy("Rewriting ...", quiet=common.json):
+        query = rewriter.rewrite(said, dialogue.image or ())
     options = search_options(settings, conditions, size=size, offset=offset, exact=ranking.exact)
     shown = {**describe(query), "request": request_shown(query, options, settings, index)}
     if common.json:
         print_json(shown)
     else:
         _print(answer_console(), query, shown)
+
+
+def _with_encoder(settings: Settings, index: str | None) -> Settings:
+    """That of the index; without one, that of all indices."""
+    with opened_store(settings) as store:
+        if index is None:
+            return with_encoder_of(settings, store)
+        return with_encoder(settings, opened_index(store, index).provenance)
 
 
 def _print(console: Console, query: RewrittenQuery, shown: dict[str, Any]) -> None:

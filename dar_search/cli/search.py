@@ -42,20 +42,23 @@ def search(
     """Find pictures by a dialogue.
 
     The dialogue is a caption and any number of turns (a question with its answer). It becomes text and imagined
-    pictures, and one query finds what is nearest.
+    pictures, and one query finds what is nearest. With --image a picture of yours counts as much as the words (setting
+    picture_weight); without words it is the query.
 
     Examples:
 
       dar search --index photos --caption "a dog on a beach"
       dar search --index photos --caption "a dog" --turn "what colour is it? brown" --turn "is it wet? yes"
       dar search --index photos --dialogue talk.json --size 20 --filter city=Paris --explain
+      dar search --index photos --image dog.jpg
+      dar search --index photos --image dog.jpg --caption "the same dog in the snow"
       echo "a dog on a beach" | dar search --index photos --dialogue - --json
     """
     said = dialogue_from(dialogue)
     canvas = find_canvas(answer_console()) if show and not common.json else None
     searching = busy("Searching ...", quiet=common.json)
     with opened_searcher(index, common, encoder, rewriting, ranking) as searcher, searching:
-        query = searcher.rewriter.rewrite(said)
+        query = searcher.rewriter.rewrite(said, dialogue.image or ())
         options = replace(searcher.options(size, offset), explain=explain, thumbnails=show)
         result = searcher.search(query, options)
     if common.json:

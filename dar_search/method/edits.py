@@ -7,23 +7,34 @@ found bad.
     vector = weights.text * text + weights.image * mean(the imaginations that are left)
            + more_like * mean(hits "more like this")
            - not_this  * mean(hits "not this", and imaginations made negative)
+           + picture   * mean(pictures that the user brings)
 
 It stays linear in the pictures, so it is still ONE k-NN query, and `retrieval` still splits its scores exactly. The
 weights are settings; the book's usual 0.75 and 0.15 by default: what is wanted says more than what is not, since there
-are many ways to be wrong.
+are many ways to be wrong. A picture that is brought counts as much as the words (1.0), and alone it is the query.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from dar_search.data import Feedback, FeedbackKind, FloatArray, Imagination, Leg, RewrittenQuery
+from dar_search.data import (
+    Dialogue,
+    Feedback,
+    FeedbackKind,
+    FloatArray,
+    Imagination,
+    Leg,
+    Reformulation,
+    RewrittenQuery,
+)
 from dar_search.errors import RequestError, StoreError
 from dar_search.method.fusion import TEXT_ONLY, fuse_vectors
 from dar_search.ports import ImageIndex, ImaginationCache
@@ -65,10 +76,11 @@ class QueryEdits:
 
 @dataclass(frozen=True, slots=True)
 class EditWeights:
-    """Rocchio's beta and gamma, each 0 to 10; its alpha is 1. Raises RequestError."""
+    """Rocchio's beta and gamma, each 0 to 10; its alpha is 1. picture: of what the user brings. Raises RequestError."""
 
     more_like: float = 0.75
     not_this: float = 0.15
+    picture: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -130,27 +142,45 @@ def edited(
     return _assembled(query, left, named, weights, leg)
 
 
+def with_pictures(
+    query: RewrittenQuery, pictures: Mapping[str, FloatArray], weights: EditWeights = EditWeights()
+) -> RewrittenQuery:
+    """The query with pictures of the user's own. pictures: id -> (d,) float32, unit length."""
+    if not pictures:
+        return query
+    named: dict[tuple[FeedbackKind, str], FloatArray] = {(one.kind, one.id): one.embedding for one in query.feedback}
+    named |= {("picture", id): embedding for id, embedding in pictures.items()}
+    return _assembled(query, query.imaginations, named, weights, query.legs.get("edits"))
+
+
+def wordless(dimension: int) -> RewrittenQuery:
+    """A query without words, for pictures alone: `with_pictures` makes it one. Captions are not searched."""
+    off = Leg("off", reason="there are no words")
+    nothing = np.zeros(dimension, np.float32)
+    legs = {"reformulation": off, "imagination": off}
+    return RewrittenQuery(Dialogue(""), Reformulation("", (), "none"), nothing, (), TEXT_ONLY, nothing, legs)
+
+
 def _assembled(
     query: RewrittenQuery,
     left: tuple[Imagination, ...],
     named: Mapping[tuple[FeedbackKind, str], FloatArray],
     weights: EditWeights,
-    leg: Leg,
+    leg: Leg | None,
 ) -> RewrittenQuery:
-    good = sum(kind == "more_like" for kind, _ in named)
-    shares = {"more_like": weights.more_like / max(1, good)}
+    wanted: Mapping[str, float] = {"more_like": weights.more_like, "picture": weights.picture}
+    counts = Counter(kind for kind, _ in named)
+    unwanted = sum(count for kind, count in counts.items() if kind not in wanted)
+    shares = {kind: wanted[kind] / counts[kind] if kind in wanted else -weights.not_this / unwanted for kind in counts}
     # In one order whatever came first, so that the sum is the same to the last bit.
-    feedback = tuple(
-        Feedback(kind, id, named[kind, id], shares.get(kind, -weights.not_this / max(1, len(named) - good)))
-        for kind, id in sorted(named)
-    )
+    feedback = tuple(Feedback(kind, id, named[kind, id], shares[kind]) for kind, id in sorted(named))
     fusion = query.weights if left else TEXT_ONLY
     vector = fuse_vectors(query.text_embedding, [one.embedding for one in left], fusion).astype(np.float64)
     for one in feedback:
         vector += one.weight * one.embedding.astype(np.float64)
     if float(np.linalg.norm(vector)) < _NOTHING_LEFT:
         raise RequestError("The edits take away all that the query was.", "Take one of them back.")
-    legs = {**query.legs, "edits": leg}
+    legs = {**query.legs} if leg is None else {**query.legs, "edits": leg}
     if query.imaginations and not left:
         legs["imagination"] = replace(query.legs["imagination"], status="off", reason="all was struck out")
     return replace(

@@ -81,7 +81,7 @@ def search_request(query: RewrittenQuery, options: SearchOptions) -> SearchReque
     """What `search` asks the index for."""
     return SearchRequest(
         vector=query.vector,
-        text=query.reformulation.text if options.keyword else None,
+        text=(query.reformulation.text or None) if options.keyword else None,
         filter=options.filter,
         size=options.size,
         offset=options.offset,

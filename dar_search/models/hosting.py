@@ -12,12 +12,19 @@ from dar_search.models import catalogue
 from dar_search.models.imaginers.imagination_cache import CachedImaginer
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named, Role
-from dar_search.models.process.remote import LocalImaginer, RemoteEncoder, RemoteImaginer, RemoteReformulator
+from dar_search.models.process.remote import (
+    AnyProcess,
+    LocalImaginer,
+    RemoteEncoder,
+    RemoteImaginer,
+    RemoteReformulator,
+)
 from dar_search.models.process.supervisor import Health, ModelProcess
 from dar_search.models.reformulators.fallback import FallbackReformulator
 from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import Encoder, ImaginationCache, Imaginer, KeyedImaginer, Reformulator
 
+MakeProcess = Callable[[str, Mapping[str, Any], Limits], AnyProcess]
 FACTORY = "dar_search.models.process.hosted:load"
 
 
@@ -41,7 +48,7 @@ class Models:
     encoder: Encoder
     reformulator: Reformulator
     imaginer: Imaginer | None
-    processes: Mapping[str, ModelProcess] = field(default_factory=dict)
+    processes: Mapping[str, AnyProcess] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def within(self, seconds: float) -> Models:
@@ -116,6 +123,7 @@ def remote_models(
     shared: bool = False,
     cache: ImaginationCache | None = None,
     gpu_memory_fraction: float | None = None,
+    process: MakeProcess = ModelProcess,
 ) -> Models:
     """Models in model processes.
 
@@ -123,6 +131,7 @@ def remote_models(
     pregenerated pictures, which the remote encoder encodes.
 
     shared: one process for all models of a device, rather than one for each model.
+    process: makes a process from the factory's name, its arguments and the limits.
     Raises UnknownModel at once, and for folders WeightsMissing; what else is wrong comes from `warm_up` or first use.
     """
     catalogue.encoder(encoder.name, **encoder.arguments)
@@ -134,8 +143,8 @@ def remote_models(
     if imaginer.name != "none" and not imaginer.name.startswith("pregenerated:"):
         hosted["imaginer"] = imaginer
 
-    parts: dict[Role, ModelProcess] = {}
-    processes: dict[str, ModelProcess] = {}
+    parts: dict[Role, AnyProcess] = {}
+    processes: dict[str, AnyProcess] = {}
     for roles in _grouped(hosted, shared=shared):
         arguments: dict[str, Any] = {
             **{role: named for role, named in hosted.items() if role in roles},
@@ -143,9 +152,9 @@ def remote_models(
             "serve": tuple(roles),
             "gpu_memory_fraction": gpu_memory_fraction,
         }
-        process = ModelProcess(FACTORY, arguments, limits)
-        processes["+".join(roles)] = process
-        parts |= dict.fromkeys(roles, process)
+        made = process(FACTORY, arguments, limits)
+        processes["+".join(roles)] = made
+        parts |= dict.fromkeys(roles, made)
 
     encoding = RemoteEncoder.of(parts["encoder"])
     if "reformulator" in parts:

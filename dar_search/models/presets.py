@@ -17,7 +17,7 @@ import numpy as np
 
 from dar_search.data import Dialogue, Turn
 from dar_search.errors import DarError, ModelFailed, UnknownModel
-from dar_search.models import catalogue
+from dar_search.models import catalogue, hub
 from dar_search.models.reformulators.spelling import nearest
 from dar_search.ports import Encoder
 
@@ -36,6 +36,7 @@ class Part:
         name: as the settings take it.
         licence: its name, or where it is; the model's own page counts.
         download_mb, memory_mb: rounded, in MB of 10^6 bytes.
+        hub: the repository of the weights, where the name does not say it.
     """
 
     role: Role
@@ -43,6 +44,7 @@ class Part:
     licence: str
     download_mb: int
     memory_mb: int
+    hub: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Preset:
     parts: tuple[Part, ...]
     settings: Mapping[str, Any]
     differs: str = ""
+
+    @property
+    def encoder(self) -> Part:
+        return next(part for part in self.parts if part.role == "encoder")
 
     @property
     def download_mb(self) -> int:
@@ -101,6 +107,23 @@ def preset(name: str) -> Preset:
     if name not in known:
         raise UnknownModel(f"There is no preset {name!r}.", nearest(name, known, "Known presets"))
     return known[name]
+
+
+def is_here(encoder: str) -> bool:
+    """Whether an encoder's weights are on this machine, so that loading it fetches nothing. Asks nobody."""
+    kind, _, source = encoder.partition(":")
+    source = source.removeprefix("hf-hub:")
+    if encoder == "demo" or Path(source).expanduser().exists():
+        return True
+    if kind != "open_clip" or encoder.count(":") > 1:
+        return hub.cached_file(source, ("config.json", "open_clip_config.json")) is not None
+    from dar_search.models.encoders import open_clip_encoder
+
+    repository = next((part.hub for one in presets() for part in one.parts if part.name == encoder), "")
+    if repository:  # known without loading the library, which takes seconds
+        return hub.cached_file(repository, open_clip_encoder.HUB_WEIGHTS) is not None
+    repository, names = open_clip_encoder.place_on_hub(source)
+    return bool(repository) and hub.cached_file(repository, names) is not None
 
 
 def fetch(role: Role, name: str) -> None:

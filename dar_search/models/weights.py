@@ -7,23 +7,19 @@ from elsewhere, and none runs code that comes with a model.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
-import socket
 import threading
-import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dar_search.errors import ModelFailed, UnsafeWeights, WeightsMissing
-from dar_search.models import checkpoint_files
+from dar_search.errors import WeightsMissing
+from dar_search.models import checkpoint_files, hub
 from dar_search.models.checkpoint_files import PICKLED as PICKLED
 from dar_search.models.checkpoint_files import SAFE as SAFE
-from dar_search.settings.proxies import named_proxy
+from dar_search.models.packages import require as require
 
-_CONNECT_SECONDS = 10
 # How the names of weights begin that transformers and diffusers load from a folder.
 _LOOKED_FOR = ("model", "diffusion_pytorch_model")
 _SAMPLES, _SAMPLE_BYTES = 256, 65536
@@ -32,16 +28,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _digests: dict[tuple[str, int, int], str] = {}
 _digests_lock = threading.Lock()
-
-
-def require(*packages: str, extra: str = "models") -> None:
-    """Raises ModelFailed, with the command that installs them, where one of the packages is not installed."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ModelFailed(
-            f"This needs {' and '.join(missing)}, not installed here.",
-            f'Install what is missing with: pip install "dar-search[{extra}]"',
-        )
 
 
 def looks_local(source: str) -> bool:
@@ -69,64 +55,10 @@ def folder(source: str, *, patterns: Sequence[str], ignore: Sequence[str] = (), 
         return path
     if not fetch:
         try:
-            return cached_folder(source, patterns=patterns, ignore=ignore)
+            return hub.cached_folder(source, patterns=patterns, ignore=ignore)
         except WeightsMissing:
             pass
-    return _fetched(source, patterns, ignore)
-
-
-def cached_folder(source: str, *, patterns: Sequence[str] = (), ignore: Sequence[str] = ()) -> Path:
-    """A hub model's folder in the local cache, without asking the hub. Raises WeightsMissing."""
-    require("huggingface_hub")
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
-
-    name, revision_name = _split_revision(source)
-    try:
-        found = huggingface_hub.snapshot_download(
-            name,
-            revision=revision_name,
-            local_files_only=True,
-            allow_patterns=list(patterns) or None,
-            ignore_patterns=list(ignore) or None,
-        )
-    except EntryNotFoundError as error:
-        raise _not_fetched(source, error) from error
-    return Path(found)
-
-
-def hub_files(source: str) -> list[str]:
-    """The names of all files of a hub repository. Raises WeightsMissing."""
-    require("huggingface_hub")
-    import huggingface_hub
-
-    _require_hub(source)
-    name, revision_name = _split_revision(source)
-    try:
-        return list(huggingface_hub.HfApi().list_repo_files(name, revision=revision_name))
-    except Exception as error:  # the hub client's errors share no base class
-        raise _not_fetched(source, error) from error
-
-
-def hub_file(repository: str, filename: str) -> Path:
-    """One safetensors file of a hub repository, from the local cache if it is there.
-
-    Raises WeightsMissing; UnsafeWeights where the repository has no such file.
-    """
-    require("huggingface_hub")
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
-
-    name, revision = _split_revision(repository)
-    try:
-        return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision, local_files_only=True))
-    except EntryNotFoundError:
-        pass
-    _require_hub(repository)
-    try:
-        return Path(huggingface_hub.hf_hub_download(name, filename, revision=revision))
-    except Exception as error:  # the hub client's errors share no base class
-        raise _not_fetched(repository, error, filename) from error
+    return hub.fetched_folder(source, patterns, ignore)
 
 
 def choose(where: Path, names: Iterable[str], *, model: str) -> Path:
@@ -247,73 +179,3 @@ def read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise WeightsMissing(f"{path} holds no JSON object.", "Fetch the model again.")
     return content
-
-
-def _fetched(source: str, patterns: Sequence[str], ignore: Sequence[str]) -> Path:
-    require("huggingface_hub")
-    import huggingface_hub
-
-    _require_hub(source)
-    name, revision_name = _split_revision(source)
-    try:
-        found = huggingface_hub.snapshot_download(
-            name, revision=revision_name, allow_patterns=list(patterns), ignore_patterns=list(ignore) or None
-        )
-    except Exception as error:  # the hub client's errors share no base class
-        raise _not_fetched(source, error) from error
-    return Path(found)
-
-
-def _split_revision(source: str) -> tuple[str, str | None]:
-    name, _, revision_name = source.partition("@")
-    return name, revision_name or None
-
-
-def _require_hub(source: str) -> None:
-    """Raises WeightsMissing at once where the hub cannot be reached: its client would try for half a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE or named_proxy(constants.ENDPOINT):
-        return
-    address = urllib.parse.urlsplit(constants.ENDPOINT)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _not_fetched(source, error) from error
-
-
-def _not_fetched(source: str, error: Exception, filename: str = "") -> WeightsMissing | UnsafeWeights:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    name = source.partition("@")[0]
-    if isinstance(error, GatedRepoError):
-        hint = f"Accept the licence on the page of {name}, then set HF_TOKEN and try again."
-        return WeightsMissing(f"The model {source!r} is gated.", hint)
-    if isinstance(error, RepositoryNotFoundError):
-        hint = "Check the name or the path; a private model needs HF_TOKEN."
-        return WeightsMissing(f"The hub has no model {source!r}, and here is no folder {source!r}.", hint)
-    if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-        return UnsafeWeights(
-            f"The hub's {source!r} has no {filename or 'such file'}: its weights are pickled, and refused.",
-            "Choose a model with .safetensors files, or convert it on a machine that may run it.",
-        )
-    if constants.HF_HUB_OFFLINE:
-        hint = "Unset HF_HUB_OFFLINE and run: dar models fetch, or copy the model's folder here and name its path."
-        return WeightsMissing(
-            f"The weights of {source!r} are not on this machine (neither a folder of that path nor in the hub's "
-            "cache), and HF_HUB_OFFLINE is set.",
-            hint,
-        )
-    hint = "With a network, run: dar models fetch. Without one, copy the model's folder here and name its path."
-    return WeightsMissing(
-        f"The weights of {source!r} are not on this machine (neither a folder of that path nor in the hub's cache) and "
-        f"cannot be fetched ({type(error).__name__}).",
-        hint,
-    )

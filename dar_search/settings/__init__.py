@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dar_search.settings.loading import (
         APPLICATION,
+        AUTO,
         CONFIG_VARIABLE,
         PREFIX,
         Settings,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION",
+    "AUTO",
     "CONFIG_VARIABLE",
     "PREFIX",
     "Settings",

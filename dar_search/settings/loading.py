@@ -34,6 +34,8 @@ from dar_search.settings.service import ClientSettings, QuerySettings, ServiceSe
 APPLICATION = "dar-search"
 PREFIX = "DAR_"
 CONFIG_VARIABLE = "DAR_CONFIG"
+AUTO = "auto"
+"""The encoder where none is named: `dar_search.models.choosing` says which it is."""
 _OPENSEARCH_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPENSEARCH_URL": ("store",),
     "OPENSEARCH_USERNAME": ("opensearch", "username"),
@@ -83,10 +85,16 @@ class Settings(BaseSettings):
         ),
         description="The store's address: sqlite:PATH, http(s)://host:port or profile:NAME.",
     )
-    encoder: str = Field(
-        "demo",
+    preset: str | None = Field(
+        None,
         min_length=1,
-        description="demo, open_clip:ARCH/PRETRAINED, open_clip:PATH, transformers:ORG/NAME or transformers:PATH.",
+        description="Models that go together, by name (see: dar models list). What else is set goes before it.",
+    )
+    encoder: str = Field(
+        AUTO,
+        min_length=1,
+        description="demo, open_clip:ARCH/PRETRAINED, open_clip:PATH, transformers:ORG/NAME or transformers:PATH; "
+        "auto: what the index was made with, and for a new one that of the preset which suits the machine.",
     )
     encoder_options: ModelOptions = Field({}, description="The encoder's own options, such as compile and dtype.")
     reformulator: str = Field(
@@ -136,6 +144,7 @@ class Settings(BaseSettings):
     rank_constant: int = Field(60, ge=1, le=10_000, description="RRF's constant.")
     depth: int = Field(200, ge=1, le=10_000, description="Candidates of each leg.")
     more_like_weight: float = Field(0.75, ge=0, le=10, description="How far hits 'more like this' move a query.")
+    picture_weight: float = Field(1.0, ge=0, le=10, description="What a picture in a query counts, beside its words.")
     not_this_weight: float = Field(0.15, ge=0, le=10, description="How far what is 'not this' moves it away.")
     opensearch: OpenSearchSettings = OpenSearchSettings()
     service: ServiceSettings = Field(ServiceSettings(), description="A table: what both services share.")

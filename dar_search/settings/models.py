@@ -100,6 +100,14 @@ class ModelProcessSettings(BaseModel):
     memory_megabytes: int | None = Field(
         None, ge=64, description="Resident memory above which a model process is ended and restarted; unset: no limit."
     )
+    warm_minutes: float = Field(
+        5,
+        ge=0,
+        le=1440,
+        allow_inf_nan=False,
+        description="How long the models that a command (dar search, chat, rewrite) has loaded stay for the next "
+        "one, in a process of their own; 0: they end with the command.",
+    )
     gpu_memory_fraction: float | None = Field(
         None, gt=0, le=1, description="The share of a GPU's memory that one model process may take; unset: all."
     )

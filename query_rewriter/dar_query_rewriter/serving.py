@@ -10,7 +10,7 @@ from dar_query_rewriter.counted_cache import CountedCache
 from dar_query_rewriter.indices import check_served
 from dar_query_rewriter.service import QueryService
 from dar_search.answering.answers import Models
-from dar_search.bootstrap import hosted_models, load_imagination_cache, open_store
+from dar_search.bootstrap import hosted_models, load_imagination_cache, open_store, with_encoder_of
 from dar_search.models.imaginers.imagination_cache import CachedImaginer
 from dar_search.models.reformulators.question_writer import question_writer
 from dar_search.models.reformulators.rules import RulesReformulator
@@ -38,6 +38,8 @@ def serve_forever(settings: Settings, on_ready: Callable[[str], None]) -> None:
 def made(settings: Settings) -> Served:
     """The service with everything that it needs, its models loading. Raises SettingsError, UnknownModel, ..."""
     metrics = Metrics()
+    store = open_store(settings.store, settings)
+    settings = with_encoder_of(settings, store)
     # The cache stands before the imaginer here, not in `hosted_models`: edits look into it too, and it is counted.
     hosted = hosted_models(settings.model_copy(update={"imagination_cache": "none"}))
     cache = load_imagination_cache(settings)
@@ -48,7 +50,7 @@ def made(settings: Settings) -> Served:
     # Without a model to ask, the reformulator is the fallback, which is then asked without a thread of its own.
     reformulator = rules if settings.reformulator == "rules" else hosted.reformulator
     models = Models(hosted.encoder, reformulator, rules, imaginer, cache, question_writer(hosted.reformulator))
-    service = QueryService(settings, models, open_store(settings.store, settings), metrics)
+    service = QueryService(settings, models, store, metrics)
     service.at_end(hosted.close)
     if (close := getattr(cache, "close", None)) is not None:
         service.at_end(close)

@@ -42,6 +42,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty user's folder, where the default store and settings are, and an environment without our variables."""
     for name in [name for name in os.environ if name.startswith(("DAR_", "OPENSEARCH_"))]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("DAR_ENCODER", "demo")  # what is there without a network (test_cli_encoder names none)
+    monkeypatch.setenv("DAR_MODEL_PROCESS__WARM_MINUTES", "0")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DAR_DATA_FOLDER", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

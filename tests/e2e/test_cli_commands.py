@@ -322,3 +322,30 @@ def test_a_new_picture_is_found_by_what_it_shows(dar: Dar, home: Path) -> None:
     dar("ingest", "two", "--index", "two")
     hits = dar("search", "--index", "two", "--caption", "grey25", "--json", "--text-only").json["hits"]
     assert hits[0]["source"].endswith("light.png")
+
+
+def test_a_picture_finds_itself_alone_and_beside_words(dar: Dar, indexed: Path, home: Path) -> None:
+    """Upright, and through ingestion's own decoding: also where the file lies on its side."""
+    picture = indexed / "3.png"
+    alone = dar("search", "--index", "photos", "--image", picture, "--explain", "--json")
+    assert alone.status == 0, alone.err
+    first = alone.json["hits"][0]
+    assert (Path(first["source"].removeprefix("file://")).name, alone.json["legs"]["keyword"]["status"]) == (
+        "3.png",
+        "off",
+    )
+    assert first["score"] == pytest.approx(1, abs=1e-3)
+    both = dar("search", "--index", "photos", "--image", picture, "--caption", "picture number 3", "--json")
+    assert Path(both.json["hits"][0]["source"]).name == "3.png"
+    shown = dar("search", "--index", "photos", "--image", picture)
+    assert "what looks like 1 picture" in shown.err
+    broken = home / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:40])
+    for wrong, said in (
+        (broken, "broken.png"),
+        (home / "none.png", "none.png"),
+        (home / "photos.jsonl", "photos.jsonl"),
+    ):
+        refused = dar("search", "--index", "photos", "--image", wrong)
+        assert refused.status == 2
+        assert said in refused.err

@@ -45,7 +45,7 @@ from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import rewrite
 from dar_search.settings import load_settings
 
-settings = load_settings(reformulator="demo")
+settings = load_settings(encoder="demo", reformulator="demo")
 encoder = load_encoder(settings)
 dialogue = Dialogue("a red balloon", (Turn("where is it?", "at the beach"),))
 query = rewrite(

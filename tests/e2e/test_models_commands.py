@@ -83,3 +83,8 @@ def test_fetching_what_is_here_says_so_and_what_cannot_be_had_does_not_stop_the_
     first, *others = outcome.json["fetched"]
     assert first["error"]["code"] == "weights_missing"
     assert all(row["ok"] for row in others)
+
+
+def test_stop_says_whether_anything_was_left(dar: Dar) -> None:
+    assert dar("models", "stop").out == "None was left.\n"
+    assert dar("models", "stop", "--json").json == {"stopped": 0}

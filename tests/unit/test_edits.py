@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dar_search.data import Dialogue, FloatArray, ImageRecord, RewrittenQuery, ScoreFusion, Turn
 from dar_search.errors import RequestError, StoreUnavailable
-from dar_search.method.edits import MAX_EDITS, EditWeights, QueryEdits, edited, parse_edits
+from dar_search.method.edits import MAX_EDITS, EditWeights, QueryEdits, edited, parse_edits, with_pictures, wordless
 from dar_search.method.fusion import Schedule
 from dar_search.method.retrieval import SearchOptions, describe, describe_result, search
 from dar_search.method.rewriting import ImaginationOptions, rewrite
@@ -259,3 +259,25 @@ def test_hits_liked_by_direction_alone_keep_the_vector_linear() -> None:
         parts += np.mean([found.weights.image * one.embedding @ picture for one in found.imaginations])
         parts += sum(one.weight * one.embedding @ picture for one in found.feedback)
         assert found.vector @ picture == pytest.approx(parts, abs=1e-6)
+
+
+def test_a_picture_of_ones_own_counts_as_much_as_the_words_and_alone_it_is_the_query() -> None:
+    size = len(QUERY.vector)
+    mine, other = direction("mine", size), direction("other", size)
+    both = with_pictures(QUERY, {"m": mine, "o": other}, EditWeights(picture=0.5))
+    assert np.allclose(both.vector, QUERY.vector + 0.25 * mine + 0.25 * other, atol=1e-6)
+    assert [(one.kind, one.id, one.weight) for one in both.feedback] == [("picture", id, 0.25) for id in "mo"]
+    assert with_pictures(QUERY, {}) is QUERY
+    edited_too = edited(
+        both, QueryEdits(more_like=("id1",), not_this=("id2",)), INDEX, weights=EditWeights(picture=0.5)
+    )
+    moved = both.vector + 0.75 * embedding("id1") - 0.15 * embedding("id2")
+    assert np.allclose(edited_too.vector, moved, atol=1e-6)
+
+    alone = with_pictures(wordless(size), {"m": mine})
+    assert np.allclose(alone.vector, mine, atol=1e-6)
+    result = search(alone, INDEX, SearchOptions(explain=True))
+    assert result.legs["keyword"].status == "off"
+    hit = result.hits[0]
+    assert hit.explanation is not None
+    assert hit.explanation.edits == {"picture:m": pytest.approx(hit.score, abs=1e-5)}

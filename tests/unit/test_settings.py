@@ -40,7 +40,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Configure:
 def test_the_defaults_need_no_server_and_no_download(tmp_path: Path) -> None:
     settings = load_settings()
     assert settings.store == f"sqlite:{tmp_path / 'user-data' / 'images.sqlite'}"
-    assert (settings.encoder, settings.reformulator, settings.imaginer) == ("demo", "rules", "demo")
+    assert (settings.encoder, settings.reformulator, settings.imaginer) == ("auto", "rules", "none")
     assert settings.score_fusion == ScoreFusion()
     assert [settings.weights.at(round) for round in (0, 2)] == [VectorWeights(0.8, 0.2), VectorWeights(0.5, 0.5)]
 
@@ -84,7 +84,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DAR_ENCODER", "")
     monkeypatch.setenv("OPENSEARCH_URL", "")
     settings = load_settings()
-    assert settings.encoder == "demo"
+    assert settings.encoder == "auto"
     assert settings.store.startswith("sqlite:")
 
 

@@ -50,16 +50,27 @@ class DialogueOptions:
             show_default=False,
         ),
     ] = None
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A picture that what you look for is like; beside words, or alone. May be repeated.",
+            rich_help_panel=PANEL,
+            show_default=False,
+        ),
+    ] = None
 
 
 def dialogue_from(options: DialogueOptions) -> Dialogue:
-    """The dialogue that the options give. Raises DialogueError."""
+    """The dialogue that the options give; one without words where there are only pictures. Raises DialogueError."""
     if options.dialogue is not None:
         if options.caption is not None:
             raise DialogueError("Both --dialogue and --caption are given.", "Give one of them.")
         start = _read(options.dialogue)
     elif options.caption is not None:
         start = parse_dialogue([options.caption])
+    elif options.image and not options.turn:
+        return Dialogue("")
     else:
         raise DialogueError("There is no dialogue.", _HINT)
     turns = tuple(parse_turn(text, f"Turn {number}") for number, text in enumerate(options.turn or (), 1))

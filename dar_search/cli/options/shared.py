@@ -89,8 +89,18 @@ class EncoderOptions:
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="demo (comes with dar), open_clip:ARCH/PRETRAINED such as open_clip:ViT-B-32/laion2b_s34b_b79k, "
-            "transformers:ORG/NAME (CLIP, SigLIP, BLIP), or either with a FOLDER.",
+            help="demo (comes with dar, for its own drawings), open_clip:ARCH/PRETRAINED such as "
+            "open_clip:ViT-B-32/laion2b_s34b_b79k, transformers:ORG/NAME (CLIP, SigLIP, BLIP), or either with a "
+            "FOLDER. Default: what the index was made with; for a new one, what suits this machine.",
+            rich_help_panel=MODELS,
+            show_default=False,
+        ),
+    ] = None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Encoder, reformulator and imaginer together: see dar models list. Other options go before it.",
             rich_help_panel=MODELS,
             show_default=False,
         ),
@@ -226,7 +236,7 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
                 _choose_config(group.config)
                 overrides["store"] = without_login("--store", group.store)
             case EncoderOptions():
-                overrides |= {"encoder": group.encoder, "device": group.device}
+                overrides |= {"encoder": group.encoder, "preset": group.preset, "device": group.device}
             case RewritingOptions():
                 silent = group.text_only or group.imagine == 0
                 overrides |= {
@@ -244,7 +254,12 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
                     "knn_weight": None if weight is None else round(1 - weight, 12),
                     "keyword": None if weight is None else weight > 0,
                 }
-    return load_settings(**overrides)
+    settings = load_settings(**overrides)
+    if settings.preset is None:
+        return settings
+    from dar_search.models.choosing import with_preset
+
+    return with_preset(settings)
 
 
 def without_login(option: str, address: str | None) -> str | None:
@@ -262,7 +277,7 @@ def repeated(*groups: CommonOptions | EncoderOptions) -> str:
     """The options that the next command needs too, to reach the same index."""
     given: dict[str, str | None] = {}
     for group in groups:
-        names = ("store", "config") if isinstance(group, CommonOptions) else ("encoder",)
+        names = ("store", "config") if isinstance(group, CommonOptions) else ("preset",)
         given |= {name: value and str(value) for name in names if (value := getattr(group, name)) is not None}
     return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items() if value)
 

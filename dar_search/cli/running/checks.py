@@ -19,7 +19,7 @@ from dar_search.cli.shown.graphics import find_canvas
 from dar_search.cli.shown.output import answer_console
 from dar_search.errors import DarError, ModelFailed
 from dar_search.ports import Encoder
-from dar_search.settings import Settings, config_path, mask, unknown_variables
+from dar_search.settings import AUTO, Settings, config_path, mask, unknown_variables
 
 Status = Literal["ok", "note", "fail"]
 _MODEL_PACKAGES = ("torch", "open_clip_torch", "diffusers", "transformers")
@@ -107,10 +107,18 @@ def device(subject: Subject) -> Iterator[Finding]:
 
 
 def models(subject: Subject) -> Iterator[Finding]:
-    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator
+    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator, with_encoder_of
+    from dar_search.cli.running.opening import opened_store
     from dar_search.data import Dialogue
 
     chosen = subject.settings
+    if chosen.encoder == AUTO:
+        try:
+            with opened_store(chosen) as store:
+                chosen = with_encoder_of(chosen, store)
+        except DarError as error:
+            yield Finding("encoder", "note", error.message, error.hint)
+            return
     if subject.quick:
         yield Finding("models", "note", f"not loaded: {chosen.encoder}, {chosen.reformulator}, {chosen.imaginer}")
         return

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 from dar_search.cli.options.shared import CommonOptions, EncoderOptions, RankingOptions, RewritingOptions, settings_from
+from dar_search.cli.running.choosing import with_encoder
 from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.shown.output import busy
-from dar_search.data import Dialogue, RewrittenQuery, SearchResult
+from dar_search.data import Dialogue, FloatArray, RewrittenQuery, SearchResult
 from dar_search.filters import Filter, parse_expressions
+from dar_search.ingestion.decoding.limits import limits_of
+from dar_search.ingestion.decoding.queried import decode_files
+from dar_search.method.edits import EditWeights, with_pictures, wordless
 from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import ImaginationOptions, rewrite
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator
@@ -26,12 +33,26 @@ class Rewriter:
     reformulator: Reformulator
     imaginer: Imaginer | None
 
-    def rewrite(self, dialogue: Dialogue) -> RewrittenQuery:
+    def rewrite(self, dialogue: Dialogue, pictures: Sequence[Path] = ()) -> RewrittenQuery:
+        """pictures: files that count beside the words, or alone where there are none."""
         chosen = self.settings
-        options = ImaginationOptions(chosen.imagine_count, chosen.imagine_seed, chosen.imagine_steps)
-        return rewrite(
-            dialogue, self.encoder, self.reformulator, self.imaginer, schedule=chosen.weights, options=options
-        )
+        brought = self._embedded(pictures)
+        if brought and not dialogue.text:
+            query = wordless(self.encoder.provenance.dimension)
+        else:
+            options = ImaginationOptions(chosen.imagine_count, chosen.imagine_seed, chosen.imagine_steps)
+            query = rewrite(
+                dialogue, self.encoder, self.reformulator, self.imaginer, schedule=chosen.weights, options=options
+            )
+        weights = EditWeights(chosen.more_like_weight, chosen.not_this_weight, chosen.picture_weight)
+        return with_pictures(query, brought, weights)
+
+    def _embedded(self, pictures: Sequence[Path]) -> dict[str, FloatArray]:
+        if not pictures:
+            return {}
+        decoded = decode_files(pictures, self.encoder.preparation, limits_of(self.settings.ingest.decode))
+        embeddings = self.encoder.encode_prepared(np.stack([one.pixels for one in decoded]))
+        return {one.sha256: embedding for one, embedding in zip(decoded, embeddings, strict=True)}
 
     def warm_up(self, *, quiet: bool = False) -> None:
         """Load the weights now, where somebody would wait for them later. Raises what the encoder raises."""
@@ -69,14 +90,13 @@ def search_options(settings: Settings, filter: Filter, *, size: int, offset: int
     )
 
 
-def load_rewriter(settings: Settings, *, quiet: bool) -> Rewriter:
+@contextmanager
+def opened_rewriter(settings: Settings) -> Iterator[Rewriter]:
     """The models that the settings name."""
-    from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator
+    from dar_search.bootstrap import warm_models
 
-    reformulator = load_reformulator(settings)
-    with busy(f"Loading {settings.encoder} ...", quiet=quiet):
-        encoder = load_encoder(settings)
-        return Rewriter(settings, encoder, reformulator, load_imaginer(settings, encoder))
+    with warm_models(settings) as models:
+        yield Rewriter(settings, models.encoder, models.reformulator, models.imaginer)
 
 
 @contextmanager
@@ -91,7 +111,8 @@ def opened_searcher(
     settings = settings_from(common, encoder, rewriting, ranking)
     conditions = parse_expressions(ranking.filter or ())
     with opened_store(settings) as store:
-        opened_index(store, index)
-        rewriter = load_rewriter(settings, quiet=common.json)
-        opened = opened_index(store, index, rewriter.encoder.provenance)
-        yield Searcher(rewriter, opened, conditions, ranking.exact)
+        settings = with_encoder(settings, opened_index(store, index).provenance)
+        with opened_rewriter(settings) as rewriter:
+            with busy(f"Loading {settings.encoder} ...", quiet=common.json):
+                opened = opened_index(store, index, rewriter.encoder.provenance)
+            yield Searcher(rewriter, opened, conditions, ranking.exact)

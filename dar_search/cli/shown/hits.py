@@ -69,7 +69,11 @@ def explanation_table(hits: Sequence[Hit], query: RewrittenQuery) -> Table:
 
 def summary(query: RewrittenQuery, legs: Mapping[str, Leg]) -> Text:
     """What was searched for, and what is missing from the answer and why."""
-    lines = [Text.assemble(("searched for: ", "dim"), plain_text(query.reformulation.text))]
+    pictures = sum(one.kind == "picture" for one in query.feedback)
+    words = plain_text(query.reformulation.text or "what looks like")
+    lines = [Text.assemble(("searched for: ", "dim"), words)]
+    if pictures:
+        lines[0].append(f"{' +' if query.reformulation.text else ''} {pictures} picture{'s' if pictures > 1 else ''}")
     if query.imaginations:
         count, weights = len(query.imaginations), query.weights
         what = f"{count} imagination{'s' if count > 1 else ''}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dar_search.data import Provenance
 from dar_search.errors import ModelFailed, UnknownModel, UnsafeWeights
-from dar_search.models import checkpoint_files, tokenizing, weights
+from dar_search.models import checkpoint_files, hub, tokenizing, weights
 from dar_search.models.completeness import buffers, require_complete
 from dar_search.models.encoders.quiet import quiet_libraries
 from dar_search.models.encoders.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CONFIG = "open_clip_config.json"
 HUB_PREFIX = "hf-hub:"
+# The names on the hub where open_clip's table says only the repository.
+HUB_WEIGHTS = ("open_clip_pytorch_model.safetensors", "open_clip_model.safetensors")
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 # open_clip prefers these names to model.safetensors; its loader must not get to choose one.
 _PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
@@ -130,21 +132,35 @@ def _card_of_tag(architecture: str, tag: str, name: str) -> Card:
 
 def _fetched(pretrained: Mapping[str, Any], name: str) -> Path:
     """The safetensors file of a pretrained tag, from the hub."""
-    repository, _, filename = str(pretrained.get("hf_hub", "")).rpartition("/")
+    repository, filenames = _on_the_hub(pretrained)
     if not repository:
         raise UnsafeWeights(
             f"{name} is published as a pickled file only, which could run code when loaded: refused.",
             "Choose a tag whose weights are on the Hugging Face hub, such as open_clip:ViT-B-32/laion2b_s34b_b79k.",
         )
-    stem = Path(filename).stem or "open_clip_pytorch_model"
-    names = dict.fromkeys((f"{stem}.safetensors", "open_clip_model.safetensors"))
-    unsafe: UnsafeWeights | None = None
-    for candidate in names:
-        try:
-            return weights.hub_file(repository, candidate)
-        except UnsafeWeights as error:
-            unsafe = error
-    raise UnsafeWeights(f"{name}: its weights on the hub are pickled only: refused.", unsafe.hint if unsafe else "")
+    try:
+        return hub.hub_file(repository, filenames)
+    except UnsafeWeights as error:
+        raise UnsafeWeights(f"{name}: its weights on the hub are pickled only: refused.", error.hint) from error
+
+
+def place_on_hub(source: str) -> tuple[str, Sequence[str]]:
+    """Of ARCH/PRETRAINED the hub's repository, "" where it has none, and the names that its weights may have there.
+
+    Raises ModelFailed where open_clip is not installed.
+    """
+    weights.require("torch", "open_clip")
+    with quiet_libraries():
+        import open_clip
+
+        architecture, _, tag = source.rpartition("/")
+        return _on_the_hub(open_clip.get_pretrained_cfg(architecture, tag))
+
+
+def _on_the_hub(pretrained: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
+    repository, _, filename = str(pretrained.get("hf_hub", "")).rpartition("/")
+    names = (f"{Path(filename).stem}{weights.SAFE}",) if filename else ()
+    return repository, (*names, *(name for name in HUB_WEIGHTS if name not in names))
 
 
 def _require_architecture(architecture: str, source: str) -> None:

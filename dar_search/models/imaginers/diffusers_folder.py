@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dar_search.errors import UnsafeWeights, WeightsMissing
-from dar_search.models import tokenizing, weights
+from dar_search.models import hub, tokenizing, weights
 
 INDEX = "model_index.json"
 HALF = ".fp16"
@@ -27,10 +27,10 @@ def resolve(source: str, *, model: str, without: Sequence[str] = ()) -> Path:
     if weights.looks_local(source):
         return weights.folder(source, patterns=())
     try:
-        here = weights.cached_folder(source)
+        here = hub.cached_folder(source)
         check(here, model=model, without=without)
     except WeightsMissing:
-        files = needed(weights.hub_files(source), without=without)
+        files = needed(hub.hub_files(source), without=without)
         return weights.folder(source, patterns=(INDEX, *files), fetch=True)
     return here
 

@@ -16,6 +16,9 @@ from typing import Any
 from dar_search import errors
 from dar_search.errors import DarError, ModelFailed
 
+STOP = "stop"
+"""Ends a process that a command left behind (`warm_process`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

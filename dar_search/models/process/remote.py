@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -16,13 +16,54 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dar_search.data import Dialogue, FloatArray, Imagination, Provenance, Reformulation
-from dar_search.models.process.supervisor import ModelProcess
-from dar_search.models.process.tickets import Pending
+from dar_search.models.process.child import Limits
+from dar_search.models.process.supervisor import Health
+from dar_search.models.process.tickets import Key
 from dar_search.ports import KeyedImaginer
 from dar_search.preparation import Preparation
 
 # So many batches are on their way at once: the model never waits for the next, and a long list fills no queue.
 _IN_FLIGHT = 4
+
+
+class Pending(Protocol):
+    """What was asked for."""
+
+    def outcome(self) -> Sequence[Any]:
+        """Waits for it. Raises ModelError."""
+        ...
+
+
+class AnyProcess(Protocol):
+    """A process that models run in: `supervisor.ModelProcess`, or `warm.WarmModels`."""
+
+    limits: Limits
+
+    def call(
+        self,
+        kind: str,
+        items: Sequence[Any],
+        *,
+        options: Key = (),
+        key: Hashable | None = None,
+        timeout: float | None = None,
+    ) -> Sequence[Any]: ...
+
+    def submit(
+        self,
+        kind: str,
+        items: Sequence[Any],
+        *,
+        options: Key = (),
+        key: Hashable | None = None,
+        timeout: float | None = None,
+        cost: int | None = None,
+        room: int | None = None,
+    ) -> Pending: ...
+
+    def health(self) -> Health: ...
+
+    def close(self) -> None: ...
 
 
 class LocalImaginer(KeyedImaginer, Protocol):
@@ -38,7 +79,7 @@ class LocalImaginer(KeyedImaginer, Protocol):
 class _Remote:
     """deadline: `time.monotonic()` when every call has to be over; None: the process's own limits."""
 
-    process: ModelProcess
+    process: AnyProcess
     deadline: float | None = None
 
     def within(self, seconds: float) -> Self:
@@ -57,7 +98,7 @@ class _Remote:
 class Card:
     """Provenance and preparation, asked once: reading them here would load a model library or hash its weights."""
 
-    def __init__(self, process: ModelProcess) -> None:
+    def __init__(self, process: AnyProcess) -> None:
         self._process = process
         self._known: tuple[Provenance, Preparation] | None = None
 
@@ -76,7 +117,7 @@ class RemoteEncoder(_Remote):
     card: Card
 
     @classmethod
-    def of(cls, process: ModelProcess) -> RemoteEncoder:
+    def of(cls, process: AnyProcess) -> RemoteEncoder:
         return cls(process=process, card=Card(process))
 
     @property

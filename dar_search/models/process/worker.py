@@ -29,17 +29,21 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     start: Start = connection.recv()
     _end_with(start.parent)
-    sys.path[:] = [*start.path, *(entry for entry in sys.path if entry not in start.path)]
     try:
-        module, function = start.factory.split(":")
-        hosted: Mapping[str, Run] = getattr(importlib.import_module(module), function)(**start.arguments)
+        kinds = loaded(start)
     except Exception as error:  # noqa: BLE001  # whatever a model's loading raises is the supervisor's to report
-        connection.send(_failed(error))
+        connection.send(failed(error))
         return
-    kinds = {"ping": _ping, **hosted}
     connection.send("ready")
     while (batch := _next(connection)) is not None:
         connection.send(answers(kinds, batch))
+
+
+def loaded(start: Start) -> Mapping[str, Run]:
+    """The kinds of batches that the models of a `Start` answer. Raises whatever their loading raises."""
+    sys.path[:] = [*start.path, *(entry for entry in sys.path if entry not in start.path)]
+    module, function = start.factory.split(":")
+    return {"ping": _ping, **getattr(importlib.import_module(module), function)(**start.arguments)}
 
 
 def answers(kinds: Mapping[str, Run], batch: Batch) -> list[Answer]:
@@ -52,7 +56,7 @@ def answers(kinds: Mapping[str, Run], batch: Batch) -> list[Answer]:
             raise ModelFailed(f"The model gave {len(results)} results for {len(items)} items.")
     except Exception as error:  # noqa: BLE001  # as above
         if len(batch.requests) == 1:
-            return [_failed(error)]
+            return [failed(error)]
         if _is_out_of_memory(error):
             _free_memory()
         middle = len(batch.requests) // 2
@@ -76,7 +80,7 @@ def _next(connection: Connection) -> Batch | None:
         return None
 
 
-def _failed(error: Exception) -> Answer:
+def failed(error: Exception) -> Answer:
     if isinstance(error, DarError):
         return Answer(error=(type(error).__name__, error.message, error.hint))
     if _is_out_of_memory(error):
