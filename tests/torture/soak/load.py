@@ -15,7 +15,7 @@ from tests.torture.service_arena import picture
 from tests.torture.soak.asking import V1, Asker, Told
 from tests.torture.soak.stage import INDEX, SERVICES, Stage
 
-HEALTH_SECONDS = 30.0
+_PATIENCE = 30.0
 _JOB_SECONDS = 15.0
 _IDS = 12
 _SAID = (
@@ -91,12 +91,12 @@ class Load:
         while self._may_go_on(service):
             began = time.monotonic()
             try:
-                with urllib3.PoolManager(retries=False, timeout=HEALTH_SECONDS) as pool:
+                with urllib3.PoolManager(retries=False, timeout=_PATIENCE) as pool:
                     healthy = pool.request("GET", url).status == 200
             except urllib3.exceptions.HTTPError:
                 healthy = False
             # No answer counts as one that comes after all patience.
-            self._told.was_healthy(service, time.monotonic() - began if healthy else 2 * HEALTH_SECONDS)
+            self._told.was_healthy(service, time.monotonic() - began if healthy else 2 * _PATIENCE)
             self._ended.wait(0.5)
 
     def _may_go_on(self, name: str) -> bool:

@@ -15,14 +15,14 @@ _JOB_SECONDS = 40.0
 
 
 def as_before(stage: Stage, before: Mapping[str, str], seconds: float) -> tuple[float, list[str]]:
-    """(how long it took until each route answered as before, what did not until the end of this time)."""
+    """(after how many seconds each route was asked and answered as before, what did not until the end of this time)."""
     began = time.monotonic()
     while True:
+        after = time.monotonic() - began
         now = answers(stage)
         other = [f"{route}: {was} -> {now.get(route)}" for route, was in before.items() if now.get(route) != was]
-        took = time.monotonic() - began
-        if not other or took > seconds:
-            return round(took, 1), other
+        if not other or after > seconds:
+            return round(after, 1), other
         time.sleep(1.0)
 
 

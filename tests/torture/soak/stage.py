@@ -27,7 +27,7 @@ from tests.torture.soak.spoiling_proxy import SpoilingProxy
 INDEX, LEDGER = "soak", "soak-ledger"
 ALBUMS, ALBUM, LARGE = 8, 6, 600
 #: Of a list of pictures that are not there; their names are long, so that the page of failures is some megabytes.
-MISSING, NAME = 2_000, 3_000
+MISSING, NAME = 1_500, 3_000
 SERVICES = ("query", "ingest")
 PARTS = (*SERVICES, "worker")
 COMMANDS = {"query": "serve", "ingest": "ingest-serve", "worker": "ingest-work"}
