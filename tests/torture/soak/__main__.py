@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -76,6 +77,8 @@ class Soak:
         summary = told.summary()
         took, other = as_before(self.stage, self.routes, BACK_SECONDS)
         after = footprints(self.stage)
+        if other:
+            self.stage.begin_anew()
         problems = [f"before the fault: {wrong}" for wrong in quiet["wrong"]]
         problems += [f"{wrong} ({count} times)" for wrong, count in summary["wrong"].items()]
         problems += [] if fault.breaking else _unhealthy(summary)
@@ -133,6 +136,8 @@ def main() -> int:
     chosen = [name.strip() for name in given.faults.split(",") if name.strip()] or list(FAULTS)
     if unknown := [name for name in chosen if name not in FAULTS]:
         parser.error(f"there is no fault {unknown[0]!r}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("It was asked to end."))  # with all that it started
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     folder.chmod(0o755)
     try:

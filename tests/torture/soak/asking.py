@@ -143,12 +143,16 @@ class Asker:
         return Answer(answer.status, answer.data.decode("utf-8", "replace"))
 
     def _count(self, what: str, answer: Answer) -> None:
-        if answer.status == 0:
-            right = self.breaking
-        else:
-            right = answer.status < 300 or (not self.calm and answer.status in IN_TROUBLE)
+        right = judged(answer, calm=self.calm, breaking=self.breaking)
         wrong = "" if right else f"{what}: {answer.named}: {answer.text[:300] if answer.status else ''}"
         self.told.heard(answer.named, wrong=wrong)
+
+
+def judged(answer: Answer, *, calm: bool, breaking: bool) -> bool:
+    """Whether a service may answer so. calm, breaking: see Asker."""
+    if answer.status == 0:
+        return breaking
+    return 200 <= answer.status < 300 or (not calm and answer.status in IN_TROUBLE)
 
 
 def _lines(answer: urllib3.BaseHTTPResponse, ended: float) -> Iterator[str]:

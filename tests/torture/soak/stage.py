@@ -140,6 +140,13 @@ class Stage:
             self._running[part].wait()
             self._start(part)
 
+    def begin_anew(self) -> None:
+        """All parts, for what comes next: one of them did not come back by itself."""
+        for part in PARTS:
+            self.kill(part)
+        for service in SERVICES:
+            self.wait_for(f"{self.address(service)}/_dar/ready", service)
+
     def log(self, part: str) -> Path:
         return self.folder / f"{part}.log"
 
