@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,12 +87,12 @@ class Asker:
         self.calm, self.breaking = True, False
         self._pool = urllib3.PoolManager(retries=False, timeout=_SECONDS, maxsize=8)
 
-    def ask(self, service: str, method: str, path: str, **rest: Any) -> Answer:
-        """rest: as urllib3's request takes it (json, fields, headers)."""
+    def ask(self, service: str, method: str, path: str, *, right: Collection[int] = (), **rest: Any) -> Answer:
+        """right: statuses that are no defect here, whatever holds. rest: as urllib3's request takes it (json, fields)."""
         if "fields" in rest:
             rest["headers"] = _FORM
         answer = self._asked(f"{self.stage.address(service)}{path}", method, rest)
-        self._count(f"{method} {path.partition('?')[0]}", answer)
+        self._count(f"{method} {path.partition('?')[0]}", answer, right)
         return answer
 
     def events(self, service: str, method: str, path: str, seconds: float, **rest: Any) -> Iterator[tuple[str, Any]]:
@@ -142,9 +142,9 @@ class Asker:
             return Answer(0, type(error).__name__)
         return Answer(answer.status, answer.data.decode("utf-8", "replace"))
 
-    def _count(self, what: str, answer: Answer) -> None:
-        right = judged(answer, calm=self.calm, breaking=self.breaking)
-        wrong = "" if right else f"{what}: {answer.named}: {answer.text[:300] if answer.status else ''}"
+    def _count(self, what: str, answer: Answer, right: Collection[int] = ()) -> None:
+        is_right = answer.status in right or judged(answer, calm=self.calm, breaking=self.breaking)
+        wrong = "" if is_right else f"{what}: {answer.named}: {answer.text[:300] if answer.status else ''}"
         self.told.heard(answer.named, wrong=wrong)
 
 
