@@ -88,7 +88,7 @@ class Asker:
         self._pool = urllib3.PoolManager(retries=False, timeout=_SECONDS, maxsize=8)
 
     def ask(self, service: str, method: str, path: str, *, right: Collection[int] = (), **rest: Any) -> Answer:
-        """right: statuses that are no defect here, whatever holds. rest: as urllib3's request takes it (json, fields)."""
+        """right: statuses that are no defect here, whatever holds. rest: as urllib3 takes it (json, fields)."""
         if "fields" in rest:
             rest["headers"] = _FORM
         answer = self._asked(f"{self.stage.address(service)}{path}", method, rest)
