@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import threading
 import time
@@ -19,6 +20,7 @@ V1 = "/_dar/v1"
 #: What a service may say when something around it does not work; a 4xx other than these is a defect of the soak's.
 IN_TROUBLE = frozenset({404, 409, 429, 503, 504})
 _SECONDS = 60.0
+_JOB = re.compile(r"/jobs/[^/]+")
 _FORM = {"X-Requested-With": "soak"}
 
 
@@ -71,6 +73,11 @@ class Answer:
     def code(self) -> str:
         value = self.value
         return str(value.get("code", "")) if isinstance(value, dict) else ""
+
+    @property
+    def message(self) -> str:
+        value = self.value
+        return str(value.get("message", "") if isinstance(value, dict) else self.text)[:300]
 
     @property
     def named(self) -> str:
@@ -144,7 +151,7 @@ class Asker:
 
     def _count(self, what: str, answer: Answer, right: Collection[int] = ()) -> None:
         is_right = answer.status in right or judged(answer, calm=self.calm, breaking=self.breaking)
-        wrong = "" if is_right else f"{what}: {answer.named}: {answer.text[:300] if answer.status else ''}"
+        wrong = "" if is_right else f"{_JOB.sub('/jobs/<job>', what)}: {answer.named}: {answer.message}"
         self.told.heard(answer.named, wrong=wrong)
 
 

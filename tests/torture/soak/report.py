@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SHOWN = 40
+_SHOWN = 25
 
 
 def print_summary(phases: Sequence[Mapping[str, Any]]) -> int:
