@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -133,17 +134,21 @@ class Stage:
             return []
         return [one for one in family if not module or module in _command(one)]
 
-    def kill(self, part: str) -> None:
-        """As an out-of-memory killer does: the first process alone. It is started again, as by a supervisor."""
+    def kill(self, part: str, *, whole: bool = False) -> None:
+        """As an out-of-memory killer does, the first process alone; or all that have not made themselves independent.
+        It is started again, as by a supervisor."""
         with self._lock:
-            self._running[part].kill()
-            self._running[part].wait()
+            running = self._running[part]
+            if whole:
+                _end_group(running.pid)
+            running.kill()
+            running.wait()
             self._start(part)
 
     def begin_anew(self) -> None:
         """All parts, for what comes next: one of them did not come back by itself."""
         for part in PARTS:
-            self.kill(part)
+            self.kill(part, whole=True)
         for service in SERVICES:
             self.wait_for(f"{self.address(service)}/_dar/ready", service)
 
@@ -245,6 +250,20 @@ def _environment_of_its_own(folder: Path) -> Path:
     python = folder / "bin" / "python"
     python.symlink_to(Path(sys.executable).resolve())
     return python
+
+
+def _end_group(group: int) -> None:
+    """Returns when none of it is left but its leader, whose parent is to wait for it."""
+    os.killpg(group, signal.SIGKILL)
+    while any(process.status() != psutil.STATUS_ZOMBIE for process in _group(group)):
+        time.sleep(0.05)
+
+
+def _group(group: int) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == group:
+                yield process
 
 
 def _command(process: psutil.Process) -> str:
