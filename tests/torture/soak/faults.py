@@ -19,7 +19,7 @@ from tests.torture.soak.crowds import connected, request, send
 from tests.torture.soak.load import forget
 from tests.torture.soak.stage import DECODER, INDEX, LEDGER, MODEL, PARTS, SERVICES, Stage
 
-IDLE, SLOW, UNREAD, FOLLOWERS, PAUSED = 300, 60, 24, 16, 30
+IDLE, SLOW, UNREAD, FOLLOWERS, PAUSED = 300, 60, 24, 16, 16
 _REST = 0.25
 
 
