@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bundle test lint unit cases bench torture clean
+.PHONY: help install demo bundle test lint unit cases bench torture soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ unit: install ## the tests alone (make unit ARGS="-k fusion")
 torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
 	@$(BIN)/python -m tests.torture
 	@DAR_TORTURE=1 $(BIN)/python -m pytest $$(grep -rl --include='test_*.py' DAR_TORTURE tests)
+
+soak: install ## mixed load over the real parts, each fault in turn, all back in place (ARGS="--minutes 30 --faults ...")
+	@$(BIN)/python -m tests.torture.soak $(ARGS)
 
 cases: install ## the scripts of other people's bug reports (make cases CASES=../shared/cases)
 	@tests/cases.sh $(CASES)

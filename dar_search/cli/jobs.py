@@ -27,7 +27,7 @@ from dar_search.cli.shown.sources import remark_lines, shown_source
 from dar_search.errors import RequestError
 from dar_search.ingestion.jobs.data import Job
 from dar_search.ingestion.jobs.ledger.job_rows import failure_fields, jobs_fields
-from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.ledger_port import Ledger, counted_jobs
 
 app = typer.Typer(
     help="List and watch ingest jobs, see and retry their failures, pause, resume, cancel and remove them.",
@@ -70,7 +70,7 @@ def list_jobs(
     Example:  dar jobs list --running
     """
     with _opened(common) as ledger:
-        jobs = [ledger.job(job.id) for job in ledger.jobs(running=running, limit=limit)]
+        jobs = counted_jobs(ledger, running=running, limit=limit)
         address = ledger.address
     if common.json:
         print_json({"ledger": address, "jobs": [jobs_fields(job) for job in jobs]})

@@ -17,6 +17,7 @@ from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.jobs.data import HEAD, Job, JobFailure, JobSpec
 from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
+from dar_search.ingestion.jobs.ledger_port import counted_jobs
 from dar_search.ingestion.pipeline.uploads import Upload, Uploads
 from dar_search.ingestion.sources.opening import exclusions, open_source
 from dar_search.serving.metrics import Metrics
@@ -81,7 +82,7 @@ class IngestService:
         return job
 
     def jobs(self, *, running: bool, limit: int) -> list[Job]:
-        return [self.runtime.ledger.job(job.id) for job in self.runtime.ledger.jobs(running=running, limit=limit)]
+        return counted_jobs(self.runtime.ledger, running=running, limit=limit)
 
     def job(self, job: str) -> Job:
         return self.runtime.ledger.job(job)

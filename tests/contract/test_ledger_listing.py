@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from dar_search.errors import LeaseLost
 from dar_search.ingestion.jobs.data import HEAD, MAX_KINDS, Job, Listed, Noted, Remarked, Settled
-from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.ledger_port import Ledger, counted_jobs
 from tests.contract.ledgers import BAD, claim, fill, listed
 
 
@@ -76,3 +77,19 @@ def test_a_listing_that_lost_its_lease_adds_no_remarks(ledger: Ledger, job: Job)
     with pytest.raises(LeaseLost):
         ledger.append(head, listed("late"), "one", last=False, remarked=Remarked({"hidden": Noted(1)}))
     assert ledger.job(job.id).remarked == Remarked()
+
+
+def test_a_list_of_jobs_with_counts_leaves_out_one_that_is_forgotten_meanwhile(
+    ledger: Ledger, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ledger.create(job.spec)
+    listing = ledger.jobs
+
+    def and_somebody_forgets(**asked: Any) -> list[Job]:
+        found = listing(**asked)
+        ledger.cancel(other.id, "")
+        ledger.forget(other.id)
+        return found
+
+    monkeypatch.setattr(ledger, "jobs", and_somebody_forgets)
+    assert [found.id for found in counted_jobs(ledger)] == [job.id]

@@ -120,11 +120,25 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_images_of_others_are_pinned(services: dict[str, Any]) -> None:
+def test_every_image_of_others_is_pinned_by_version_and_digest(services: dict[str, Any]) -> None:
+    """A tag can be moved by whoever owns it; a digest names the same bytes for ever."""
     others = [about["image"] for about in services.values() if "build" not in about]
-    others += re.findall(r"^FROM (\S+)$", "\n".join(_inline(services)), re.MULTILINE)
-    assert len(others) == 4
-    assert all(re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+(-\w+)?", image) for image in others)
+    for text in (*_inline(services), *(path.read_text("utf-8") for path in DOCKERFILES)):
+        others += _bases(text)
+    assert len(others) == 8
+    unpinned = [
+        image for image in others if not re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+(-[\w-]+)?@sha256:[0-9a-f]{64}", image)
+    ]
+    assert unpinned == []
+
+
+def test_an_image_has_one_digest_wherever_it_is_named() -> None:
+    texts = [path.read_text("utf-8") for path in (COMPOSE_FILE, *DOCKERFILES)]
+    named = re.findall(r"([\w./-]+:?)([\w.-]*)@(sha256:\w+)", "\n".join(texts))
+    digests: dict[str, set[str]] = {}
+    for name, tag, digest in named:
+        digests.setdefault(f"{name}{tag}", set()).add(digest)
+    assert all(len(found) == 1 for found in digests.values()), digests
 
 
 @pytest.mark.parametrize("name", ["ingest", "worker", "query"])
@@ -179,7 +193,7 @@ def test_the_linter_finds_nothing_in_the_dockerfiles(services: dict[str, Any]) -
 def test_an_image_has_two_stages_an_ordinary_user_and_torch_for_cpus(dockerfile: Path) -> None:
     text = dockerfile.read_text("utf-8")
     assert len(re.findall(r"^FROM python:\$\{PYTHON\}", text, re.MULTILINE)) == 2
-    assert re.search(r"^ARG PYTHON=3\.1[12]-slim-", text, re.MULTILINE)
+    assert re.search(r"^ARG PYTHON=3\.1[12]\.\d+-slim-", text, re.MULTILINE)
     assert "ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu" in text
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["1000:1000"]
 
@@ -190,6 +204,13 @@ def test_the_builder_gets_what_the_wheel_is_made_of_and_no_secret() -> None:
     assert "*" in lines
     wanted = {"pyproject.toml", "README.md", "LICENSE", "dar_search", "ingest", "query_rewriter", "opensearch"}
     assert let_in == wanted
+
+
+def _bases(dockerfile: str) -> list[str]:
+    """What each FROM names, its build arguments filled in as they are by default."""
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    named = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    return [re.sub(r"\$\{(\w+)\}", lambda match: defaults[match[1]], image) for image in named]
 
 
 def _inline(services: dict[str, Any]) -> list[str]:

@@ -26,6 +26,8 @@ CODE = ("dar_search", "ingest", "query_rewriter", "opensearch", "bench", "traini
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "THIRD_PARTY.md",
     "ingest/README.md",
     "query_rewriter/README.md",
     "opensearch/README.md",

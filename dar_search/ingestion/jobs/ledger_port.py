@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
+from dar_search.errors import JobNotFound
 from dar_search.ingestion.jobs.data import Held, Job, JobFailure, JobSpec, Lease, Listed, Pending, Remarked, Settled
 
 NOTHING_REMARKED = Remarked()
@@ -149,3 +151,12 @@ class Ledger(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def counted_jobs(ledger: Ledger, *, running: bool = False, limit: int = 100) -> list[Job]:
+    """As `Ledger.jobs`, with counts; a job that is forgotten meanwhile is left out. Raises StoreError."""
+    found = []
+    for job in ledger.jobs(running=running, limit=limit):
+        with suppress(JobNotFound):
+            found.append(ledger.job(job.id))
+    return found
