@@ -86,7 +86,9 @@ def led_to(name: str, found: Mapping[str, About]) -> tuple[str, About]:
     Raises IndexNotFound where it is the name of something else, StoreCorrupt where it leads to several indices, and
     StoreError where it shows only a part of one.
     """
-    if len(found) != 1:
+    if not found:
+        raise IndexNotFound(f'There is no index "{name}" on the cluster.', "Make it, or open another.")
+    if len(found) > 1:
         first, *others = sorted(found, key=lambda index: (generation(index, found[index]) != name, index))
         remove = ({"remove": {"index": other, "alias": name}} for other in others)
         raise StoreCorrupt(
