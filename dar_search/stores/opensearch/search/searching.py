@@ -93,7 +93,7 @@ class Searcher:
         if request.vector is not None:
             self.features.require_knn()
             types, engine = self.state.fields, self.state.engine
-            vector = np.ascontiguousarray(request.vector, dtype=np.float32)
+            vector = bodies.query_vector(request.vector)
             request = replace(request, vector=vector, depth=depth)
             legs["knn"] = (
                 bodies.exact_leg(request, types)
