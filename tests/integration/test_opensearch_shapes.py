@@ -21,6 +21,7 @@ from opensearchpy.exceptions import NotFoundError, TransportError
 from dar_search.data import ImageRecord, Provenance
 from dar_search.errors import DarError, IndexNotFound
 from dar_search.filters import parse_filter
+from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource, picture_in_document
 from dar_search.ports import SearchRequest
 from dar_search.settings import Settings, load_settings
 from dar_search.stores import bodies
@@ -96,6 +97,12 @@ def calls(name: str) -> dict[str, Callable[[OpenSearchStore], Any]]:
         index.search(SearchRequest(vector=UNITS[1], filter=WHERE))
         index.write([record("p1", city="Paris", year=2001)])
 
+    def of_a_source(store: OpenSearchStore) -> None:
+        source = OpenSearchSource(store._cluster, name, Fields("source", "caption"))
+        assert list(source.count())
+        list(source.items())
+        picture_in_document(lambda _: store._cluster, f"{name}-000001/p1?field=caption&number=0")
+
     return {
         "open and use": all_of_an_index,
         "list": lambda store: store.names(),
@@ -122,6 +129,7 @@ def calls(name: str) -> dict[str, Callable[[OpenSearchStore], Any]]:
         "on the server": searched(f"{name}-piped"),
         "reordered": searched(f"{name}-reordered"),
         "said": lambda store: store.open(name).described(SearchRequest(vector=UNITS[1], text="a red house")),
+        "source": of_a_source,
         "doctor": lambda store: examine(store._cluster._client, name),
     }
 
@@ -225,7 +233,7 @@ def test_each_value_of_each_answer_may_be_of_any_other_type(
 ASKING_ANEW = ("open and use", "explained")
 CODES = {
     *("store_corrupt", "store_error", "store_unavailable", "store_forbidden", "store_too_new", "feature_missing"),
-    *("index_not_found", "index_exists", "encoder_mismatch", "dimension_mismatch", "bad_filter", "bad_settings"),
+    *("index_not_found", "index_exists", "encoder_mismatch", "dimension_mismatch", "bad_filter", "bad_document"),
 }
 
 

@@ -33,13 +33,13 @@ from dar_search.stores.opensearch.cluster.forms import (
     JOINED,
     PAGE,
     Document,
-    Form,
     Found,
     OnPage,
 )
 from dar_search.stores.opensearch.documents import is_grave, metadata, thumbnail
 from dar_search.stores.opensearch.search.pipelines import DefaultPipeline
 from dar_search.stores.opensearch.state import IndexState
+from dar_search.values.forms import Form
 
 _CANDIDATE = ("hits.hits.sort", "hits.hits.fields.id", "hits.hits._score")
 _PAGE = ("hits.hits._index", "hits.hits._id", "hits.hits.sort", "hits.hits._score", "hits.hits._source")
