@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from dar_search.answering.time_limits import limited
 from dar_search.data import Dialogue, FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, SearchResult
 from dar_search.method.edits import EditWeights, QueryEdits
 from dar_search.method.fusion import Schedule
@@ -37,6 +38,7 @@ class Asked:
 
     Attributes:
         seconds: the deadline, from now on.
+        overtime: how much later an answer may come where there is nothing else to answer with, seconds.
         imagined_seconds: how long a stream waits for the imagination; an answer never waits beyond `seconds`.
         schedule, imagination: as in `rewriting.rewrite`.
         options: as in `retrieval.search`.
@@ -47,6 +49,7 @@ class Asked:
 
     dialogue: Dialogue
     seconds: float = 2.0
+    overtime: float = 5.0
     imagined_seconds: float = 30.0
     schedule: Schedule = RELEASED
     imagination: ImaginationOptions = ImaginationOptions()
@@ -114,6 +117,10 @@ class Running:
     def left(self) -> float:
         """Seconds until the deadline; 0 once it is over."""
         return max(0.0, self.asked.seconds - self.took())
+
+    def longest(self) -> float:
+        """Seconds until nothing is waited for any more: those until the deadline, and the overtime."""
+        return limited(max(0.0, self.asked.seconds + self.asked.overtime - self.took()))
 
 
 def query_of(

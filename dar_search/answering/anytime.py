@@ -19,24 +19,25 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from dar_search.answering.answers import Answer, Asked, Imagined, Models, Running, answer_of, query_of, without_pictures
 from dar_search.answering.crews import Crew
+from dar_search.answering.index_crew import IndexCrew, silent_index
+from dar_search.answering.time_limits import limited
 from dar_search.data import FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, SearchResult
-from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, StoreError, StoreUnavailable
+from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, StoreError
 from dar_search.method.edits import edited
 from dar_search.method.questions import NextQuestion, QuestionOptions, stored_question, survey, written_question
 from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import check_words, imagine, reformulate, unweighted
 from dar_search.ports import ImageIndex, SearchRequest
 
+T = TypeVar("T")
 #: Of the deadline: when a reformulation that is not there yet is given up.
 WORDS_SHARE = 0.5
 #: The longest wait for an imagination before the text-only search begins, seconds: enough for a cached one.
 _AT_ONCE = 0.02
-#: How long an answer may be late where there is nothing else to answer with, seconds.
-_OVERTIME = 5.0
-_FIRST_SEARCH_SECONDS = 0.05
 
 
 class AnytimeSearcher:
@@ -49,20 +50,28 @@ class AnytimeSearcher:
 
     def __init__(self, models: Models, *, at_once: int = 8) -> None:
         self.models = models
-        names = ("reformulation", "encoding", "imagination", "search", "question")
+        names = ("reformulation", "encoding", "imagination", "question")
         self._crews = {name: Crew(name, threads=2 * at_once, waiting=2 * at_once) for name in names}
+        self._index_crew = IndexCrew(threads=2 * at_once, waiting=2 * at_once)
         # Late imaginations go on, so a queue of them would be stale work before the fresh: here nothing waits.
         self._crews["imagination"] = Crew("imagination", threads=at_once, waiting=0)
-        self._search_seconds = _FIRST_SEARCH_SECONDS  # what a search takes, a moving mean
 
     @property
     def queued(self) -> Mapping[str, int]:
         """How much waits in each crew, about."""
-        return {name: crew.queued for name, crew in self._crews.items()}
+        return {name: crew.queued for name, crew in self._crews.items()} | {"search": self._index_crew.queued}
 
     def close(self) -> None:
+        self._index_crew.close()
         for crew in self._crews.values():
             crew.close()
+
+    def ask(self, work: Callable[[], T], asked: Asked) -> T:
+        """What `work` says, which asks a store for what was asked, by the deadline and its overtime.
+
+        Raises as `work` does, ModelBusy, and StoreUnavailable where it takes longer.
+        """
+        return self._index_crew.ask(work, Running(asked).longest())
 
     def rewrite(self, asked: Asked, index: ImageIndex | None = None) -> RewrittenQuery:
         """The query alone, as good as the deadline allows; with its edits where there is an index to find hits in.
@@ -74,7 +83,9 @@ class AnytimeSearcher:
         text = self._encoded(turn, written, last=True)
         pictures, leg = self._imagined(turn, imagining, turn.left())
         query = query_of(turn, written, text, pictures, leg)
-        return query if index is None else self._edited(turn, query, index)
+        if index is None or not asked.edits:
+            return query
+        return self._index_crew.ask(lambda: self._edited(turn, query, index), turn.longest())
 
     def answer(self, asked: Asked, index: ImageIndex) -> Answer:
         """The best answer that the deadline allows.
@@ -97,11 +108,7 @@ class AnytimeSearcher:
         """
         began = Running(asked)
         query = self.rewrite(replace(asked, seconds=asked.seconds / 2), index)
-        found = self._crews["search"].start(lambda: survey(query, index, options))
-        try:
-            surveyed = found.result(began.left() + _OVERTIME)
-        except TimeoutError:
-            raise _silent_index() from None
+        surveyed = self._index_crew.ask(lambda: survey(query, index, options), began.longest())
         surveyed = replace(surveyed, legs={**query.legs, **surveyed.legs})
         writer = self.models.writer
         if writer is None or not asked.outside_models:
@@ -137,13 +144,13 @@ class AnytimeSearcher:
         alone = self._searched(turn, query_of(turn, written, text, (), waiting), index, final=False)
         if patience is not None:
             yield alone
-        left = turn.left() - 1.5 * self._search_seconds if patience is None else patience - turn.took()
+        left = turn.left() - 1.5 * self._index_crew.typical if patience is None else patience - turn.took()
         pictures, leg = self._imagined(turn, imagining, left)
         if not pictures:
             yield without_pictures(turn, alone, leg)
             return
         query = query_of(turn, written, text, pictures, leg)
-        limit = turn.left() if patience is None else _OVERTIME
+        limit = turn.left() if patience is None else limited(turn.asked.overtime)
         try:
             yield self._searched(turn, query, index, final=True, seconds=limit)
         except (StoreError, ModelBusy) as error:
@@ -200,7 +207,7 @@ class AnytimeSearcher:
         encoder = self.models.encoder
         work = self._crews["encoding"].start(lambda: encoder.encode_texts([written[0].text])[0])
         try:
-            text: FloatArray = work.result(turn.left() + (_OVERTIME if last else 0.0))
+            text: FloatArray = work.result(turn.longest() if last else turn.left())
         except TimeoutError:
             work.cancel()
             raise ModelFailed("The encoder did not answer in time.", "Ask again, or raise deadline_ms.") from None
@@ -242,29 +249,30 @@ class AnytimeSearcher:
                 began = time.perf_counter()
                 changed = self._edited(turn, query, index)
                 found = search(changed, index, options)
-                self._search_seconds += 0.1 * (time.perf_counter() - began - self._search_seconds)
+                self._index_crew.took(time.perf_counter() - began)
                 return changed, found
 
             return work
 
-        both = self._crews["search"].start(run(options))
+        limit = turn.longest() if seconds is None else max(0.0, seconds)
+        both = self._index_crew.start(run(options), limit)
         hedge = seconds is None and options.keyword
-        limit = turn.left() + _OVERTIME if seconds is None else seconds
-        patience = max(0.8 * turn.left(), 3 * self._search_seconds) if hedge else limit
-        done = wait([both], max(0.0, patience)).done
+        patience = min(limit, max(0.8 * turn.left(), 3 * self._index_crew.typical)) if hedge else limit
+        done = wait([both], patience).done
         if not done and hedge:
             waited = turn.took_ms()
             asked = [both]
             with suppress(ModelBusy):  # with no place for another search, this one is waited for
-                alone = self._crews["search"].start(run(replace(options, keyword=False)))
+                alone = self._index_crew.start(run(replace(options, keyword=False)), turn.longest())
                 asked = [alone] if both.cancel() else [both, alone]
-            done = wait(asked, max(0.0, limit), "FIRST_COMPLETED").done
+            done = wait(asked, turn.longest(), "FIRST_COMPLETED").done
             if done and both not in done:
                 changed, found = done.pop().result()
                 legs = {**found.legs, "keyword": Leg("late", waited, "the search by words did not answer in time")}
                 return answer_of(turn, query.reformulation, changed, replace(found, legs=legs), final=final)
         if both not in done:
-            raise _silent_index()
+            both.cancel()
+            raise silent_index()
         changed, found = both.result()
         return answer_of(turn, query.reformulation, changed, found, final=final)
 
@@ -289,11 +297,7 @@ class AnytimeSearcher:
             fusion=options.fusion,
             thumbnails=options.thumbnails,
         )
-        work = self._crews["search"].start(lambda: index.search(request))
-        try:
-            found = work.result(turn.left() + _OVERTIME)
-        except TimeoutError:
-            raise _silent_index() from None
+        found = self._index_crew.ask(lambda: index.search(request), turn.longest())
         legs = {
             "reformulation": written[1],
             "imagination": imagining if isinstance(imagining, Leg) else Leg("failed", reason="there is no k-NN leg"),
@@ -301,7 +305,3 @@ class AnytimeSearcher:
             "knn": Leg("failed", turn.took_ms(), error.message),
         }
         return answer_of(turn, written[0], None, replace(found, legs=legs), final=True)
-
-
-def _silent_index() -> StoreUnavailable:
-    return StoreUnavailable("The index did not answer in time.", "Ask again, or raise deadline_ms.")

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from dar_search.errors import SettingsError
 
+PROFILE = "profile:"
 _EVERYBODY_READS = 0o004
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")  # tells nobody the key
 _IDENTITY = (
@@ -96,6 +97,11 @@ class Profile(ClusterAccess):
     """A named cluster. hosts: its nodes' addresses, http(s)://host:port/prefix."""
 
     hosts: tuple[str, ...] = Field(min_length=1)
+
+
+def access_to(address: str, access: ClusterAccess, profiles: Path) -> ClusterAccess:
+    """How an address is reached: as its profile says, where it names one. Raises SettingsError as `read_profile`."""
+    return read_profile(profiles, address.removeprefix(PROFILE)) if address.startswith(PROFILE) else access
 
 
 def read_profile(path: Path, name: str) -> Profile:

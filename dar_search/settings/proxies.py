@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
+import socket
 import urllib.request
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +18,8 @@ import urllib3
 from dar_search.errors import SettingsError
 
 DIRECT = "none"
+_PORTS = {"http": 80, "https": 443}
+_SHORT = re.compile(r"[0-9a-fx.]+")  # what a resolver may take as an address without asking anybody
 #: What to do where the proxy is what fails.
 ASKED_THROUGH = "It is asked through a proxy: check HTTP_PROXY and HTTPS_PROXY, or name its host in NO_PROXY."
 _HINT = "Correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY (SOCKS is not spoken), or name the host in NO_PROXY."
@@ -49,9 +53,18 @@ def named_proxy(url: str) -> str | None:
     parts = urlsplit(url)
     named = urllib.request.getproxies()
     proxy = named.get(parts.scheme) or named.get("all")
-    if not proxy or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+    host = (parts.hostname or "").rstrip(".")
+    bracketed = f"[{host}]" if ":" in host else host
+    port = _PORTS.get(parts.scheme)
+    with contextlib.suppress(ValueError):  # no port: whoever asks that address is told so
+        port = parts.port or port
+    exceptions = named.get("no", "")
+    plain = {"no": ",".join(one.strip().rstrip(".") for one in exceptions.split(","))}
+    if not proxy or urllib.request.proxy_bypass(bracketed):
         return None
-    return None if _in_network(parts.hostname or "", named.get("no", "")) else proxy
+    if urllib.request.proxy_bypass_environment(f"{bracketed}:{port}", plain):  # type: ignore[attr-defined]
+        return None
+    return None if _in_network(host, exceptions) else proxy
 
 
 def shown(proxy: str) -> str:
@@ -79,11 +92,18 @@ def pool_for(url: str, chosen: str | None = None, **options: Any) -> urllib3.Poo
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its name or its address."""
+    """Whether a host is this machine, by its name or its address: "0.0.0.0" and short forms such as "127.1" too."""
+    name = host.lower().rstrip(".")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return host.lower().rstrip(".") == "localhost" or host.lower().endswith(".localhost")
+        if not _SHORT.fullmatch(name):
+            return name == "localhost" or name.endswith(".localhost")
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(name))
+        except OSError:
+            return False
+    return address.is_loopback or address.is_unspecified
 
 
 def _in_network(host: str, exceptions: str) -> bool:

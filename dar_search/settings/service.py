@@ -66,6 +66,9 @@ class QuerySettings(BaseModel):
     )
     deadline_ms: int = Field(2_000, ge=20, le=600_000, description="For an answer, where the request names none.")
     most_deadline_ms: int = Field(30_000, ge=20, le=600_000, description="The longest deadline that is granted.")
+    overtime_ms: int = Field(
+        5_000, ge=0, le=600_000, description="How much later an answer may come where a store or an encoder is slow."
+    )
     credentials: Literal["own", "caller"] = Field(
         "own", description="Searches run with the service's credentials, or the caller's Authorization header."
     )

@@ -38,6 +38,7 @@ DELETED = "dar_deleted"
 LIVE: Body = {"exists": {"field": "id"}}  # every picture, and no grave
 PLACE_FIELDS = ("source", "origin", "digest")
 PAGE_FIELDS = ("source", "caption", "metadata", EMPTY_FIELDS)
+_FAIR = 20  # a vector whose greatest number is within 2**-20 and 2**20 is sent as it is
 _MAX_WORDS = 1000  # a server takes 1,024 clauses in one query (indices.query.bool.max_clause_count)
 _MAX_WINDOW = 10_000  # hits that a server returns at once (index.max_result_window); no page lies beyond it
 _WORD = re.compile(r"[A-Za-z0-9_]{1,255}|\w")  # at least what a tokenizer makes of it: ideographs are words
@@ -82,6 +83,16 @@ def keyword_leg(request: SearchRequest, types: FieldTypes) -> Body:
         return match
     filtered = filter_query(request.filter, types)
     return {"bool": {"must": [match], "filter": [filtered]}}
+
+
+def query_vector(vector: FloatArray) -> FloatArray:
+    """What is sent of a query vector, (d,) float32: of an extreme length, the same direction.
+
+    A server squares its numbers in single precision, where they become infinite or nothing; the cosines that it ranks
+    by do not depend on the length. By a power of two, so that every digit stays.
+    """
+    exponent = int(np.frexp(np.abs(vector).max())[1])
+    return np.ascontiguousarray(np.ldexp(vector, -exponent if abs(exponent) > _FAIR else 0), dtype=np.float32)
 
 
 def raw_knn_scores(scores: Sequence[float], vector: FloatArray) -> list[float]:

@@ -71,8 +71,8 @@ def create_app(service: QueryService) -> OpenAPI:
         asked = asked_from(body, service.settings)
         _log_dialogue(service, asked)
         authorization = request.headers.get("Authorization", "")
-        with service.caller(authorization):
-            index = service.open(body.index)
+        with service.answering(asked, authorization):
+            index = service.open(body.index, asked)
             if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
                 return _streamed(service, asked, index, body, authorization)
             answer = service.search(asked, index)
@@ -87,10 +87,10 @@ def create_app(service: QueryService) -> OpenAPI:
     def rewrite(body: SearchIn) -> Any:
         asked = asked_from(body, service.settings)
         _log_dialogue(service, asked)
-        with service.caller(request.headers.get("Authorization", "")):
-            index = service.open(body.index)
+        with service.answering(asked, request.headers.get("Authorization", "")):
+            index = service.open(body.index, asked)
             query = service.rewrite(asked, index)
-            shown = request_shown(query, asked.options, service.settings, index)
+            shown = service.searcher.ask(lambda: request_shown(query, asked.options, service.settings, index), asked)
         _log_legs(request.environ, query.legs)
         return {
             "request_id": current_request_id(),
@@ -109,8 +109,8 @@ def create_app(service: QueryService) -> OpenAPI:
     def question(body: QuestionIn) -> Any:
         asked, options = question_from(body, service.settings)
         _log_dialogue(service, asked)
-        with service.caller(request.headers.get("Authorization", "")):
-            found = service.question(asked, service.open(body.index), options)
+        with service.answering(asked, request.headers.get("Authorization", "")):
+            found = service.question(asked, service.open(body.index, asked), options)
         _log_legs(request.environ, found.legs)
         deadline_ms = round(asked.seconds * 1000)
         return {"request_id": current_request_id(), **describe_question(found), "deadline_ms": deadline_ms}

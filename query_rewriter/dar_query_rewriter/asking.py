@@ -220,6 +220,7 @@ def _asked(body: DialogueAsked, settings: Settings) -> Asked:
     return Asked(
         dialogue=parse_dialogue(_raw_dialogue(body)),
         seconds=deadline_ms / 1000,
+        overtime=limits.overtime_ms / 1000,
         imagined_seconds=limits.most_deadline_ms / 1000,
         schedule=settings.weights,
         imagination=ImaginationOptions(settings.imagine_count, settings.imagine_seed, settings.imagine_steps),

@@ -9,17 +9,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from dar_query_rewriter.admission import Gate
-from dar_query_rewriter.indices import ServedIndices, check_served
+from dar_query_rewriter.indices import ServedIndices, check_credentials, check_served
 from dar_search.answering.answers import Answer, Asked, Models
 from dar_search.answering.anytime import AnytimeSearcher
 from dar_search.answering.crews import Crew
 from dar_search.answering.search_log import LoggedSearch, SearchLog
+from dar_search.answering.time_limits import limited, within
 from dar_search.data import Dialogue, Leg, RewrittenQuery
-from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden, Unauthenticated
+from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden
 from dar_search.method.questions import NextQuestion, QuestionOptions
 from dar_search.ports import ImageIndex, Store
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
+from dar_search.settings.cluster_access import access_to
 from dar_search.stores.callers import acting_for, caller_authorization
 
 _LOG = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ _WARM_UP = Dialogue("a picture")
 _WARM_UP_SECONDS = 600.0
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # between tries to warm up; the last one stays
 _PROBE_SECONDS = 3.0
+_SHORTEST = 0.02
 
 
 class QueryService:
@@ -41,7 +44,7 @@ class QueryService:
         """Raises SettingsError for limits that do not fit each other, or where nobody says whose rights hold."""
         limits = settings.query
         limits.check()
-        check_served(limits, settings.store)
+        check_served(limits, settings.store, access_to(settings.store, settings.opensearch, settings.profiles_file))
         if not limits.outside_models and settings.reformulator.startswith("endpoint:"):
             raise SettingsError(
                 "The reformulator is an endpoint, and query.outside_models is false.", "Set reformulator to rules."
@@ -96,20 +99,24 @@ class QueryService:
         if self.settings.query.credentials == "own":
             yield
             return
-        if not authorization:
-            raise Unauthenticated(
-                "The request has no credentials for the cluster.", "Send them in the header Authorization."
-            )
+        check_credentials(authorization)
         with acting_for(authorization):
             yield
 
-    def open(self, name: str | None) -> ImageIndex:
-        """The index to search. Raises ModelFailed while the models load, and as ServedIndices does."""
+    @contextmanager
+    def answering(self, asked: Asked, authorization: str) -> Iterator[None]:
+        """Inside, all that a request asks of the store ends by its deadline and the overtime. As `caller` else."""
+        with self.caller(authorization), within(asked.seconds + asked.overtime):
+            yield
+
+    def open(self, name: str | None, asked: Asked) -> ImageIndex:
+        """The index to search. Raises ModelFailed while the models load, and as ServedIndices and `searcher.ask` do."""
         if not self._warm.is_set():
             raise ModelFailed(f"The models are not there yet: {self._models_state}.", "Wait until /_dar/ready says so.")
         if self._indices is None:
             self._indices = ServedIndices(self._store, self._models.encoder.provenance, self.settings.query)
-        return self._indices.open(name)
+        indices = self._indices
+        return self.searcher.ask(lambda: indices.open(name), asked)
 
     def search(self, asked: Asked, index: ImageIndex) -> Answer:
         """The best answer by the deadline; waiting for a place counts. Raises Overloaded, and as the searcher does."""
@@ -121,7 +128,7 @@ class QueryService:
     def stream(self, asked: Asked, index: ImageIndex) -> Generator[Answer, None, None]:
         """As AnytimeSearcher.stream; the iterator's place is taken at its first step. Raises Overloaded."""
         with self._stream_gate.entered(), self.metrics.stream_open():
-            for answer in self.searcher.stream(asked, index):
+            for answer in self.searcher.stream(_from_now(asked), index):
                 if answer.final:
                     self._counted(answer.result.legs)
                 yield answer
@@ -161,13 +168,13 @@ class QueryService:
         """Within the limits of what is answered at once; over them what `query.over_limit` says."""
         with ExitStack() as inside:
             try:
-                waited = inside.enter_context(self._gate.entered(asked.seconds / 2))
-                admitted = replace(asked, seconds=max(0.02, asked.seconds - waited))
+                inside.enter_context(self._gate.entered(asked.seconds / 2))
+                admitted = _from_now(asked)
             except Overloaded as error:
                 if self.settings.query.over_limit == "refuse":
                     raise
                 inside.enter_context(self._text_gate.entered())
-                admitted = replace(asked, seconds=asked.seconds / 2, without_imagination=error.message)
+                admitted = replace(_from_now(asked), without_imagination=error.message)
             yield admitted
 
     def _counted(self, legs: Mapping[str, Leg]) -> None:
@@ -197,7 +204,9 @@ class QueryService:
 
     def _probed_store(self) -> str:
         try:
-            self._probes.start(self._store.names).result(_PROBE_SECONDS)
+            with within(_PROBE_SECONDS):
+                probe = self._probes.start(self._store.names)
+            probe.result(_PROBE_SECONDS)
         except TimeoutError:
             return f"no answer within {_PROBE_SECONDS:g} s"
         except StoreForbidden:
@@ -205,3 +214,8 @@ class QueryService:
         except DarError as error:
             return error.message
         return "ok"
+
+
+def _from_now(asked: Asked) -> Asked:
+    """With the deadline as it is now: opening the index and waiting for a place have taken their share."""
+    return replace(asked, seconds=max(_SHORTEST, limited(asked.seconds + asked.overtime) - asked.overtime))

@@ -133,6 +133,15 @@ def test_no_proxy_none_and_this_machine_are_asked_directly(
         ("", "http://localhost:9200", True),
         ("", "http://127.8.9.10", True),
         ("", "http://[::1]:9200", True),
+        ("", "http://0.0.0.0:9200", True),
+        ("", "http://127.1:9200", True),
+        ("", "http://2130706433:9200", True),
+        ("", "http://localhost.:9200", True),
+        ("", "http://10.1:9200", False),
+        ("search.example.org:80", "http://search.example.org", True),
+        ("search.example.org:81", "http://search.example.org", False),
+        ("example.org", "http://search.example.org.:9200", True),
+        ("example.org.", "http://search.example.org", True),
         ("", "https://search.example.org", True),  # HTTP_PROXY is for http alone
     ],
 )

@@ -264,12 +264,26 @@ def test_an_alias_that_shows_a_part_of_an_index_is_refused_not_listed_and_named_
         with pytest.raises(StoreError, match=f'"{part}" is an alias with a ') as error:
             use(part)
         assert f'Open "{name}"' in error.value.hint
+        with pytest.raises(StoreError, match=f'is "{part}" too'):
+            store.drop(name)
     assert own(store, name) == [name]
     assert troubles(store, name) == [(f"alias {part}", "note")]
     aliases(call, {"add": {"index": f"{name}-000001", "alias": name, **options}})  # the name's own alias
     with pytest.raises(StoreError, match="is an alias with a "):
         store.open(name)
     assert own(store, name) == [f"{name}-000001"]
+
+
+def test_a_hidden_index_is_listed_and_checked_like_any_other(store: OpenSearchStore, call: Call, name: str) -> None:
+    filled(store.create(name, PROVENANCE), "a")
+    for alias in (name, f"{name}-write"):  # an alias is as hidden as what it leads to
+        aliases(call, {"remove": {"index": f"{name}-000001", "alias": alias}})
+    call("PUT", f"/{name}-000001/_settings", {"index": {"hidden": True}})
+    assert own(store, name) == [f"{name}-000001"]
+    assert f"index {name}-000001" in store.check()
+    with pytest.raises(IndexExists):
+        store.create(name, PROVENANCE)
+    store.drop(f"{name}-000001")
 
 
 def test_a_second_alias_is_a_name_to_read_by(store: OpenSearchStore, call: Call, name: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from dar_search.answering.answers import Answer, Asked, Models, Move, moves
 from dar_search.answering.anytime import AnytimeSearcher
+from dar_search.answering.time_limits import seconds_left
 from dar_search.data import Dialogue, FloatArray, ImageRecord, Imagination, Reformulation, SearchResult, Turn
 from dar_search.errors import (
     DialogueError,
@@ -252,19 +253,70 @@ class TestIndex:
         self, make: Make, encoder: FakeEncoder, index: FakeIndex, released: threading.Event
     ) -> None:
         searcher = make(at_once=1)
-        crew = searcher._crews["search"]
-        crew.start(lambda: released.wait(60))
+        crew = searcher._index_crew
+        crew.start(lambda: released.wait(60), 60)
 
         class SlowWithWords(FakeIndex):
             def search(self, request: SearchRequest) -> SearchResult:
                 for _ in range(2):
-                    crew.start(lambda: None)  # waits for the one that hangs: the crew is full
+                    crew.start(lambda: None, 60)  # waits for the one that hangs: the crew is full
                 released.wait(1)
                 return index.search(request)
 
         answer = searcher.answer(replace(ASKED, seconds=0.6), SlowWithWords(encoder.provenance))
         assert statuses(answer)["keyword"] == "ok"
         assert answer.result.hits
+
+    def test_one_that_was_slow_and_then_hangs_is_waited_for_no_longer_than_the_overtime(
+        self, make: Make, encoder: FakeEncoder, index: FakeIndex, released: threading.Event
+    ) -> None:
+        limits: list[float | None] = []
+
+        class Hangs(FakeIndex):
+            def search(self, request: SearchRequest) -> SearchResult:
+                limits.append(seconds_left())
+                released.wait(60)
+                raise StoreUnavailable("It never answered.")
+
+        searcher = make()
+        for _ in range(100):
+            searcher._index_crew.took(100.0)
+        with pytest.raises(StoreUnavailable, match="in time"):
+            searcher.answer(replace(ASKED, seconds=0.3, overtime=0.2), Hangs(encoder.provenance))
+        assert limits
+        assert all(left is not None and left <= 0.5 for left in limits), "its requests would go on"
+
+    def test_one_that_was_slow_and_is_well_again_answers_with_pictures_at_once(
+        self, make: Make, encoder: FakeEncoder, index: FakeIndex
+    ) -> None:
+        searched = threading.Event()
+
+        class Searched(FakeIndex):
+            def search(self, request: SearchRequest) -> SearchResult:
+                searched.set()
+                return index.search(request)
+
+        class AfterTheSearch(FakeImaginer):
+            def imagine(self, prompt: str, **options: Any) -> tuple[Imagination, ...]:
+                searched.wait(60)
+                return super().imagine(prompt, **options)
+
+        searcher = make(imaginer=AfterTheSearch(encoder))
+        for _ in range(100):
+            searcher._index_crew.took(100.0)
+        assert searcher.answer(ASKED, Searched(encoder.provenance)).imagined
+
+    def test_edits_of_an_index_that_hangs_end_too(
+        self, make: Make, encoder: FakeEncoder, released: threading.Event
+    ) -> None:
+        class Hangs(FakeIndex):
+            def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
+                released.wait(60)
+                return {}
+
+        asked = replace(ASKED, seconds=0.2, overtime=0.1, edits=QueryEdits(more_like=("p1",)))
+        with pytest.raises(StoreUnavailable, match="in time"):
+            make().rewrite(asked, Hangs(encoder.provenance))
 
     def test_an_index_that_cannot_answer_is_an_error(self, make: Make, encoder: FakeEncoder) -> None:
         class Gone(FakeIndex):

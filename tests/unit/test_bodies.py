@@ -159,14 +159,14 @@ def test_long_texts_keep_their_first_thousand_words_and_short_ones_all() -> None
 def test_a_vector_comes_back_bit_for_bit(vector: np.ndarray) -> None:
     lines = index_action(ImageRecord("id", vector, "file:///a"), vector, "{}").splitlines()
     assert json.loads(lines[0]) == {"index": {"_id": "id"}}
-    assert embedding(json.loads(lines[1])).tobytes() == vector.tobytes()
+    assert embedding(json.loads(lines[1]), 16).tobytes() == vector.tobytes()
 
 
 def test_a_record_comes_back_as_it_was() -> None:
     metadata = {"i": 7, "f": 7.5, "zero": -0.0, "s": "ü", "b": True, "many": ("a", "b"), "one": ("a",), "none": ()}
     written = ImageRecord("id", VECTOR, "file:///ä", "o", "d", "a caption", metadata, 640, 480, b"\x00\xff")
     source = json.loads(bodies.encode(document(written, VECTOR, json.dumps(metadata))))
-    read = record("id", source)
+    read = record("id", source, len(VECTOR))
     assert source["metadata"].keys() == metadata.keys() - {"none"}, "a field without a value has no type to map"
     assert read.embedding.tobytes() == VECTOR.tobytes()
     assert read.metadata == metadata

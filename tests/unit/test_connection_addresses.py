@@ -110,7 +110,7 @@ def test_several_hosts_are_tried_once_each(monkeypatch: pytest.MonkeyPatch) -> N
         "http://b:2",
         "http://c:3",
     }
-    assert all(connection.pool.pool.maxsize == 7 for connection in client.transport.connection_pool.connections)
+    assert all(connection.pool._pool.pool.maxsize == 7 for connection in client.transport.connection_pool.connections)
     client.close()
 
 

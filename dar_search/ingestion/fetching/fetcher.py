@@ -23,8 +23,9 @@ from urllib3.util.ssl_match_hostname import CertificateError
 
 from dar_search.errors import PictureError, SettingsError, SourceError
 from dar_search.ingestion.fetching.addresses import AllowedHosts
-from dar_search.ingestion.fetching.pinned_connections import Budget, Connection, Connections, OverBudget, tls_context
+from dar_search.ingestion.fetching.pinned_connections import Connection, Connections, tls_context
 from dar_search.ingestion.fetching.politeness import HostGates, Robots, retry_after
+from dar_search.ingestion.fetching.watched_sockets import Budget, OverBudget
 from dar_search.ingestion.fetching.web_addresses import Resolver, WebAddress, joined, parse, resolve, system_resolver
 from dar_search.ingestion.fetching.web_answers import (
     BROKEN,

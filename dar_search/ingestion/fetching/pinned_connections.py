@@ -1,12 +1,7 @@
-"""HTTP connections to an address that was checked, with a budget of time and bytes that holds for every single read.
-
-A server that drips a byte now and then resets a socket's time-out with each one, in the headers too. So each read from
-the network asks the budget of the whole request how long it may wait, and tells it what came.
-"""
+"""HTTP connections to an address that was checked, with a budget for every single read (see `watched_sockets`)."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import socket
 import ssl
@@ -14,93 +9,25 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from dar_search.ingestion.fetching.watched_sockets import Budget, WatchedTlsSocket, watched
 from dar_search.ingestion.fetching.web_addresses import WebAddress
 
 _IDLE_CONNECTIONS = 64
 _IDLE_SECONDS = 30.0
-_LOOK_SECONDS = 0.5  # how often a read that waits looks whether it is to stop
-
-
-class OverBudget(OSError):
-    """A request has used up its time or its bytes; the budget says which."""
-
-
-@dataclass(slots=True)
-class Budget:
-    """What a request may still cost.
-
-    Attributes:
-        deadline: on `time.monotonic`'s clock.
-        bytes_left: that may come over the network, headers and all.
-        stopping: set where nobody wants the answer any more.
-        exceeded: what was too much, if anything was.
-    """
-
-    deadline: float
-    bytes_left: int
-    stopping: threading.Event
-    exceeded: Literal["", "time", "bytes"] = ""
-
-    def seconds_left(self) -> float:
-        """Raises OverBudget where there are none."""
-        left = self.deadline - time.monotonic()
-        if left <= 0 or self.stopping.is_set():
-            self.exceeded = "time"
-            raise OverBudget
-        return left
-
-    def take(self, number: int) -> int:
-        self.bytes_left -= number
-        if self.bytes_left < 0:
-            self.exceeded = "bytes"
-            raise OverBudget
-        return number
-
-
-class _PlainSocket(socket.socket):
-    budget: Budget | None = None
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        if self.budget is None:
-            return super().recv_into(buffer, nbytes, flags)
-        return _received(self, self.budget, super().recv_into, buffer, nbytes, flags)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    budget: Budget | None = None
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        if self.budget is None:
-            return super().recv_into(buffer, nbytes, flags)
-        return _received(self, self.budget, super().recv_into, buffer, nbytes, flags)
-
-
-def _received(sock: socket.socket, budget: Budget, receive: Any, *arguments: Any) -> int:
-    while True:
-        sock.settimeout(min(budget.seconds_left(), _LOOK_SECONDS))
-        with contextlib.suppress(TimeoutError):
-            return budget.take(int(receive(*arguments)))
 
 
 class _Plain(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+        return watched(super()._new_conn())
 
 
 class _Tls(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
-
-
-def _watched(made: socket.socket) -> _PlainSocket:
-    timeout = made.gettimeout()
-    watched = _PlainSocket(made.family, made.type, made.proto, made.detach())
-    watched.settimeout(timeout)
-    return watched
+        return watched(super()._new_conn())
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -119,7 +46,7 @@ def _system_context() -> ssl.SSLContext:
 
 def _new_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.sslsocket_class = _TlsSocket
+    context.sslsocket_class = WatchedTlsSocket
     return context
 
 

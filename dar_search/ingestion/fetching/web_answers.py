@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.response import BaseHTTPResponse
 
 from dar_search.errors import PictureError
-from dar_search.ingestion.fetching.pinned_connections import Budget
+from dar_search.ingestion.fetching.watched_sockets import Budget
 from dar_search.ingestion.fetching.web_addresses import WebAddress
 
 # What a connection raises once it is there; ValueError is for headers that are none.

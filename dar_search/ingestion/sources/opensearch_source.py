@@ -25,6 +25,7 @@ from dar_search.ingestion.fetching.web_addresses import refuse_login
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.annotating import annotated
 from dar_search.ingestion.sources.locations import record_id
+from dar_search.ingestion.sources.opensearch_answers import COUNT, DOCUMENTS, LAYOUT, PAGE, POINT, Hit, Page
 from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.settings.masking import shown
 
@@ -96,7 +97,7 @@ class OpenSearchSource:
         """The number of documents: a document with several pictures counts once."""
         total = 0
         for index, _ in self._shards:
-            total += int(self._cluster.read("GET", f"/{quote(index)}/_count")["count"])
+            total += COUNT.read(self._cluster.read("GET", f"/{quote(index)}/_count"))["count"]
             yield total
         if not self._shards:
             yield 0
@@ -108,7 +109,8 @@ class OpenSearchSource:
             )
         except IndexNotFound as error:
             raise SourceError(f'The cluster has no index "{self._index[:200]}".', "Check its name.") from error
-        return sorted((name, int(found["settings"]["index.number_of_shards"])) for name, found in answer.items())
+        found = LAYOUT.read(answer)
+        return sorted((name, about["settings"]["index.number_of_shards"]) for name, about in found.items())
 
     def _shard(self, index: str, shard: int, after: int, done: int, remarks: Remarks) -> Iterator[SourceItem | BadItem]:
         """Documents from the one numbered `after` on, of which `done` pictures are done."""
@@ -130,7 +132,7 @@ class OpenSearchSource:
                     return
                 size = max(1, min(_LARGEST_PAGE, size * 4, _PAGE_BYTES * size // max(1, taken)))
 
-    def _listed(self, index: str, hit: Mapping[str, Any], remarks: Remarks) -> list[SourceItem | BadItem]:
+    def _listed(self, index: str, hit: Hit, remarks: Remarks) -> list[SourceItem | BadItem]:
         document, source = hit["_id"], hit.get("_source", {})
         place = f"opensearch:{quote(index)}/{quote(document, safe='')}{_at(self._address)}"
         try:
@@ -186,7 +188,7 @@ class _PointInTime:
         with contextlib.suppress(StoreError):  # it expires by itself
             self._cluster.read("DELETE", "/_search/point_in_time", json.dumps({"pit_id": [self._id]}).encode())
 
-    def page(self, fields: list[str], size: int, after: int) -> tuple[list[dict[str, Any]], int]:
+    def page(self, fields: list[str], size: int, after: int) -> tuple[list[Hit], int]:
         """The next documents, and about how many bytes they are."""
         try:
             answer = self._search(fields, size, after)
@@ -202,9 +204,9 @@ class _PointInTime:
     def _open(self) -> None:
         path = f"/{quote(self._index)}/_search/point_in_time"
         answer = self._cluster.read("POST", path, keep_alive=KEEP_ALIVE, preference=f"_shards:{self._shard}")
-        self._id = answer["pit_id"]
+        self._id = POINT.read(answer)["pit_id"]
 
-    def _search(self, fields: list[str], size: int, after: int) -> Any:
+    def _search(self, fields: list[str], size: int, after: int) -> Page:
         body: dict[str, Any] = {
             "size": size,
             "pit": {"id": self._id, "keep_alive": KEEP_ALIVE},
@@ -214,7 +216,8 @@ class _PointInTime:
         }
         if after >= 0:
             body["search_after"] = [after]
-        return self._cluster.read("POST", "/_search", json.dumps(body).encode(), allow_partial_search_results="false")
+        answer = self._cluster.read("POST", "/_search", json.dumps(body).encode(), allow_partial_search_results="false")
+        return PAGE.read(answer)
 
 
 def picture_in_document(connect: Callable[[str], SearchCluster], at: str) -> bytes:
@@ -228,7 +231,9 @@ def picture_in_document(connect: Callable[[str], SearchCluster], at: str) -> byt
     field, number = query["field"], int(query["number"])
     cluster = connect(query.get("store", ""))
     body = json.dumps({"docs": [{"_index": unquote(index), "_id": unquote(document), "_source": [field]}]}).encode()
-    (found,) = cluster.read("POST", "/_mget", body)["docs"]
+    documents = DOCUMENTS.read(cluster.read("POST", "/_mget", body))["docs"]
+    DOCUMENTS.each(documents, [document])
+    (found,) = documents
     values = _values(found.get("_source", {}), field)
     if number >= len(values) or not isinstance(values[number], str):
         raise PictureError("bad_document", "The document is gone, or its picture is.", "Ingest the index again.")

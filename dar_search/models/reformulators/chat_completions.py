@@ -81,8 +81,10 @@ def completion_in(body: bytes) -> Completion | Refusal | None:
         return Completion("", "answered without any choice") if choices == [] else None
     choice = choices[0] if isinstance(choices[0], Mapping) else {}
     message = choice.get("message")
+    if choice.get("error") and not (isinstance(message, Mapping) and _text(message.get("content")).strip()):
+        return refusal_in(json.dumps(choice).encode())
     if not isinstance(message, Mapping):
-        return refusal_in(json.dumps(choice).encode()) if choice.get("error") else None
+        return None
     usage = value.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
     found = _completion(message, str(choice.get("finish_reason") or "").lower())
@@ -100,6 +102,8 @@ def shown(words: str, secrets: Sequence[str] = (), said: Sequence[Any] = ()) -> 
         words = words.replace(secret, "***")
         if len(secret) >= 16:
             words = re.sub(rf"\S*(?:{re.escape(secret[:6])}|{re.escape(secret[-6:])})\S*", "***", words)
+        if len(secret) >= 8:  # "the key that ends in abcd"
+            words = re.sub(rf"(?<!\w)[^\w\s]*{re.escape(secret[-4:])}(?!\w)", "***", words)
     words = re.sub(r"\S*\*{3,}\S*|\S*•{3,}\S*", "***", words)
     ends = [at for echo in _echoes(said) if (at := words.find(echo)) >= 0]
     line = masked(instructions.plain(words[: min(ends)] + " …" if ends else words))

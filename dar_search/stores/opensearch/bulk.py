@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
 
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.fault_points import reached
 from dar_search.stores.opensearch.cluster.calls import WRITE_TIMEOUT, Cluster, patiently
+from dar_search.stores.opensearch.cluster.forms import BULK, BulkError, BulkResult
 from dar_search.stores.opensearch.refusals import Refused, is_of_the_picture, reason_of, takes_nothing
 
 SUPERSEDED = "version_conflict_engine_exception"  # a later write or delete has been there
-_RENAMED = {"type": "renamed", "reason": "the index's ingest pipeline gives it another _id"}
-_DROPPED = {"type": "dropped", "reason": "the index's ingest pipeline drops it"}
+_RENAMED: BulkError = {"type": "renamed", "reason": "the index's ingest pipeline gives it another _id"}
+_DROPPED: BulkError = {"type": "dropped", "reason": "the index's ingest pipeline drops it"}
 _FILTER_PATH = ",".join(f"items.index.{part}" for part in ("status", "error", "result", "_index", "_id"))
 
 
@@ -130,11 +130,13 @@ class BulkWriter:
         )
         again: list[Action] = []
         why: StoreUnavailable | None = None
-        for action, item in zip(actions, answer["items"], strict=True):
+        items = BULK.read(answer)["items"]
+        BULK.each(items, actions)
+        for action, item in zip(actions, items, strict=True):
             result = item["index"]
             error = result.get("error") or _lost(action, result)
             if error is None:
-                outcome.landed.add(result["_index"])
+                outcome.landed.add(result.get("_index", ""))
             elif error["type"] == SUPERSEDED:
                 outcome.superseded.add(action.id)
             else:
@@ -148,11 +150,11 @@ class BulkWriter:
         return again, why
 
 
-def _lost(action: Action, result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _lost(action: Action, result: BulkResult) -> BulkError | None:
     """What became of an item that the cluster says it took, and that nobody will find."""
-    if result["result"] == "noop":
+    if result.get("result") == "noop":
         return _DROPPED
-    return None if result["_id"] == action.id else _RENAMED
+    return None if result.get("_id") == action.id else _RENAMED
 
 
 def _bodies(actions: Iterable[Action], limit: int) -> Iterator[list[Action]]:

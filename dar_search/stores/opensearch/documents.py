@@ -20,6 +20,7 @@ import orjson
 
 from dar_search.data import FloatArray, ImageRecord, Metadata
 from dar_search.stores.bodies import DELETED, EMPTY_FIELDS, encode
+from dar_search.stores.opensearch.cluster.forms import DOCUMENTS, Source
 
 
 def index_action(record: ImageRecord, embedding: FloatArray, metadata: str, version: int | None = None) -> bytes:
@@ -80,11 +81,11 @@ def document(record: ImageRecord, embedding: FloatArray, metadata: str) -> dict[
     return fields
 
 
-def record(id: str, source: Mapping[str, Any]) -> ImageRecord:
-    """A document's whole `_source` -> the record."""
+def record(id: str, source: Source, dimension: int) -> ImageRecord:
+    """A document's whole `_source` -> the record. Raises StoreCorrupt for what is no vector of the index's."""
     return ImageRecord(
         id=id,
-        embedding=embedding(source),
+        embedding=embedding(source, dimension),
         source=source.get("source", ""),
         origin=source.get("origin", ""),
         digest=source.get("digest", ""),
@@ -96,21 +97,28 @@ def record(id: str, source: Mapping[str, Any]) -> ImageRecord:
     )
 
 
-def embedding(source: Mapping[str, Any]) -> FloatArray:
-    """The document's vector, (d,) float32, bit for bit as it was written."""
-    return np.array(source.get("vector", ()), dtype=np.float32)
+def embedding(source: Source, dimension: int) -> FloatArray:
+    """The document's vector, (dimension,) float32, bit for bit as it was written. Raises StoreCorrupt."""
+    with np.errstate(over="ignore"):
+        vector = np.array(source.get("vector", ()), dtype=np.float32)
+    if vector.shape != (dimension,) or not np.isfinite(vector).all():
+        raise DOCUMENTS.wrong(f"a vector of {vector.size} numbers, not {dimension} finite ones")
+    return vector
 
 
-def metadata(source: Mapping[str, Any]) -> Metadata:
+def metadata(source: Source) -> Metadata:
     """The document's metadata, as it was given."""
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in source.get("metadata", {}).items()}
-    return fields | dict.fromkeys(source.get(EMPTY_FIELDS, ()), ())
+    return fields | dict.fromkeys(source.get("metadata_empty", ()), ())
 
 
-def thumbnail(source: Mapping[str, Any]) -> bytes | None:
-    """The document's thumbnail, decoded."""
+def thumbnail(source: Source) -> bytes | None:
+    """The document's thumbnail, decoded. Raises StoreCorrupt."""
     text = source.get("thumbnail")
-    return None if text is None else base64.b64decode(text)
+    try:
+        return None if text is None else base64.b64decode(text)
+    except ValueError as error:
+        raise DOCUMENTS.wrong(f"a thumbnail that is no base64: {error}") from None
 
 
 def possible_ids(ids: Sequence[str]) -> Iterator[str]:

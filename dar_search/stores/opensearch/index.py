@@ -16,6 +16,14 @@ from dar_search.stores import bodies
 from dar_search.stores.opensearch.bulk import Action, BulkWriter, Outcome
 from dar_search.stores.opensearch.cluster.calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
 from dar_search.stores.opensearch.cluster.features import Features
+from dar_search.stores.opensearch.cluster.forms import (
+    COUNT,
+    DOCUMENTS,
+    INDICES,
+    REFRESHED,
+    SETTINGS,
+    Source,
+)
 from dar_search.stores.opensearch.documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch.foreign import without_foreign_fields, without_new_fields
 from dar_search.stores.opensearch.kept import without_vectors
@@ -24,6 +32,7 @@ from dar_search.stores.opensearch.refusals import STRICT, Refused
 from dar_search.stores.opensearch.search.contents import Contents
 from dar_search.stores.opensearch.search.described import first_request
 from dar_search.stores.opensearch.search.filters import MappedField, check_asked, lacks_long
+from dar_search.stores.opensearch.search.listing import listed
 from dar_search.stores.opensearch.search.pipelines import DefaultPipeline, read_default_pipeline
 from dar_search.stores.opensearch.search.searching import Moved, Searcher
 from dar_search.stores.opensearch.state import Cached, IndexState, read_state
@@ -32,7 +41,6 @@ from dar_search.stores.records import Checked, by_id, check_records
 from dar_search.stores.requests import check_request
 
 _AT_ONCE = 1_000  # ids in one request
-_KEPT_OPEN = "2m"  # how long the cluster keeps a point in time after the last page
 _WRITE_AGE = 1.0  # seconds; a writer looks often whether the alias still leads to vectors of its encoder
 _TRIES = 5
 # As the cluster names a field whose value it does not take.
@@ -111,7 +119,8 @@ class OpenSearchIndex:
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
         if ids and "vector" in self.left_out:
             raise without_vectors(self.name)
-        return {id: record(id, source) for id, source in self._documents(ids) if not is_grave(source)}
+        dimension = self.provenance.dimension
+        return {id: record(id, source, dimension) for id, source in self._documents(ids) if not is_grave(source)}
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
         found = self._documents(ids, _source_includes=f"digest,{bodies.DELETED}")
@@ -123,23 +132,8 @@ class OpenSearchIndex:
     def ids(self, *, origin: str | None = None) -> Iterator[str]:
         """All that was written before the first is asked for, as of that moment."""
         self.refresh()
-        path = f"/{quoted(self.name)}/_search/point_in_time"
-        point = self._cluster.read("POST", path, keep_alive=_KEPT_OPEN)["pit_id"]
-        try:
-            after: str | None = None
-            while True:
-                body = bodies.ids_search(point, origin, after=after, size=_AT_ONCE, keep_alive=_KEPT_OPEN)
-                answer = self._cluster.read(
-                    "POST", "/_search", bodies.encode(body), filter_path="pit_id,hits.hits.sort"
-                )
-                point = answer.get("pit_id", point)
-                page = [hit["sort"][0] for hit in answer.get("hits", {}).get("hits", [])]
-                yield from page
-                if len(page) < _AT_ONCE:
-                    return
-                after = page[-1]
-        finally:
-            self._cluster.send("DELETE", "/_search/point_in_time", bodies.encode({"pit_id": [point]}))
+        for hit in listed(self._cluster, self.name, origin=origin):
+            yield hit["sort"][0]
 
     def count(self, filter: Filter = ()) -> int:
         """Sees what was written through this object; what others wrote, up to the last refresh."""
@@ -147,19 +141,22 @@ class OpenSearchIndex:
             self.refresh()
         types = self._types(filter)
         body = bodies.encode({"query": bodies.live_query(filter, types)})
-        return int(self._cluster.read("POST", f"/{quoted(self.name)}/_count", body)["count"])
+        return COUNT.read(self._cluster.read("POST", f"/{quoted(self.name)}/_count", body))["count"]
 
     def refresh(self) -> None:
         self._unseen = False
         self._contents.forget()
         answer = self._cluster.read("POST", f"/{quoted(self.name)}/_refresh", seconds=REFRESH_TIMEOUT)
-        if answer["_shards"]["failed"]:
+        if REFRESHED.read(answer)["_shards"]["failed"]:
             raise StoreUnavailable(f'Not every shard of "{self.name}" could be refreshed.', "Try again later.")
 
     def load_settings(self) -> Mapping[str, Any]:
         """See `ingestion.pipeline.tuning.Tunable`. What a load left behind counts as the default."""
         index = self._current(age=_WRITE_AGE).index
-        settings = self._cluster.read("GET", f"/{quoted(index)}/_settings")[index]["settings"]["index"]
+        found = SETTINGS.read(self._cluster.read("GET", f"/{quoted(index)}/_settings"))
+        if index not in found:
+            raise SETTINGS.wrong(f"nothing of {index}")
+        settings = found[index]["settings"]["index"]
         interval = settings.get("refresh_interval")
         return {
             "refresh_interval": None if interval == _LOAD_REFRESH else interval,
@@ -223,8 +220,8 @@ class OpenSearchIndex:
         alias = write_alias(self.name)
         if state.aliases.get(alias) != {"is_write_index": True}:
             state = self._current(age=0)  # it may have been mended since
-            found = self._cluster.read("GET", f"/{quoted(alias)}", ignore_unavailable="true", filter_path="*.aliases")
-            check_write_alias(self.name, state.index, {"aliases": state.aliases}, found)
+            answer = self._cluster.read("GET", f"/{quoted(alias)}", ignore_unavailable="true", filter_path="*.aliases")
+            check_write_alias(self.name, state.index, {"aliases": state.aliases}, INDICES.read(answer))
         return state
 
     def _bulk(self, state: IndexState, actions: Iterator[Action]) -> Outcome:
@@ -283,18 +280,21 @@ class OpenSearchIndex:
             checked = check_records(fine, self.provenance.dimension, state.types)
         return state, replace(checked, refused=(*checked.refused, *refused))
 
-    def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _documents(self, ids: Sequence[str], **params: str) -> Iterator[tuple[str, Source]]:
         """(id, `_source`) of those that are there, graves among them. Raises EncoderMismatch, see `_current`."""
         path = f"/{quoted(self.name)}/_mget"
         wanted = list(possible_ids(ids))
         index = self._current().index
         for start in range(0, len(wanted), _AT_ONCE):
-            body = bodies.encode({"ids": wanted[start : start + _AT_ONCE]})
-            for document in self._cluster.read("POST", path, body, **params)["docs"]:
+            some = wanted[start : start + _AT_ONCE]
+            answer = self._cluster.read("POST", path, bodies.encode({"ids": some}), **params)
+            documents = DOCUMENTS.read(answer)["docs"]
+            DOCUMENTS.each(documents, some)
+            for document in documents:
                 if "error" in document:
                     raise mapped_part(404, document["error"])
                 if document.get("found"):
-                    if document["_index"] != index:  # the alias moved: do its vectors compare with this handle's?
+                    if document.get("_index") != index:  # the alias moved: do its vectors compare with this handle's?
                         index = self._current(age=0).index
                     yield document["_id"], document.get("_source", {})
 

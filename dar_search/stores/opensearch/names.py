@@ -63,8 +63,8 @@ def restricted(about: About) -> list[str]:
 
 
 def kept_beside(name: str, found: Mapping[str, About]) -> list[str]:
-    """The numbered indices of a name that no alias leads to: earlier ones, as a rule."""
-    return sorted(index for index, about in found.items() if generation(index, about) == name and not names_of(about))
+    """The numbered indices of a name that no alias leads to, nor to a part of one: earlier ones, as a rule."""
+    return sorted(index for index, about in found.items() if generation(index, about) == name and not _shown_as(about))
 
 
 def generation(index: str, about: About) -> str | None:
@@ -86,7 +86,9 @@ def led_to(name: str, found: Mapping[str, About]) -> tuple[str, About]:
     Raises IndexNotFound where it is the name of something else, StoreCorrupt where it leads to several indices, and
     StoreError where it shows only a part of one.
     """
-    if len(found) != 1:
+    if not found:
+        raise IndexNotFound(f'There is no index "{name}" on the cluster.', "Make it, or open another.")
+    if len(found) > 1:
         first, *others = sorted(found, key=lambda index: (generation(index, found[index]) != name, index))
         remove = ({"remove": {"index": other, "alias": name}} for other in others)
         raise StoreCorrupt(
@@ -167,8 +169,8 @@ def half_state(name: str, found: Mapping[str, About]) -> StoreCorrupt | None:
 
 
 def also_known_as(name: str, index: str, about: About) -> None:
-    """Whether only this name leads to the index. Raises StoreError, since others would lose it too."""
-    others = [other for other in names_of(about) if other != name]
+    """Whether only this name leads to the index, or to a part of it. Raises StoreError: others would lose it too."""
+    others = [other for other in _shown_as(about) if other != name]
     if others:
         aliases = [alias for alias in (name, write_alias(name)) if alias in about.get("aliases", {})]
         raise StoreError(
@@ -180,6 +182,11 @@ def also_known_as(name: str, index: str, about: About) -> None:
 def way_out(*actions: Mapping[str, Any]) -> str:
     """The request that changes aliases."""
     return f"POST /_aliases {orjson.dumps({'actions': actions}).decode()}"
+
+
+def _shown_as(about: About) -> list[str]:
+    """The aliases by which an index is read, whole or in part."""
+    return sorted({*names_of(about), *(one for one in restricted(about) if _written_through(one, about) is None)})
 
 
 def _written_through(alias: str, about: About) -> str | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from dar_search.answering.time_limits import seconds_left
 from dar_search.data import Provenance
 from dar_search.errors import IndexNotFound, StoreCorrupt, StoreForbidden, StoreTooNew, StoreUnavailable
 from dar_search.stores.bodies import (
@@ -18,14 +20,17 @@ from dar_search.stores.bodies import (
     missing_properties,
     schema_version,
 )
+from dar_search.stores.callers import caller_key
 from dar_search.stores.fields import FieldType
 from dar_search.stores.opensearch.cluster.calls import Cluster, quoted
+from dar_search.stores.opensearch.cluster.forms import INDICES, About
 from dar_search.stores.opensearch.kept import left_out
 from dar_search.stores.opensearch.names import led_to
 from dar_search.stores.opensearch.search.filters import MappedField, mapped_fields
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+_MOST_CALLERS = 1_000
 LIFETIME = 30.0  # seconds, after which settings that others may change are read again
 _PARTS = ("aliases", "mappings", "settings.index.number_of_shards", "settings.index.search.default_pipeline")
 FILTER_PATH = ",".join(f"*.{part}" for part in _PARTS)
@@ -71,22 +76,50 @@ class IndexState:
         return field.mapped != "double" or bool(field.sub)
 
 
+@dataclass(slots=True)
+class _Kept(Generic[T]):
+    """What one caller was told: when it was asked for, and what it is."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    known: tuple[float, T] | None = None
+
+
 class Cached(Generic[T]):
-    """What a cluster says, read again when it is older than `lifetime`. Safe to use from several threads."""
+    """What a cluster says to each caller, read again when it is older than `lifetime`.
+
+    Nobody gets what was said to another (see `stores.callers`). Safe to use from several threads: one reads, the
+    others of the same caller wait for it, no longer than their answers are of use.
+    """
 
     def __init__(self, read: Callable[[], T], *known: T, lifetime: float = LIFETIME) -> None:
         self._read = read
         self._lifetime = lifetime
         self._lock = threading.Lock()
-        self._known = [(time.monotonic(), value) for value in known]
+        self._kept: OrderedDict[bytes | None, _Kept[T]] = OrderedDict()
+        for value in known:
+            self._mine().known = (time.monotonic(), value)
 
     def get(self, age: float | None = None) -> T:
         """The value, at most so many seconds old; 0: as it is now."""
+        kept = self._mine()
+        left = seconds_left()
+        if not kept.lock.acquire(timeout=-1 if left is None else left):
+            raise StoreUnavailable("The cluster did not answer in time.", "Try again.")
+        try:
+            began = time.monotonic()
+            if kept.known is None or began - kept.known[0] >= (self._lifetime if age is None else age):
+                kept.known = (began, self._read())
+            return kept.known[1]
+        finally:
+            kept.lock.release()
+
+    def _mine(self) -> _Kept[T]:
         with self._lock:
-            if not self._known or time.monotonic() - self._known[0][0] >= (self._lifetime if age is None else age):
-                began = time.monotonic()
-                self._known = [(began, self._read())]
-            return self._known[0][1]
+            kept = self._kept.setdefault(caller_key(), _Kept())
+            self._kept.move_to_end(caller_key())
+            if len(self._kept) > _MOST_CALLERS:
+                self._kept.popitem(last=False)
+            return kept
 
 
 def read_state(cluster: Cluster, name: str) -> IndexState:
@@ -104,7 +137,7 @@ def find_state(cluster: Cluster, name: str) -> IndexState | None:
     IndexNotFound (for the name of something else), StoreTooNew, StoreCorrupt: see `names.led_to`.
     """
     try:
-        found = cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)
+        found = _indices(cluster, name)
     except IndexNotFound:
         return None
     index, about = led_to(name, found)
@@ -116,8 +149,12 @@ def find_state(cluster: Cluster, name: str) -> IndexState | None:
             # Who only searches, or an index that is read-only, does without the fields: only writing needs them.
             _LOG.info('The layout of "%s" is left as it is: %s', name, error.message)
             return state
-        state = parse_state(name, *led_to(name, cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH)))
+        state = parse_state(name, *led_to(name, _indices(cluster, name)))
     return state
+
+
+def _indices(cluster: Cluster, name: str) -> Mapping[str, About]:
+    return INDICES.read(cluster.read("GET", f"/{quoted(name)}", filter_path=FILTER_PATH))
 
 
 def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
@@ -147,7 +184,7 @@ def parse_state(name: str, index: str, about: Mapping[str, Any]) -> IndexState:
             fields=mapped_fields(properties),
             finds_digests=bool(properties.get("digest", {}).get("index", True)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreCorrupt(
             f'The index "{name}" says nothing readable about itself ({type(error).__name__}: {error}).',
             f'Look at "_meta.{META}" of GET /{index}/_mapping.',

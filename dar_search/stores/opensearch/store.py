@@ -21,6 +21,7 @@ from dar_search.stores.opensearch.cluster.calls import WRITE_TIMEOUT, Cluster, q
 from dar_search.stores.opensearch.cluster.connection import connect
 from dar_search.stores.opensearch.cluster.doctor import Observation
 from dar_search.stores.opensearch.cluster.features import Features, detect
+from dar_search.stores.opensearch.cluster.forms import HEALTH, INDICES, WAITED, About
 from dar_search.stores.opensearch.index import Access, OpenSearchIndex
 from dar_search.stores.opensearch.kept import check_kept, not_whole
 from dar_search.stores.opensearch.names import (
@@ -39,6 +40,8 @@ from dar_search.stores.opensearch.troubles import troubles
 from dar_search.stores.provenance import check_dimension, check_provenance
 
 _NAMED = 20
+_VISIBLE = "open,closed"  # what a pattern means
+_EVERY = f"{_VISIBLE},hidden"
 
 
 class OpenSearchStore:
@@ -135,7 +138,8 @@ class OpenSearchStore:
         self._cluster.send("DELETE", f"/{','.join(map(quoted, sorted(indices)))}", seconds=WRITE_TIMEOUT)
 
     def check(self) -> Mapping[str, str]:
-        health = self._cluster.read("GET", "/_cluster/health", filter_path="status,number_of_nodes,active_shards")
+        parts = "status,number_of_nodes,active_shards"
+        health = HEALTH.read(self._cluster.read("GET", "/_cluster/health", filter_path=parts))
         features = self.features
         known = features.plugins is not None
         lines = {
@@ -179,29 +183,34 @@ class OpenSearchStore:
         check_kept(name, state.left_out)
         return OpenSearchIndex(name, state, self._access)
 
-    def _found(self, name: str) -> dict[str, Any]:
+    def _found(self, name: str) -> Mapping[str, About]:
         """What the name leads to; nothing where there is no such name."""
         try:
-            found: dict[str, Any] = self._cluster.read("GET", f"/{quoted(name)}", filter_path=NAME_PATH)
+            return INDICES.read(self._cluster.read("GET", f"/{quoted(name)}", filter_path=NAME_PATH))
         except IndexNotFound:
             return {}
-        return found
 
-    def _left(self, name: str) -> dict[str, Any]:
+    def _left(self, name: str) -> Mapping[str, About]:
         """The indices that the name is written through, and those named like its numbered ones."""
         path = f"/{quoted(write_alias(name))},{quoted(name)}-*"
-        found: dict[str, Any] = self._cluster.read(
-            "GET", path, ignore_unavailable="true", expand_wildcards="open,closed", filter_path=NAME_PATH
+        answer = self._cluster.read(
+            "GET", path, ignore_unavailable="true", expand_wildcards=_EVERY, filter_path=NAME_PATH
         )
-        return found
+        return INDICES.read(answer)
 
-    def _all(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._cluster.read("GET", "/*", expand_wildcards="open,closed", filter_path=NAME_PATH)
-        return found
+    def _all(self) -> Mapping[str, About]:
+        def asked(meant: str) -> Any:
+            return self._cluster.read("GET", "/*", expand_wildcards=meant, filter_path=NAME_PATH)
+
+        try:
+            answer = asked(_EVERY)
+        except StoreForbidden:  # among the hidden ones there are the cluster's own
+            answer = asked(_VISIBLE)
+        return INDICES.read(answer)
 
     def _wait_for_primaries(self, index: str) -> None:
         path = f"/_cluster/health/{quoted(index)}"  # answers after half a minute at the latest
-        answer = self._cluster.read("GET", path, seconds=WRITE_TIMEOUT, wait_for_status="yellow")
+        answer = WAITED.read(self._cluster.read("GET", path, seconds=WRITE_TIMEOUT, wait_for_status="yellow"))
         if answer["timed_out"]:
             raise StoreUnavailable(
                 f'The cluster has made "{index}" but finds no node to keep it.',
@@ -211,7 +220,7 @@ class OpenSearchStore:
     def _exists(self, name: str) -> IndexExists:
         return IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
 
-    def _taken(self, name: str, found: Mapping[str, Any]) -> IndexExists:
+    def _taken(self, name: str, found: Mapping[str, About]) -> IndexExists:
         try:
             led_to(name, found)
         except StoreError as error:

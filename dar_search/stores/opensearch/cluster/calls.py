@@ -13,9 +13,11 @@ import tenacity
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import OpenSearchException, TransportError
 
+from dar_search.answering.time_limits import limited
 from dar_search.errors import DarError, IndexNotFound, StoreForbidden, StoreUnavailable
 from dar_search.stores.callers import caller_authorization
 from dar_search.stores.opensearch.cluster.errors import mapped
+from dar_search.stores.opensearch.cluster.forms import BLOCKS
 
 _LOG = logging.getLogger(__name__)
 # Seconds of one request; all others have the client's own limit (opensearch.timeout).
@@ -63,7 +65,8 @@ class Cluster:
             answer = self._send("GET", "/_cluster/state/blocks", None, None, {"filter_path": "blocks.global"})
         except StoreForbidden:
             return False
-        return any(block.get("retryable") for block in answer.get("blocks", {}).get("global", {}).values())
+        blocks = BLOCKS.read(answer).get("blocks", {}).get("global", {})
+        return any(block.get("retryable") for block in blocks.values())
 
     def read(self, method: str, path: str, body: bytes | None = None, **params: Any) -> Any:
         """`send`, again and again for a short while where the cluster is away or busy: for what changes nothing."""
@@ -77,8 +80,10 @@ class Cluster:
 
 
 def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
-    """Attempts at something that may raise StoreUnavailable, for so long, with growing pauses and jitter."""
-    deadline = time.monotonic() + seconds
+    """Attempts at something that may raise StoreUnavailable, for so long, with growing pauses and jitter; no longer
+    than the answer is of use (see `time_limits`)."""
+    deadline = time.monotonic() + limited(seconds)
+    pause = tenacity.wait_exponential(multiplier=0.1, max=3.0) + tenacity.wait_random(0, 0.5)
     said = False
 
     def worth_another(error: BaseException) -> bool:
@@ -92,7 +97,7 @@ def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
 
     yield from tenacity.Retrying(
         retry=tenacity.retry_if_exception(worth_another),
-        wait=tenacity.wait_exponential(multiplier=0.1, max=3.0) + tenacity.wait_random(0, 0.5),
+        wait=lambda state: limited(pause(state)),
         reraise=True,
     )
 

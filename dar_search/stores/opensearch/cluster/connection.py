@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import orjson
-import urllib3
-from opensearchpy import JSONSerializer, OpenSearch, SerializationError, Urllib3HttpConnection
+from opensearchpy import JSONSerializer, OpenSearch, SerializationError
 
 from dar_search.errors import FeatureMissing, SettingsError
+from dar_search.ingestion.fetching.watched_sockets import WatchedTlsSocket
 from dar_search.settings import Settings, mask, secret
-from dar_search.settings.cluster_access import ClusterAccess, read_profile
-from dar_search.settings.proxies import is_loopback, pool_for, proxy_for, shown
+from dar_search.settings.cluster_access import PROFILE, ClusterAccess, read_profile
+from dar_search.settings.proxies import is_loopback, proxy_for, shown
+from dar_search.stores.opensearch.cluster.bounded_connections import BoundedConnection
 from dar_search.stores.opensearch.cluster.errors import mapped as mapped
 from dar_search.values import exact_json
 
-PROFILE = "profile:"
 _LOG = logging.getLogger(__name__)
 _PORTS = {"http": 9200, "https": 443}  # opensearch-py's own defaults
 _DEAD_SECONDS = 2  # before a host that did not answer is asked again, where there are others; doubles each time
@@ -60,7 +59,7 @@ def connect(address: str, settings: Settings) -> OpenSearch:
         options["ssl_context"] = _tls(access)
     return OpenSearch(
         [{"host": host.name, "port": host.port, "use_ssl": host.tls, "url_prefix": host.prefix} for host in hosts],
-        connection_class=_Connection,
+        connection_class=BoundedConnection,
         serializer=_Serializer(),
         http_auth=authentication,
         headers=headers,
@@ -176,6 +175,7 @@ def _tls(access: ClusterAccess) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=authorities)
     except (ssl.SSLError, OSError) as error:
         raise SettingsError(f"{authorities} holds no certificate.", "Give a PEM file of authorities.") from error
+    context.sslsocket_class = WatchedTlsSocket
     if access.client_certificate:
         key = _file(access.client_key, "client_key")
         # Always a password, even a wrong empty one: without it OpenSSL would ask on the terminal, and wait.
@@ -203,68 +203,11 @@ def _file(path: Path | None, name: str) -> str | None:
     return str(found)
 
 
-class _Connection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py is not typed for mypy here
-    """opensearch-py's connection, through a proxy where the host has one, and with a limit of its own for connecting:
-    a host that is gone is known at once, and a slow answer is still waited for."""
-
-    pool: Any
-
-    def __init__(self, *args: Any, connect_timeout: float = 5, proxy: str | None = None, **kwargs: Any) -> None:
-        # The last line makes the pool.
-        self._connect_timeout, self._proxy = connect_timeout, proxy
-        self._tls: ssl.SSLContext | None = kwargs.get("ssl_context") if kwargs.get("use_ssl") else None
-        self._connections: int = kwargs.get("pool_maxsize", 16)
-        super().__init__(*args, **kwargs)
-
-    def _create_urllib3_pool(self) -> None:
-        unverified = self._tls is not None and self._tls.verify_mode == ssl.CERT_NONE
-        if proxy_for(self.host, self._proxy) is None:
-            super()._create_urllib3_pool()
-            if unverified:
-                self.pool.ConnectionCls = _Unverified
-            return
-        pool = pool_for(self.host, self._proxy, maxsize=self._connections, ssl_context=self._tls)
-        if unverified:
-            pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _UnverifiedPool}
-        self.pool = _ProxiedPool(self.host, pool)
-
-    def perform_request(self, *args: Any, timeout: Any = None, **kwargs: Any) -> Any:
-        seconds = timeout or self.timeout
-        limits = urllib3.Timeout(connect=min(self._connect_timeout, seconds), read=seconds)
-        return super().perform_request(*args, timeout=limits, **kwargs)
-
-
-class _Unverified(urllib3.connection.HTTPSConnection):
-    """Said once, where the client is made: with each request urllib3 would warn the whole process, and to forbid it
-    would be the host application's."""
-
-    def connect(self) -> None:
-        super().connect()
-        self.is_verified = True
-
-
-class _UnverifiedPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _Unverified
-
-
-class _ProxiedPool:
-    """What opensearch-py asks of a pool, with whole addresses: a proxy has to be told the host."""
-
-    def __init__(self, origin: str, pool: urllib3.PoolManager) -> None:
-        self._origin, self._pool = origin, pool
-
-    def urlopen(self, method: str, url: str, body: bytes | None = None, **options: Any) -> urllib3.BaseHTTPResponse:
-        return self._pool.urlopen(method, f"{self._origin}{url}", body=body, redirect=False, **options)
-
-    def close(self) -> None:
-        self._pool.clear()
-
-
 class _Serializer(JSONSerializer):  # type: ignore[misc]
     """opensearch-py's serializer, reading answers several times faster, and whole numbers exactly."""
 
     def loads(self, s: str) -> Any:
         try:
             return exact_json.loads(s)
-        except orjson.JSONDecodeError as error:
+        except ValueError as error:
             raise SerializationError(s, error) from error

@@ -17,6 +17,7 @@ from opensearchpy.exceptions import AuthorizationException, OpenSearchException,
 
 from dar_search.stores.opensearch.cluster.errors import mapped
 from dar_search.stores.opensearch.cluster.features import NO_FAISS, NO_FAISS_ATTRIBUTE
+from dar_search.stores.opensearch.cluster.forms import NODES, ROOT, Node
 from dar_search.stores.opensearch.cluster.permissions import Permission, role, try_permissions
 
 _LOWEST = (2, 19)
@@ -68,9 +69,9 @@ def examine(client: OpenSearch, index: str = "dar") -> Report:
 
     Raises StoreUnavailable, StoreForbidden where the credentials are wrong, StoreError where it is no OpenSearch.
     """
-    about = _ask(client, "GET", "/") or {}
-    version = str(about.get("version", {}).get("number", ""))
-    distribution = str(about.get("version", {}).get("distribution", "" if not version else "elasticsearch"))
+    about = ROOT.read(_ask(client, "GET", "/") or {}).get("version", {})
+    version = about.get("number", "")
+    distribution = about.get("distribution", "" if not version else "elasticsearch")
     nodes = _nodes(client)
     plugins = _plugins(nodes)
     features = _features(client, nodes or [])
@@ -87,7 +88,7 @@ def examine(client: OpenSearch, index: str = "dar") -> Report:
     return Report(version, distribution, plugins, features, permissions, observations, roles[False], roles[True])
 
 
-def _features(client: OpenSearch, nodes: list[Mapping[str, Any]]) -> dict[str, bool | None]:
+def _features(client: OpenSearch, nodes: list[Node]) -> dict[str, bool | None]:
     knn = _reads(client, {"query": {"knn": {"none": {"vector": [1.0], "k": 1}}}})
     hybrid = {"query": {"hybrid": {"queries": [{"match_none": {}}], "pagination_depth": 1}}}
     fusions = {
@@ -123,22 +124,22 @@ def _reads(client: OpenSearch, body: Mapping[str, Any]) -> bool | None:
     return True
 
 
-def _faiss(client: OpenSearch, nodes: list[Mapping[str, Any]]) -> bool | None:
+def _faiss(client: OpenSearch, nodes: list[Node]) -> bool | None:
     """False where a node says that it lacks the native library, True where one has loaded it, else None: it is loaded
     at its first use, and trying that would end a node without it."""
     if any(node.get("attributes", {}).get(NO_FAISS_ATTRIBUTE) == NO_FAISS for node in nodes):
         return False
     stats = _ask(client, "GET", "/_plugins/_knn/stats?filter_path=nodes.*.faiss_initialized")
-    loaded = (stats or {}).get("nodes", {}).values()
+    loaded = NODES.read(stats or {}).get("nodes", {}).values()
     return True if any(node.get("faiss_initialized") for node in loaded) else None
 
 
-def _nodes(client: OpenSearch) -> list[Mapping[str, Any]] | None:
+def _nodes(client: OpenSearch) -> list[Node] | None:
     answer = _ask(client, "GET", "/_nodes/plugins?filter_path=nodes.*.name,nodes.*.plugins.name,nodes.*.attributes")
-    return None if answer is None else list(answer.get("nodes", {}).values())
+    return None if answer is None else list(NODES.read(answer).get("nodes", {}).values())
 
 
-def _plugins(nodes: list[Mapping[str, Any]] | None) -> frozenset[str] | None:
+def _plugins(nodes: list[Node] | None) -> frozenset[str] | None:
     if not nodes:
         return None
     return frozenset.intersection(*(frozenset(row["name"] for row in node.get("plugins", ())) for node in nodes))

@@ -24,6 +24,7 @@ from dar_search.errors import (
     StoreForbidden,
     StoreUnavailable,
 )
+from dar_search.stores.callers import caller_authorization
 
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
@@ -125,7 +126,9 @@ def _answered(error: Any) -> DarError:
     if status == 401:
         return StoreForbidden(
             "The cluster does not accept these credentials.",
-            "Check OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD, or the profile's.",
+            "Check OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD, or the profile's."
+            if caller_authorization() is None
+            else "Check the header Authorization that was sent.",
         )
     if status == 403:
         return _forbidden(said)

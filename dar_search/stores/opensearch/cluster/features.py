@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dar_search.data import ScoreFusion
 from dar_search.errors import FeatureMissing, StoreForbidden
 from dar_search.stores.opensearch.cluster.calls import Cluster
+from dar_search.stores.opensearch.cluster.forms import NODES, ROOT, Node
 
 KNN_PLUGIN = "opensearch-knn"
 HYBRID_PLUGIN = "opensearch-neural-search"
@@ -70,7 +69,7 @@ class Features:
 
 def detect(cluster: Cluster) -> Features:
     """Asks the cluster. Raises FeatureMissing if it is no OpenSearch or one before 2.19, StoreUnavailable."""
-    about = cluster.read("GET", "/").get("version", {})
+    about = ROOT.read(cluster.read("GET", "/")).get("version", {})
     version = str(about.get("number", ""))
     if about.get("distribution") != "opensearch":
         raise FeatureMissing(
@@ -80,14 +79,17 @@ def detect(cluster: Cluster) -> Features:
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _LOWEST:
         raise FeatureMissing(f"The cluster is OpenSearch {version}.", "Update it to 2.19 or later.")
     try:
-        nodes = cluster.read("GET", "/_nodes/plugins,settings", filter_path=_NODES_PATH, flat_settings="true")["nodes"]
+        answer = cluster.read("GET", "/_nodes/plugins,settings", filter_path=_NODES_PATH, flat_settings="true")
     except StoreForbidden:
         return Features(version, None, hybrid=False, faiss=True)  # not known: the client's fusion is always right
+    nodes = NODES.read(answer).get("nodes", {})
+    if not nodes:
+        raise NODES.wrong("there are none")
     plugins = frozenset.intersection(*(_plugins(node) for node in nodes.values()))
     off = any(node.get("settings", {}).get(_HYBRID_OFF) == "true" for node in nodes.values())
     bare = any(node.get("attributes", {}).get(NO_FAISS_ATTRIBUTE) == NO_FAISS for node in nodes.values())
     return Features(version, plugins, HYBRID_PLUGIN in plugins and not off, faiss=not bare)
 
 
-def _plugins(node: Mapping[str, Any]) -> frozenset[str]:
+def _plugins(node: Node) -> frozenset[str]:
     return frozenset(plugin["name"] for plugin in node.get("plugins", ()))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from dar_search.data import Place
 from dar_search.errors import StoreError
 from dar_search.stores import bodies
 from dar_search.stores.opensearch.cluster.calls import Cluster, quoted
+from dar_search.stores.opensearch.cluster.forms import PLACED, Source
+from dar_search.stores.opensearch.search.listing import listed
 
 _AT_ONCE = 256  # of 1,024 clauses that a query may have
 _AT_MOST = 1_000
-_KEPT_OPEN = "2m"
 
 
 class Contents:
@@ -48,35 +48,19 @@ class Contents:
     def _found(self, wanted: Sequence[str], start: int) -> Iterator[Place]:
         body = bodies.encode(bodies.contents_search(wanted[start : start + _AT_ONCE], _AT_MOST))
         answer = self._cluster.read("POST", f"/{quoted(self._name)}/_search", body, filter_path=_HITS)
-        return map(_place, answer.get("hits", {}).get("hits", []))
+        found = PLACED.read(answer).get("hits", {}).get("hits", [])
+        return (_place(hit["_id"], hit.get("_source", {})) for hit in found)
 
     def _all(self) -> Mapping[str, Sequence[Place]]:
         by_content: dict[str, list[Place]] = defaultdict(list)
-        path = f"/{quoted(self._name)}/_search/point_in_time"
-        point = self._cluster.read("POST", path, keep_alive=_KEPT_OPEN)["pit_id"]
-        try:
-            after: str | None = None
-            while True:
-                body = bodies.ids_search(point, None, after=after, size=_AT_MOST, keep_alive=_KEPT_OPEN)
-                del body["stored_fields"]
-                body["_source"] = bodies.PLACE_FIELDS
-                answer = self._cluster.read(
-                    "POST", "/_search", bodies.encode(body), filter_path=f"pit_id,hits.hits.sort,{_HITS}"
-                )
-                point = answer.get("pit_id", point)
-                page = answer.get("hits", {}).get("hits", [])
-                for place in map(_place, page):
-                    by_content[place.digest.partition(":")[0]].append(place)
-                if len(page) < _AT_MOST:
-                    return by_content
-                after = page[-1]["sort"][0]
-        finally:
-            self._cluster.send("DELETE", "/_search/point_in_time", bodies.encode({"pit_id": [point]}))
+        for hit in listed(self._cluster, self._name, fields=bodies.PLACE_FIELDS):
+            place = _place(hit.get("_id", hit["sort"][0]), hit.get("_source", {}))
+            by_content[place.digest.partition(":")[0]].append(place)
+        return by_content
 
 
 _HITS = "hits.hits._id,hits.hits._source"
 
 
-def _place(hit: Mapping[str, Any]) -> Place:
-    source = hit.get("_source", {})
-    return Place(hit["_id"], source.get("source", ""), source.get("origin", ""), source.get("digest", ""))
+def _place(id: str, source: Source) -> Place:
+    return Place(id, source.get("source", ""), source.get("origin", ""), source.get("digest", ""))

@@ -12,7 +12,8 @@ from typing import Any
 
 from dar_search.errors import StoreError, StoreForbidden
 from dar_search.stores.bodies import Body
-from dar_search.stores.opensearch.cluster.calls import Cluster
+from dar_search.stores.opensearch.cluster.calls import Cluster, quoted
+from dar_search.stores.opensearch.cluster.forms import PIPELINES
 
 _NONE = "_none"  # OpenSearch's name for no pipeline
 
@@ -53,7 +54,7 @@ def read_default_pipeline(cluster: Cluster, index: str, name: str | None, *, ski
     if skip:
         return DefaultPipeline(skipped=True)
     try:
-        found = cluster.read("GET", f"/_search/pipeline/{name}")
+        found = PIPELINES.read(cluster.read("GET", f"/_search/pipeline/{quoted(name)}"))
     except StoreForbidden as error:
         raise StoreForbidden(
             f'The index "{index}" has the default search pipeline "{name}", which you may not read. {error.message}',

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,13 +27,24 @@ from dar_search.stores import bodies
 from dar_search.stores.bodies import Body
 from dar_search.stores.opensearch.cluster.calls import Cluster, mapped_part, quoted
 from dar_search.stores.opensearch.cluster.features import Features
+from dar_search.stores.opensearch.cluster.forms import (
+    CANDIDATES,
+    DOCUMENTS,
+    JOINED,
+    PAGE,
+    Document,
+    Found,
+    OnPage,
+)
 from dar_search.stores.opensearch.documents import is_grave, metadata, thumbnail
 from dar_search.stores.opensearch.search.pipelines import DefaultPipeline
 from dar_search.stores.opensearch.state import IndexState
+from dar_search.values.forms import Form
 
 _CANDIDATE = ("hits.hits.sort", "hits.hits.fields.id", "hits.hits._score")
 _PAGE = ("hits.hits._index", "hits.hits._id", "hits.hits.sort", "hits.hits._score", "hits.hits._source")
 _FAILED = ("status", "error")
+T = TypeVar("T")
 
 
 class Moved(Exception):
@@ -82,7 +93,7 @@ class Searcher:
         if request.vector is not None:
             self.features.require_knn()
             types, engine = self.state.fields, self.state.engine
-            vector = np.ascontiguousarray(request.vector, dtype=np.float32)
+            vector = bodies.query_vector(request.vector)
             request = replace(request, vector=vector, depth=depth)
             legs["knn"] = (
                 bodies.exact_leg(request, types)
@@ -97,8 +108,10 @@ class Searcher:
         body = bodies.page_search(leg, size=request.size, offset=request.offset, fields=_fields(request))
         if self.pipeline.reorders:
             return self._reordered(body, request)
-        found = self._found(self.pipeline.applied(body), _PAGE, request, self._search_type(name))
-        scores = self._raw(name, [hit["sort"][0] for hit in found], request)
+        found = self._found(PAGE, self.pipeline.applied(body), _PAGE, request, self._search_type(name))
+        sorts = [hit["sort"] for hit in found if "sort" in hit]
+        PAGE.each(sorts, found)
+        scores = self._raw(name, [score for score, _ in sorts], request)
         hits = []
         for rank, (hit, score) in enumerate(zip(found, scores, strict=True), request.offset + 1):
             hits.append(self._hit(hit, rank, score, {name: LegHit(rank, score)}, request))
@@ -109,7 +122,7 @@ class Searcher:
         body = bodies.hybrid_search([legs["knn"], legs["keyword"]], request.joined, pipeline)
         if self.pipeline.reorders:
             return self._reordered(body, request)
-        found = self._found(body, _CANDIDATE, request)
+        found = self._found(JOINED, body, _CANDIDATE, request)
         best = ((-hit["_score"], hit["fields"]["id"][0]) for hit in found)
         page = heapq.nsmallest(request.offset + request.size, best)[request.offset :]
         return self._page([Fused(id, -below, {}) for below, id in page], request)
@@ -117,9 +130,12 @@ class Searcher:
     def _reordered(self, body: Body, request: SearchRequest) -> tuple[Hit, ...]:
         """The page in the order, and with the scores, that the index's own response processors give it."""
         page = bodies.page_for_processors(body, size=request.size, offset=request.offset, fields=_fields(request))
-        found = self._found(page, _PAGE, request)
+        found = self._found(PAGE, page, _PAGE, request)
+        scores = [score for hit in found if (score := hit.get("_score")) is not None]
+        PAGE.each(scores, found)
         return tuple(
-            self._hit(hit, rank, hit["_score"], {}, request) for rank, hit in enumerate(found, request.offset + 1)
+            self._hit(hit, rank, score, {}, request)
+            for rank, (hit, score) in enumerate(zip(found, scores, strict=True), request.offset + 1)
         )
 
     def _in_client(
@@ -142,8 +158,13 @@ class Searcher:
         return self._page(page, request), {name: leg_range(one.values(), request.joined) for name, one in first.items()}
 
     def _found(
-        self, body: Body, parts: Sequence[str], request: SearchRequest, params: Mapping[str, str] = MappingProxyType({})
-    ) -> list[Body]:
+        self,
+        form: Form[Found[T]],
+        body: Body,
+        parts: Sequence[str],
+        request: SearchRequest,
+        params: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[T]:
         """The hits of a search, only those parts of them."""
         answer = self.cluster.read(
             "POST",
@@ -153,8 +174,7 @@ class Searcher:
             **self._params(request),
             **params,
         )
-        hits: list[Body] = answer.get("hits", {}).get("hits", [])
-        return hits
+        return form.read(answer).get("hits", {}).get("hits", [])
 
     def _candidates(
         self, request: SearchRequest, searches: Sequence[tuple[str, Body, int]]
@@ -167,10 +187,12 @@ class Searcher:
         ]
         wanted = [f"responses.{part}" for part in (*_CANDIDATE, *_FAILED)]
         answer = self.cluster.read("POST", "/_msearch", bodies.multi_search(bodies_sent), filter_path=",".join(wanted))
+        responses = CANDIDATES.read(answer)["responses"]
+        CANDIDATES.each(responses, searches)
         found = []
-        for (name, _, _), response in zip(searches, answer["responses"], strict=True):
+        for (name, _, _), response in zip(searches, responses, strict=True):
             if "error" in response:
-                raise mapped_part(response["status"], response["error"])
+                raise mapped_part(response.get("status", 0), response["error"])
             pairs = [hit["sort"] for hit in response.get("hits", {}).get("hits", [])]
             scores = self._raw(name, [score for score, _ in pairs], request)
             found.append((name, {id: score for (_, id), score in zip(pairs, scores, strict=True)}))
@@ -186,14 +208,18 @@ class Searcher:
             bodies.encode({"ids": [candidate.id for candidate in page]}),
             _source_includes=",".join((*_fields(request), bodies.DELETED)),
         )
+        documents = DOCUMENTS.read(answer)["docs"]
+        DOCUMENTS.each(documents, page)
         return tuple(
             self._hit(document, rank, candidate.score, candidate.legs, request)
-            for rank, (document, candidate) in enumerate(zip(answer["docs"], page, strict=True), request.offset + 1)
+            for rank, (document, candidate) in enumerate(zip(documents, page, strict=True), request.offset + 1)
             if document.get("found") and not is_grave(document.get("_source", {}))
         )
 
-    def _hit(self, document: Body, rank: int, score: float, legs: Mapping[str, LegHit], request: SearchRequest) -> Hit:
-        if document["_index"] != self.state.index:
+    def _hit(
+        self, document: OnPage | Document, rank: int, score: float, legs: Mapping[str, LegHit], request: SearchRequest
+    ) -> Hit:
+        if document.get("_index") != self.state.index:
             raise Moved
         source = document.get("_source", {})
         return Hit(
