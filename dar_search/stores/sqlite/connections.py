@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dar_search.errors import StoreError, StoreForbidden, StoreUnavailable
-from dar_search.stores.sqlite import schema
+from dar_search.stores.sqlite import schema, write_log
 from dar_search.stores.sqlite.errors import store_errors
 
 _KEPT_IDLE = 16
@@ -48,6 +48,7 @@ class Connections:
         self._lock = threading.Lock()
         self._writer = threading.Lock()
         self._idle: list[_Open] = []
+        self._looked_at: tuple[int, int] | None = None
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._process)
 
     def file(self) -> tuple[int, int] | None:
@@ -148,6 +149,9 @@ class Connections:
     def _open(self, *, create: bool) -> _Open:
         if create:
             self._make()
+        if self._looked_at != (file := self.file()):  # as long as nobody has opened it, the log is as it was left
+            write_log.check(self.path)
+            self._looked_at = file
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
@@ -157,7 +161,6 @@ class Connections:
         )
         try:
             schema.prepare(connection, self.path, patience_s=self._patience_s)
-            file = self.file()
         except BaseException:
             connection.close()
             raise

@@ -18,9 +18,10 @@ from dar_search.data import Provenance
 from dar_search.errors import IndexExists, IndexNotFound, StoreUnavailable
 from dar_search.stores.names import check_name
 from dar_search.stores.provenance import check_dimension, check_provenance
-from dar_search.stores.sqlite import schema, writing
+from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
-from dar_search.stores.sqlite.index import IndexRow, SQLiteIndex, add_index, index_rows
+from dar_search.stores.sqlite.index import SQLiteIndex
+from dar_search.stores.sqlite.indices import IndexRow, index_rows
 from dar_search.stores.sqlite.vectors import Vectors
 
 _NAMED = 20
@@ -53,7 +54,7 @@ class SQLiteStore:
         with self._connections.writing(create=True) as connection:
             if connection.execute("SELECT 1 FROM indices WHERE name = ?", (name,)).fetchone():
                 raise IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
-            row = add_index(connection, name, provenance)
+            row = indices.add(connection, name, provenance)
         return self._index(row)
 
     def open(self, name: str, provenance: Provenance | None = None) -> SQLiteIndex:
