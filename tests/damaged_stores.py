@@ -131,7 +131,7 @@ def sound(folder: Path, page_bytes: int, *, killed: bool) -> Sound:
 
 
 def _byte(content: bytearray, choice: random.Random, store: Sound) -> None:
-    used = [place for place in choice.sample(range(len(content)), 50) if content[place]] or [0]
+    used = [place for place in choice.choices(range(len(content)), k=50) if content[place]] or [0]
     content[choice.choice(used)] ^= 1 << choice.randrange(8)
 
 
@@ -141,7 +141,7 @@ def _any_byte(content: bytearray, choice: random.Random, store: Sound) -> None:
 
 def _structure(content: bytearray, choice: random.Random, store: Sound) -> None:
     """The header of a page, or the places of its cells."""
-    content[_page(content, choice, store) + choice.randrange(60)] = choice.randrange(256)
+    content[min(len(content) - 1, _page(content, choice, store) + choice.randrange(60))] = choice.randrange(256)
 
 
 def _header(content: bytearray, choice: random.Random, store: Sound) -> None:
@@ -181,7 +181,8 @@ def _two_cells(content: bytearray, choice: random.Random, store: Sound) -> None:
 
 
 def _cut(content: bytearray, choice: random.Random, store: Sound) -> None:
-    del content[choice.choice([_page(content, choice, store), choice.randrange(len(content))]) :]
+    """Not to nothing: an empty file is a new store."""
+    del content[max(1, choice.choice([_page(content, choice, store), choice.randrange(len(content))])) :]
 
 
 def _page(content: bytearray, choice: random.Random, store: Sound) -> int:

@@ -6,7 +6,7 @@ What it reads of a record's row, thumbnail or vector is what was written, or sql
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -102,10 +102,15 @@ def thumbnails(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int,
 
 def records(connection: sqlite3.Connection, index_id: int, ids: Iterable[str]) -> dict[str, ImageRecord]:
     """id -> whole record of those that are there."""
-    keys = [key for (key,) in by_id(connection, index_id, "key", ids)]
-    embeddings, pictures = vectors(connection, keys), thumbnails(connection, keys)
+    found = rows(connection, [key for (key,) in by_id(connection, index_id, "key", ids)])
+    return {record.id: record for record in made(connection, found).values()}
+
+
+def made(connection: sqlite3.Connection, rows: Mapping[int, Row]) -> dict[int, ImageRecord]:
+    """key -> whole record, of rows by their keys."""
+    embeddings, pictures = vectors(connection, list(rows)), thumbnails(connection, list(rows))
     return {
-        row.id: ImageRecord(
+        key: ImageRecord(
             id=row.id,
             embedding=embeddings[key],
             source=row.source,
@@ -117,7 +122,7 @@ def records(connection: sqlite3.Connection, index_id: int, ids: Iterable[str]) -
             height=row.height,
             thumbnail=pictures.get(key),
         )
-        for key, row in rows(connection, keys).items()
+        for key, row in rows.items()
     }
 
 

@@ -15,13 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from dar_search.data import Provenance
-from dar_search.errors import IndexExists, IndexNotFound, StoreUnavailable
+from dar_search.errors import IndexExists, IndexNotFound, StoreError, StoreUnavailable
+from dar_search.stores.examined import Examined
 from dar_search.stores.names import check_name
 from dar_search.stores.provenance import check_dimension, check_provenance
 from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
+from dar_search.stores.sqlite.examining import Whole
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow, index_rows
+from dar_search.stores.sqlite.saving import copy_index, copy_rest
 from dar_search.stores.sqlite.vectors import Vectors
 
 _NAMED = 20
@@ -98,6 +101,43 @@ class SQLiteStore:
             problems = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
             lines["integrity"] = "; ".join(problems)
         return lines
+
+    def examine(self, name: str) -> Examined:
+        """Reads all of an index. Takes time in proportion to it."""
+        row = self._find(name)
+        with self._connections.reading() as connection:
+            whole = Whole(connection, row)
+            for _ in whole.records():
+                pass
+            return whole.examined()
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file's structure, a line each."""
+        with self._connections.reading() as connection:
+            found = [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})")]
+        return [] if found == ["ok"] else found
+
+    def save_to(self, path: Path) -> list[Examined]:
+        """Copies all that is whole to a new file; the first of what it gives is about the file itself, and has no name.
+
+        Raises StoreError where there is something at the path already.
+        """
+        if path.exists():
+            raise StoreError(f'There is something at "{path}" already.', "Give the path of a new file.")
+        found: list[Examined] = []
+        copied: dict[int, int] = {}
+        new = SQLiteStore(path)
+        try:
+            with self._connections.reading() as connection:
+                for row in index_rows(connection):
+                    index = new.create(row.name, row.provenance)
+                    found.append(copy_index(connection, row, index))
+                    copied[row.id] = new._find(row.name).id
+                with new._connections.writing(create=True) as written:
+                    problems = copy_rest(connection, written, copied)
+        finally:
+            new.close()
+        return [Examined("", 0, problems=tuple(problems)), *found]
 
     def close(self) -> None:
         self._connections.close()

@@ -11,11 +11,12 @@ The format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 from __future__ import annotations
 
 import functools
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dar_search.errors import StoreCorrupt
 
 Words = NDArray[np.uint32]
 _HEADER, _FRAME_HEADER = 32, 24
@@ -24,11 +25,17 @@ _WORD = 0xFFFFFFFF
 
 
 def check(path: Path) -> None:
-    """Raises sqlite3.DatabaseError where the log of the store at `path` lost transactions. Opens the log alone, and to
-    read: closing another of a store's files would take SQLite's locks from this process."""
+    """Raises StoreCorrupt where the log of the store at `path` lost transactions, and leaves it as it is.
+
+    Opens the log alone, and to read: closing another of a store's files would take SQLite's locks from this process.
+    """
     # Somebody may be writing: what is damage is there at the second look, too.
     if _lost(path) and _lost(path):
-        raise sqlite3.DatabaseError("malformed write-ahead log: transactions in it are lost")
+        raise StoreCorrupt(
+            f'The log of the store "{path}" is damaged: writes that were on disk are lost.',
+            f"Move {path.name}-wal away to go on without what it held, then let `dar index check` look at the rest and "
+            "run `dar ingest` again; or restore the file from a copy.",
+        )
 
 
 def _lost(path: Path) -> bool:
