@@ -181,8 +181,8 @@ def _two_cells(content: bytearray, choice: random.Random, store: Sound) -> None:
 
 
 def _cut(content: bytearray, choice: random.Random, store: Sound) -> None:
-    """Not to nothing: an empty file is a new store."""
-    del content[max(1, choice.choice([_page(content, choice, store), choice.randrange(len(content))])) :]
+    """Not to nothing: an empty file is a new store, and one of a byte is empty to SQLite."""
+    del content[max(2, choice.choice([_page(content, choice, store), choice.randrange(len(content))])) :]
 
 
 def _page(content: bytearray, choice: random.Random, store: Sound) -> int:

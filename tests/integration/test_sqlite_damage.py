@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import sqlite3
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from dar_search.errors import StoreCorrupt, StoreError
-from dar_search.stores.sqlite import full_text
+from dar_search.stores.sqlite import full_text, indices
 from dar_search.stores.sqlite.store import SQLiteStore
 from tests.damaged_stores import PROVENANCE, answers, records, run, sound
 from tests.grid_encoder import GridEncoder
@@ -90,16 +91,39 @@ def test_what_sqlite_would_not_notice_is_said(path: Path, sql: str) -> None:
     assert "dar index check" in raised.value.hint
 
 
-def test_a_lost_way_to_words_is_damage() -> None:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    full_text.create(connection, 1)
-    rows = [(number, f"word{number} word{number % 7}") for number in range(1, 3_000)]
-    connection.executemany("INSERT INTO words_1 (rowid, words) VALUES (?, ?)", rows)
-    full_text.check(connection, 1)
+def test_words_are_sealed_through_merges_and_replacements(path: Path) -> None:
+    store = SQLiteStore(path)
+    index = store.open("photos")
+    for number in range(40):
+        index.write([dataclasses.replace(one, caption=f"{one.caption} {number}") for one in records(number % 30, 20)])
+        index.delete([one.id for one in records(number, 3)])
+    answers(store)
+    store.close()
+    answers_of(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+    row = indices.get(connection, 1)
+    assert row.sealed == row.change
+    full_text.check(connection, row)
+    full_text.compare(connection, 1)
     connection.execute("DELETE FROM words_1_idx WHERE term = (SELECT max(term) FROM words_1_idx)")
-    with pytest.raises(sqlite3.DatabaseError, match="words lost"):
-        full_text.check(connection, 1)
+    with pytest.raises(sqlite3.DatabaseError, match="full-text"):
+        full_text.check(connection, row)
     connection.close()
+
+
+def test_words_that_a_killed_writer_left_unsealed_are_compared_with_the_captions(tmp_path: Path) -> None:
+    left = sound(tmp_path, 16_384, killed=True)
+    path = tmp_path / "left.sqlite"
+    for end, content in left.files.items():
+        path.with_name(path.name + end).write_bytes(content)
+    assert answers_of(path) == left.states[-1]
+    connection = sqlite3.connect(path, isolation_level=None)
+    row = indices.get(connection, 1)
+    assert row.sealed < row.change
+    connection.execute("UPDATE words_1_docsize SET sz = x'07' WHERE id = (SELECT max(id) FROM words_1_docsize)")
+    connection.close()
+    with pytest.raises(StoreCorrupt):
+        answers_of(path)
 
 
 def test_damage_under_a_running_process_is_not_taken_into_its_memory(path: Path) -> None:

@@ -47,8 +47,9 @@ def fail_halfway(connection: sqlite3.Connection) -> None:
 def make_older(connection: sqlite3.Connection) -> None:
     """Of a file of the fifth version, which brought checksums, one of the fourth."""
     connection.execute("DROP TABLE sums")
-    for table, column in (("indices", "vectors"), ("indices", "fields"), ("indices", "sum"), ("fields", "facets")):
-        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("ALTER TABLE fields DROP COLUMN facets")
+    for column in ("vectors", "fields", "words", "sum"):
+        connection.execute(f"ALTER TABLE indices DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 4")
 
 

@@ -11,7 +11,7 @@ from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores.records import by_id, check_records
 from dar_search.stores.requests import check_request
-from dar_search.stores.sqlite import filters, indices, reading, search, writing
+from dar_search.stores.sqlite import filters, full_text, indices, reading, search, writing
 from dar_search.stores.sqlite.connections import Connections
 from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.vectors import Vectors
@@ -46,7 +46,7 @@ class SQLiteIndex:
     ) -> list[tuple[str, Failure]]:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
-            row = self._now(connection)
+            row = self._before_write(connection)
             fields = filters.load_fields(connection, row)
             types = {name: field.type for name, field in fields.items()}
             checked = check_records(records, self.provenance.dimension, types)
@@ -56,7 +56,8 @@ class SQLiteIndex:
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
-            return writing.delete(connection, self._now(connection), ids, None if version is None else int(version))
+            row = self._before_write(connection)
+            return writing.delete(connection, row, ids, None if version is None else int(version))
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.reading() as connection:
@@ -105,6 +106,15 @@ class SQLiteIndex:
                     return search.search(connection, row, snapshot, request, vectors.whole)
             # Another thread has read a later state into memory meanwhile: look at that one.
         raise StoreUnavailable(f'The file of the index "{self.name}" was replaced while in use.', "Start again.")
+
+    def _before_write(self, connection: sqlite3.Connection) -> IndexRow:
+        """The index as it is; what this process will seal is whole."""
+        row, vectors = self._now(connection), self._vectors()
+        if "words" not in vectors.whole:
+            full_text.check(connection, row)
+            vectors.whole.add("words")
+        vectors.wrote = True
+        return row
 
     def _now(self, connection: sqlite3.Connection) -> IndexRow:
         """The index as it is in this transaction. Raises IndexNotFound."""

@@ -12,7 +12,7 @@ from typing import Any
 from dar_search.data import Provenance
 from dar_search.stores.sqlite import full_text, sums
 
-_COLUMNS = "id, name, token, encoder, revision, dimension, preparation, change, numbers, vectors, fields"
+_COLUMNS = "id, name, token, encoder, revision, dimension, preparation, change, numbers, vectors, fields, words, sealed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class IndexRow:
         numbers: how many numbers of keys are used up.
         vectors: the total of its vectors' checksums.
         fields: the total of its fields' checksums.
+        words: the total of the checksums of its full-text table, as of the change `sealed`.
     """
 
     id: int
@@ -35,11 +36,13 @@ class IndexRow:
     numbers: int = 0
     vectors: int = 0
     fields: int = 0
+    words: int = 0
+    sealed: int = -1
 
     def values(self) -> tuple[Any, ...]:
         """Of all columns but the checksum."""
         known = (self.id, self.name, self.token, *dataclasses.astuple(self.provenance))
-        return (*known, self.change, self.numbers, self.vectors, self.fields)
+        return (*known, self.change, self.numbers, self.vectors, self.fields, self.words, self.sealed)
 
 
 def index_rows(connection: sqlite3.Connection) -> list[IndexRow]:
@@ -80,16 +83,23 @@ def add(connection: sqlite3.Connection, name: str, provenance: Provenance) -> In
     )
     provenance = dataclasses.replace(provenance, dimension=int(provenance.dimension))
     row = IndexRow(int(added.lastrowid or 0), name, token, provenance)
-    keep(connection, row)
     full_text.create(connection, row.id)
+    row = full_text.sealed(connection, row)
+    keep(connection, row)
     return row
+
+
+def seal(connection: sqlite3.Connection, row: IndexRow) -> None:
+    """Keeps the total of the checksums of an index's full-text table, as it is in this transaction."""
+    keep(connection, full_text.sealed(connection, row))
 
 
 def keep(connection: sqlite3.Connection, row: IndexRow) -> None:
     """Writes what changes of an index."""
     connection.execute(
-        "UPDATE indices SET change = ?, numbers = ?, vectors = ?, fields = ?, sum = ? WHERE id = ?",
-        (row.change, row.numbers, row.vectors, row.fields, sums.of_row(*row.values()), row.id),
+        "UPDATE indices SET change = ?, numbers = ?, vectors = ?, fields = ?, words = ?, sealed = ?, sum = ? "
+        "WHERE id = ?",
+        (*row.values()[-6:], sums.of_row(*row.values()), row.id),
     )
 
 

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 
 from dar_search.stores.fields import EXACT_FLOATS
-from dar_search.stores.sqlite import sums
+from dar_search.stores.sqlite import full_text, sums
 
 APPLICATION_ID = 0x44415253  # "DARS"
 KEY_BITS = 40
@@ -134,9 +134,11 @@ def _index_digests(connection: sqlite3.Connection) -> None:
 
 
 _FIFTH = (
-    # Checksums: see sums. Of an index: the totals of its vectors' and fields' checksums, and its own row's.
+    # Checksums: see sums. Of an index: the totals of its vectors', fields' and (as of the change `sealed`) words'.
     "ALTER TABLE indices ADD COLUMN vectors INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE indices ADD COLUMN fields INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE indices ADD COLUMN words INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE indices ADD COLUMN sealed INTEGER NOT NULL DEFAULT -1",
     "ALTER TABLE indices ADD COLUMN sum INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE fields ADD COLUMN facets INTEGER NOT NULL DEFAULT 0",  # the total of its facets' checksums
     """
@@ -175,9 +177,10 @@ def _add_sums(connection: sqlite3.Connection) -> None:
     columns = "id, name, token, encoder, revision, dimension, preparation, change, numbers"
     for row in connection.execute(f"SELECT {columns} FROM indices").fetchall():  # noqa: S608
         fields = connection.execute("SELECT id, name, type, facets FROM fields WHERE index_id = ?", row[:1])
-        of_index = (totals.get(row[0], 0), sums.total(sums.of_row(*field) for field in fields))
+        of_fields = sums.total(sums.of_row(*field) for field in fields)
+        of_index = (totals.get(row[0], 0), of_fields, full_text.total(connection, row[0]), row[7])
         connection.execute(
-            "UPDATE indices SET vectors = ?, fields = ?, sum = ? WHERE id = ?",
+            "UPDATE indices SET vectors = ?, fields = ?, words = ?, sealed = ?, sum = ? WHERE id = ?",
             (*of_index, sums.of_row(*row, *of_index), row[0]),
         )
 

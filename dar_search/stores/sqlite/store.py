@@ -140,9 +140,26 @@ class SQLiteStore:
         return [Examined("", 0, problems=tuple(problems)), *found]
 
     def close(self) -> None:
+        with suppress(StoreError):  # what is not sealed is checked in another way
+            self._seal()
         self._connections.close()
         with self._lock:
             self._vectors.clear()
+
+    def _seal(self) -> None:
+        """Seals what this object wrote to, see `full_text`; where others write all the time, they do."""
+        with self._lock:
+            written = {token for token, vectors in self._vectors.items() if vectors.wrote}
+        if not written:
+            return
+        with self._connections.plain() as connection:
+            connection.execute("PRAGMA busy_timeout = 1000")
+            connection.execute("BEGIN IMMEDIATE")
+            schema.check_version(connection, self._path)
+            for row in index_rows(connection):
+                if row.token in written and row.sealed != row.change:
+                    indices.seal(connection, row)
+            connection.execute("COMMIT")
 
     def _rows(self) -> list[IndexRow]:
         if self._connections.file() is None:

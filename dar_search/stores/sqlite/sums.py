@@ -29,6 +29,20 @@ def of_row(*values: Any) -> int:
         return -1
 
 
+def of_values(*values: Any) -> int:
+    """Of bytes, texts and whole numbers. Raises sqlite3.DatabaseError where damage left something else."""
+    checksum = 0
+    for value in values:
+        if isinstance(value, int):
+            value = b"%d," % value
+        elif isinstance(value, str):
+            value = value.encode()
+        elif not isinstance(value, bytes):
+            raise sqlite3.DatabaseError("malformed row")
+        checksum = zlib.crc32(value, checksum)
+    return checksum
+
+
 def of_id(key: int, id: Any) -> int:
     """Of a record's id; -1 where it is no text."""
     return zlib.crc32(id.encode(), key & _LOW) if isinstance(id, str) else -1

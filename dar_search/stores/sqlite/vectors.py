@@ -154,6 +154,7 @@ class Vectors:
 
     Attributes:
         whole: what else of the index this process has found whole: "words", and fields by their ids.
+        wrote: whether this process has written to the index.
     """
 
     def __init__(self, index_id: int, dimension: int) -> None:
@@ -164,6 +165,7 @@ class Vectors:
         self._first_rows = max(256, BLOCK_BYTES // (4 * dimension))
         self._latest = self._empty(-1)
         self.whole: set[int | str] = set()
+        self.wrote = False
 
     def at(self, connection: sqlite3.Connection, change: int, total: int) -> Snapshot | None:
         """The snapshot of `change`, which is what the connection's transaction sees; None if a later one is here.

@@ -12,7 +12,7 @@ from typing import Any
 
 from dar_search.ingestion.jobs.fault_points import reached
 from dar_search.stores.records import Checked
-from dar_search.stores.sqlite import filters, indices, reading, sums
+from dar_search.stores.sqlite import filters, full_text, indices, reading, sums
 from dar_search.stores.sqlite.filters import Field, facet
 from dar_search.stores.sqlite.full_text import words_table
 from dar_search.stores.sqlite.indices import IndexRow
@@ -39,13 +39,18 @@ def insert(
     Args:
         versions: id -> version; what has a greater one already stays as it is. See `ports.ImageIndex.write`.
     """
-    index_id = row.id
-    seen = _versions(connection, index_id, [record.id for record in checked.accepted])
+    seen = _versions(connection, row.id, [record.id for record in checked.accepted])
     if versions is not None:
         checked = _only(checked, [versions[r.id] >= seen.get(r.id, 0) for r in checked.accepted])
     if not checked.accepted:
         return
     new = {r.id: versions[r.id] if versions else _above(seen.get(r.id, 0)) for r in checked.accepted}
+    _keep(connection, _inserted(connection, row, checked, new))
+
+
+def _inserted(connection: sqlite3.Connection, row: IndexRow, checked: Checked, new: Mapping[str, int]) -> IndexRow:
+    """The index's row after the records are in, with their new versions."""
+    index_id = row.id
     connection.executemany(
         "INSERT INTO fields (index_id, name, type) VALUES (?, ?, ?)",
         [(index_id, name, field_type) for name, field_type in checked.new_fields.items()],
@@ -90,13 +95,12 @@ def insert(
     )
     changes = _totals(facets)
     changes.subtract(removed.facets)
-    row = dataclasses.replace(
+    return dataclasses.replace(
         row,
         numbers=row.numbers + len(keyed),
         vectors=sums.total([row.vectors, -removed.vectors, *of_vectors]),
         fields=filters.keep_facets(connection, index_id, changes),
     )
-    indices.keep(connection, row)
 
 
 def delete(connection: sqlite3.Connection, row: IndexRow, ids: Sequence[str], version: int | None = None) -> int:
@@ -116,7 +120,7 @@ def delete(connection: sqlite3.Connection, row: IndexRow, ids: Sequence[str], ve
         changes = Counter[int]()
         changes.subtract(removed.facets)
         left, fields = sums.total([row.vectors, -removed.vectors]), filters.keep_facets(connection, index_id, changes)
-        indices.keep(connection, dataclasses.replace(row, vectors=left, fields=fields))
+        _keep(connection, dataclasses.replace(row, vectors=left, fields=fields))
     return removed.count
 
 
@@ -147,6 +151,13 @@ def _remove(connection: sqlite3.Connection, row: IndexRow, ids: Iterable[str], f
     )
     connection.execute("DELETE FROM removals WHERE index_id = ? AND change < ?", (row.id, row.change - KEPT_CHANGES))
     return removed
+
+
+def _keep(connection: sqlite3.Connection, row: IndexRow) -> None:
+    if row.change - row.sealed >= full_text.SEALED_EVERY:
+        indices.seal(connection, row)
+    else:
+        indices.keep(connection, row)
 
 
 def _totals(facets: Iterable[tuple[int, Any, int]]) -> Counter[int]:
