@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dar_search import owner_only
 from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator, open_store
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.picture_files import draw_gallery, picture_name
@@ -128,7 +129,7 @@ def _gallery(
 
 def _encoded(target: Path, settings: Settings, encoder: Encoder, cache: Path, progress: Progress) -> Gallery:
     """Pictures of a folder or JSONL file, encoded once into an index in the cache."""
-    cache.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(cache)
     index = _open(open_store(f"sqlite:{cache / 'gallery.sqlite'}", settings), _name(target, encoder), encoder)
     report = ingest(
         open_source(target),

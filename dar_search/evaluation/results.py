@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dar_search import owner_only
 from dar_search.evaluation import measures
 from dar_search.evaluation.intervals import paired_bootstrap
 from dar_search.evaluation.measures import Ranks, Values
@@ -53,7 +54,7 @@ def evaluate(ranked: Ranked) -> dict[str, Any]:
 def write_results(results: Mapping[str, Any], path: Path) -> None:
     """Atomically, the same bytes for the same results."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+    owner_only.write(part, json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n")
     part.replace(path)
 
 

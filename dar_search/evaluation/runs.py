@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dar_search import owner_only
 from dar_search.data import FloatArray, Provenance
 from dar_search.errors import SourceError
 from dar_search.evaluation.configuration import Configuration
@@ -118,7 +119,7 @@ def _ranks(
     queries: FloatArray, targets: Sequence[int], ranker: Ranker, folder: Path, progress: Callable[[int], None]
 ) -> Ranks:
     """(dialogues, rounds, d) -> (dialogues, rounds), from the cache where it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(folder)
     dialogues, rounds, dimension = queries.shape
     repeated = np.repeat(np.asarray(targets, np.intp), rounds)
     digest = hashlib.sha256(f"{ranker.key} {queries.shape}".encode())
@@ -130,7 +131,7 @@ def _ranks(
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
     found = ranker.ranks(queries.reshape(-1, dimension), repeated, progress).reshape(dialogues, rounds)
     part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
+    with owner_only.open_new(part, "wb") as file:
         np.save(file, found, allow_pickle=False)
     part.replace(path)
     return found

@@ -48,7 +48,7 @@ def make_older(connection: sqlite3.Connection) -> None:
     """Of a file of the fifth version, which brought checksums, one of the fourth."""
     connection.execute("DROP TABLE sums")
     connection.execute("ALTER TABLE fields DROP COLUMN facets")
-    for column in ("vectors", "fields", "words", "sum"):
+    for column in ("vectors", "fields", "words", "sealed", "sum"):
         connection.execute(f"ALTER TABLE indices DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 4")
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dar_search import owner_only
 from dar_search.errors import StoreError, StoreForbidden, StoreUnavailable
 from dar_search.stores.sqlite import schema, write_log
 from dar_search.stores.sqlite.errors import store_errors
@@ -170,14 +171,14 @@ class Connections:
         """The file and its folder, where they are not there: what people said and showed is for their owner alone.
         SQLite gives the files that it keeps beside it (-wal, -shm) the same mode."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner_only.make_folder(self.path.parent)
         except OSError as error:
             kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
             raise kind(
                 f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
             ) from error
         with suppress(OSError):  # what it is, SQLite says better
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(owner_only.opener(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
 
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.
