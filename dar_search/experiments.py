@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dar_search import owner_only
 from dar_search.bootstrap import load_encoder, load_imaginer, load_reformulator, open_store
 from dar_search.demo.conversations import gallery_conversations
 from dar_search.demo.picture_files import draw_gallery, picture_name
@@ -34,7 +33,7 @@ from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
-from dar_search.settings import Settings, load_settings
+from dar_search.settings import Settings, load_settings, owner_only
 
 
 @dataclass(frozen=True, slots=True)

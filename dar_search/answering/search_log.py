@@ -29,10 +29,10 @@ from typing import IO, Any
 
 import orjson
 
-from dar_search import owner_only
 from dar_search.data import Dialogue, Leg
 from dar_search.errors import RequestError, SourceError
 from dar_search.method.dialogues import as_json
+from dar_search.settings import owner_only
 
 FORMAT = 1
 MAX_ID_BYTES = 512

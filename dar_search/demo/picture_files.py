@@ -17,11 +17,11 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from dar_search import owner_only
 from dar_search.demo.language import alt_text
 from dar_search.demo.rendering import render
 from dar_search.demo.splits import GalleryPicture, Split, gallery
 from dar_search.errors import SourceError
+from dar_search.settings import owner_only
 
 PICTURES = "pictures"
 MANIFEST = "gallery.jsonl"

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from dar_search import owner_only
 from dar_search.data import Hit
 from dar_search.demo.picture_files import PICTURES, GalleryFiles
 from dar_search.demo.replay import TOP, HeldOut, Recall, Round
+from dar_search.settings import owner_only
 
 PAGE = "index.html"
 _STYLE = """

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dar_search import owner_only
 from dar_search.data import FloatArray
 from dar_search.evaluation.plots import plot
 from dar_search.evaluation.ranking import BLOCK, Ranker
@@ -18,6 +17,7 @@ from dar_search.evaluation.results import evaluate, timings, write_results
 from dar_search.evaluation.runs import Progress, Ranked
 from dar_search.evaluation.trec import document, standard_measures, topics, write_qrels, write_run
 from dar_search.evaluation.variants import Variant
+from dar_search.settings import owner_only
 
 
 def write_all(

@@ -19,12 +19,12 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from dar_search import owner_only
 from dar_search.data import FloatArray, Reformulation
 from dar_search.errors import ModelFailed, SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.evaluation.imaginations import ImaginationSource, ImaginerSource
 from dar_search.ports import Encoder, KeyedReformulator, Reformulator
+from dar_search.settings import owner_only
 
 CHUNK = 32
 FORMAT = 2

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dar_search import owner_only
 from dar_search.evaluation import measures
 from dar_search.evaluation.intervals import paired_bootstrap
 from dar_search.evaluation.measures import Ranks, Values
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
+from dar_search.settings import owner_only
 
 FORMAT = 1
 BOOTSTRAP_SEED = 20_250_113

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dar_search import owner_only
 from dar_search.data import FloatArray, Provenance
 from dar_search.errors import SourceError
 from dar_search.evaluation.configuration import Configuration
@@ -22,6 +21,7 @@ from dar_search.evaluation.queries import Embedded, embed
 from dar_search.evaluation.ranking import Ranker
 from dar_search.evaluation.variants import Variant, variants
 from dar_search.ports import Encoder, Reformulator
+from dar_search.settings import owner_only
 
 #: (what is being done, how much of it is done, how much there is in all)
 Progress = Callable[[str, int, int], None]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dar_search import owner_only
 from dar_search.errors import SettingsError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import Variant
+from dar_search.settings import owner_only
 
 #: White space of any alphabet and what is no character, for which columns or lines may end; and the escape itself.
 _AWKWARD = re.compile(r"[\s%\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff\ud800-\udfff]")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dar_search import owner_only
 from dar_search.answering.search_log import SearchLog
+from dar_search.settings import owner_only
 from tests.e2e.conftest import Dar
 from tests.evaluation_world import make_world, perform
 from tests.unit.test_search_log import used

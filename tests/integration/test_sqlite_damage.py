@@ -103,11 +103,11 @@ def test_words_are_sealed_through_merges_and_replacements(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     row = indices.get(connection, 1)
     assert row.sealed == row.change
-    full_text.check(connection, row)
+    full_text.check(connection, 1, row.words)
     full_text.compare(connection, 1)
     connection.execute("DELETE FROM words_1_idx WHERE term = (SELECT max(term) FROM words_1_idx)")
     with pytest.raises(sqlite3.DatabaseError, match="full-text"):
-        full_text.check(connection, row)
+        full_text.check(connection, 1, row.words)
     connection.close()
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from dar_search import owner_only
 from dar_search.cli.shown.output import answer_console, note, plain_text, print_json, warn
 from dar_search.errors import SourceError
+from dar_search.settings import owner_only
 
 
 def show_search_log(log: Path, output: Path | None, *, as_json: bool) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dar_search import owner_only
 from dar_search.errors import StoreUnavailable
+from dar_search.settings import owner_only
 from dar_search.stores.node.home import THAI_POLICY
 from dar_search.stores.node.java import Java
 

@@ -15,9 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dar_search import owner_only
 from dar_search.errors import StoreError, StoreForbidden, StoreUnavailable
-from dar_search.stores.sqlite import schema, write_log
+from dar_search.settings import owner_only
+from dar_search.stores.sqlite import schema
+from dar_search.stores.sqlite.damage import write_log
 from dar_search.stores.sqlite.errors import store_errors
 
 _KEPT_IDLE = 16

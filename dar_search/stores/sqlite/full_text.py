@@ -8,14 +8,9 @@ longer, and misses damage to a word now and then.
 
 from __future__ import annotations
 
-import dataclasses
 import sqlite3
-from typing import TYPE_CHECKING
 
 from dar_search.stores.sqlite import sums
-
-if TYPE_CHECKING:
-    from dar_search.stores.sqlite.indices import IndexRow
 
 SEALED_EVERY = 64
 """Writes. Sealing takes a thousandth of a second for a thousand captions."""
@@ -39,13 +34,6 @@ def create(connection: sqlite3.Connection, index_id: int) -> None:
     connection.execute(f"CREATE VIRTUAL TABLE {words_table(index_id)} {_USING}")
 
 
-def sealed(connection: sqlite3.Connection, row: IndexRow) -> IndexRow:
-    """The row with the table's total as it is in this transaction, which writes. Raises sqlite3.DatabaseError."""
-    connection.execute("SAVEPOINT written")  # SQLite holds words back until now
-    connection.execute("RELEASE written")
-    return dataclasses.replace(row, sealed=row.change, words=total(connection, row.id))
-
-
 def total(connection: sqlite3.Connection, index_id: int) -> int:
     """The total of the checksums of all that a search reads. Raises sqlite3.DatabaseError."""
     return sums.total(
@@ -55,9 +43,19 @@ def total(connection: sqlite3.Connection, index_id: int) -> int:
     )
 
 
-def check(connection: sqlite3.Connection, row: IndexRow) -> None:
-    """Raises sqlite3.DatabaseError where the index's table, as the transaction sees it, is damaged."""
-    table = words_table(row.id)
+def written(connection: sqlite3.Connection) -> None:
+    """Has SQLite write the words that it holds back until a transaction's end."""
+    connection.execute("SAVEPOINT written")
+    connection.execute("RELEASE written")
+
+
+def check(connection: sqlite3.Connection, index_id: int, kept: int | None) -> None:
+    """Raises sqlite3.DatabaseError where the index's table, as the transaction sees it, is damaged.
+
+    Args:
+        kept: the total of its checksums; None where it is not sealed.
+    """
+    table = words_table(index_id)
     made = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     if made != (f"CREATE VIRTUAL TABLE {table} {_USING}",):
         raise sqlite3.DatabaseError(f"malformed full-text table {table}")
@@ -65,9 +63,9 @@ def check(connection: sqlite3.Connection, row: IndexRow) -> None:
         found = connection.execute(f"PRAGMA main.quick_check({table}_{part})").fetchone()
         if found != ("ok",):
             raise sqlite3.DatabaseError(f"malformed full-text table {table}: {found}")
-    if row.sealed != row.change:
-        compare(connection, row.id)
-    elif total(connection, row.id) != row.words:
+    if kept is None:
+        compare(connection, index_id)
+    elif total(connection, index_id) != kept:
         raise sqlite3.DatabaseError(f"malformed full-text table {table}")
 
 

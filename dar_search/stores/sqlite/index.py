@@ -111,7 +111,7 @@ class SQLiteIndex:
         """The index as it is; what this process will seal is whole."""
         row, vectors = self._now(connection), self._vectors()
         if "words" not in vectors.whole:
-            full_text.check(connection, row)
+            full_text.check(connection, row.id, row.sealed_words)
             vectors.whole.add("words")
         vectors.wrote = True
         return row

@@ -39,6 +39,11 @@ class IndexRow:
     words: int = 0
     sealed: int = -1
 
+    @property
+    def sealed_words(self) -> int | None:
+        """The total of the full-text table as it is; None where it was written to since."""
+        return self.words if self.sealed == self.change else None
+
     def values(self) -> tuple[Any, ...]:
         """Of all columns but the checksum."""
         known = (self.id, self.name, self.token, *dataclasses.astuple(self.provenance))
@@ -84,14 +89,15 @@ def add(connection: sqlite3.Connection, name: str, provenance: Provenance) -> In
     provenance = dataclasses.replace(provenance, dimension=int(provenance.dimension))
     row = IndexRow(int(added.lastrowid or 0), name, token, provenance)
     full_text.create(connection, row.id)
-    row = full_text.sealed(connection, row)
+    return seal(connection, row)
+
+
+def seal(connection: sqlite3.Connection, row: IndexRow) -> IndexRow:
+    """Writes what changes of an index, with the total of its full-text table's checksums: see `full_text`."""
+    full_text.written(connection)
+    row = dataclasses.replace(row, sealed=row.change, words=full_text.total(connection, row.id))
     keep(connection, row)
     return row
-
-
-def seal(connection: sqlite3.Connection, row: IndexRow) -> None:
-    """Keeps the total of the checksums of an index's full-text table, as it is in this transaction."""
-    keep(connection, full_text.sealed(connection, row))
 
 
 def keep(connection: sqlite3.Connection, row: IndexRow) -> None:

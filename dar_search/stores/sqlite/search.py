@@ -40,7 +40,7 @@ def search(
     index_id = row.id
     selection = filters.select(connection, row, request.filter, whole)
     if request.text is not None and "words" not in whole:
-        full_text.check(connection, row)
+        full_text.check(connection, index_id, row.sealed_words)
         whole.add("words")
     candidates: dict[str, dict[str, float]] = {}
     keys: dict[str, int] = {}

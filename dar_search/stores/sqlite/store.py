@@ -21,10 +21,10 @@ from dar_search.stores.names import check_name
 from dar_search.stores.provenance import check_dimension, check_provenance
 from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
-from dar_search.stores.sqlite.examining import Whole
+from dar_search.stores.sqlite.damage.examining import Whole
+from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow, index_rows
-from dar_search.stores.sqlite.saving import copy_index, copy_rest
 from dar_search.stores.sqlite.vectors import Vectors
 
 _NAMED = 20

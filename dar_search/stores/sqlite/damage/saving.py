@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from dar_search.stores.examined import Examined
-from dar_search.stores.sqlite.examining import Whole
+from dar_search.stores.sqlite.damage.examining import Whole
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow
 

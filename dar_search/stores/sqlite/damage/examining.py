@@ -89,7 +89,7 @@ class Whole:
         if not self.lost and self._vectors != self._row.vectors:
             yield "Some pictures are gone without a trace: ingest their sources again."
         try:
-            full_text.check(self._connection, self._row)
+            full_text.check(self._connection, self._row.id, self._row.sealed_words)
             full_text.compare(self._connection, self._row.id)
         except sqlite3.DatabaseError as error:
             yield f"The full-text index of the captions is damaged ({error}): a copy has a new one."
