@@ -33,7 +33,7 @@ from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.ingest import IngestRequest, ingest
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ports import Encoder, ImageIndex, Imaginer, Reformulator, Store
-from dar_search.settings import Settings, load_settings
+from dar_search.settings import Settings, load_settings, owner_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _gallery(
 
 def _encoded(target: Path, settings: Settings, encoder: Encoder, cache: Path, progress: Progress) -> Gallery:
     """Pictures of a folder or JSONL file, encoded once into an index in the cache."""
-    cache.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(cache)
     index = _open(open_store(f"sqlite:{cache / 'gallery.sqlite'}", settings), _name(target, encoder), encoder)
     report = ingest(
         open_source(target),

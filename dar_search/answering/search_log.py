@@ -24,21 +24,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
 from dar_search.data import Dialogue, Leg
 from dar_search.errors import RequestError, SourceError
 from dar_search.method.dialogues import as_json
+from dar_search.settings import owner_only
 
 FORMAT = 1
 MAX_ID_BYTES = 512
 #: Of a line that is read: far above what is written.
 MAX_LINE_BYTES = 8 << 20
-_OWNER_ONLY = 0o600
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +81,7 @@ class SearchLog:
         self._lock = threading.Lock()
         self._failures = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            owner_only.make_folder(path.parent)
             with self._locked():
                 self._open().close()
         except OSError as error:
@@ -145,9 +144,9 @@ class SearchLog:
         with self._open() as file:
             file.write(line)
 
-    def _open(self) -> BufferedRandom:
+    def _open(self) -> IO[bytes]:
         # Opened for each line, under the lock: another process may have renamed the file meanwhile.
-        return open(self._path, "a+b", opener=_for_owner)  # Path.open takes no opener
+        return owner_only.open_new(self._path, "a+b")
 
     def _rotate(self) -> None:
         for number in range(self._keep - 1, 0, -1):
@@ -159,7 +158,7 @@ class SearchLog:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # A lock of its own: one on the log itself would go away with the renamed file.
-        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OWNER_ONLY)
+        lock = owner_only.opener(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -196,10 +195,6 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and row.get("format") == FORMAT else None
-
-
-def _for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, _OWNER_ONLY)
 
 
 def _numbered(path: Path, number: int) -> Path:

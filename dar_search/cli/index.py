@@ -1,7 +1,8 @@
-"""`dar index`: which indices there are, what is in one, and dropping one."""
+"""`dar index`: which indices there are, what is in one, whether it is whole, and dropping one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +11,24 @@ from rich.table import Table
 from dar_search.cli.commands import CONTEXT
 from dar_search.cli.options.shared import CommonOptions, grouped, settings_from
 from dar_search.cli.running.opening import opened_index, opened_store
-from dar_search.cli.shown.output import answer_console, columns_of, note, plain, plain_text, print_json, side_console
+from dar_search.cli.shown.examined import show_examined
+from dar_search.cli.shown.output import (
+    DONE,
+    DONE_WITH_FAILURES,
+    answer_console,
+    columns_of,
+    note,
+    plain,
+    plain_text,
+    print_json,
+    side_console,
+)
 from dar_search.errors import RequestError, StoreError
 from dar_search.ports import ImageIndex, Store
+from dar_search.stores.examined import Examinable, Savable
 
 app = typer.Typer(
-    help="List, show and drop indices.", no_args_is_help=True, rich_markup_mode="rich", context_settings=CONTEXT
+    help="List, show, check and drop indices.", no_args_is_help=True, rich_markup_mode="rich", context_settings=CONTEXT
 )
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The index's name.", show_default=False)]
 
@@ -89,6 +102,49 @@ def drop(
         print_json({"dropped": name, "pictures": pictures})
     else:
         answer_console().print(plain_text(f"Dropped {name} ({_number(pictures)} pictures)."))
+
+
+@app.command()
+@grouped
+def check(
+    common: CommonOptions,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One index; all of them if left out.", show_default=False)
+    ] = None,
+    save_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Copy all that is whole to this new file (embedded store).", show_default=False
+        ),
+    ] = None,
+) -> int:
+    """Look at all that an index holds, and say which pictures are not whole.
+
+    With --save-to, all that is whole goes to a new file, with new indices for words and filters. What is lost is named:
+    `dar ingest` of the same sources encodes only that again.
+
+    Exit status: 0 if all is whole, 3 if something is not.
+
+    Example:  dar index check --store sqlite:./photos.sqlite --save-to ./saved.sqlite
+    """
+    with opened_store(settings_from(common)) as store:
+        if not isinstance(store, Examinable):
+            raise RequestError(f"{store.address} cannot be looked at.")
+        problems = list(store.problems())
+        if save_to is None:
+            names = [opened_index(store, name).name] if name else store.names()
+            found = [store.examine(one) for one in names]
+        elif isinstance(store, Savable) and name is None:
+            about_file, *found = store.save_to(save_to)
+            problems += about_file.problems
+        else:
+            raise RequestError("--save-to copies a whole file of the embedded store.", "Leave out NAME, or --save-to.")
+        address = store.address
+    if common.json:
+        print_json({"store": address, "problems": problems, "indices": found, "saved": save_to})
+    else:
+        show_examined(address, problems, found, save_to)
+    return DONE if not problems and all(one.sound for one in found) else DONE_WITH_FAILURES
 
 
 def _pictures(index: ImageIndex) -> int | None:

@@ -21,6 +21,7 @@ from dar_search.demo.language import alt_text
 from dar_search.demo.rendering import render
 from dar_search.demo.splits import GalleryPicture, Split, gallery
 from dar_search.errors import SourceError
+from dar_search.settings import owner_only
 
 PICTURES = "pictures"
 MANIFEST = "gallery.jsonl"
@@ -73,7 +74,7 @@ def draw_gallery(
 def _prepare(folder: Path) -> None:
     """Make the folder ready: only pictures that this code drew may be in it."""
     pictures, stamp, current = folder / PICTURES, folder / _STAMP, _code_digest()
-    pictures.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(pictures)
     if stamp.exists() and stamp.read_text() == current:
         return
     strangers = [path for path in pictures.iterdir() if not (stamp.exists() and _OURS.fullmatch(path.name))]
@@ -115,7 +116,8 @@ def _draw_some(folder: Path, pictures: list[GalleryPicture]) -> int:
     for picture in pictures:
         path = folder / picture_name(picture.number)
         unfinished = path.with_suffix(".part")
-        render(picture.scene, picture.render_seed).save(unfinished, "JPEG", quality=_QUALITY)
+        with owner_only.open_new(unfinished, "wb") as file:
+            render(picture.scene, picture.render_seed).save(file, "JPEG", quality=_QUALITY)
         unfinished.replace(path)
     return len(pictures)
 
@@ -143,5 +145,5 @@ def _code_digest() -> str:
 
 def _replace(path: Path, content: bytes) -> None:
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
+    owner_only.write(unfinished, content)
     unfinished.replace(path)

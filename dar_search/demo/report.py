@@ -10,6 +10,7 @@ from pathlib import Path
 from dar_search.data import Hit
 from dar_search.demo.picture_files import PICTURES, GalleryFiles
 from dar_search.demo.replay import TOP, HeldOut, Recall, Round
+from dar_search.settings import owner_only
 
 PAGE = "index.html"
 _STYLE = """
@@ -45,7 +46,7 @@ def write_report(files: GalleryFiles, subject: HeldOut, rounds: Sequence[Round],
         *(_round(one, subject) for one in rounds),
         _recall(recall),
     ]
-    page.write_text("\n".join(parts), "utf-8")
+    owner_only.write(page, "\n".join(parts))
     return page
 
 

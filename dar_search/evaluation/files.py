@@ -17,6 +17,7 @@ from dar_search.evaluation.results import evaluate, timings, write_results
 from dar_search.evaluation.runs import Progress, Ranked
 from dar_search.evaluation.trec import document, standard_measures, topics, write_qrels, write_run
 from dar_search.evaluation.variants import Variant
+from dar_search.settings import owner_only
 
 
 def write_all(
@@ -28,7 +29,7 @@ def write_all(
     progress: Progress = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Write everything and return the results. Raises SettingsError where the `evaluation` extra is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(folder)
     results = evaluate(ranked)
     if ranked.configuration.trec_depth:
         results["standard_measures"] = _write_trec(ranked, ranker, folder, progress)
@@ -37,13 +38,13 @@ def write_all(
     plots: dict[str, bytes] = {}
     for measure in (f"recall_at_{k}", f"hits_at_{k}"):
         plots[measure] = plot(results, measure, "svg")
-        (folder / f"{measure}.svg").write_bytes(plots[measure])
-        (folder / f"{measure}.png").write_bytes(plot(results, measure, "png"))
+        owner_only.write(folder / f"{measure}.svg", plots[measure])
+        owner_only.write(folder / f"{measure}.png", plot(results, measure, "png"))
     shown: list[Example] = examples(ranked, ranker, ranked.configuration.examples)
     page = report(ranked, results, latencies, plots, shown, imagined_picture)
     # A picture's name may be no text: a lone surrogate, which no encoding has.
-    (folder / "report.html").write_text(page, "utf-8", "replace")
-    (folder / "timings.json").write_text(json.dumps(latencies, indent=1) + "\n", "utf-8")
+    owner_only.write(folder / "report.html", page.encode("utf-8", "replace"))
+    owner_only.write(folder / "timings.json", json.dumps(latencies, indent=1) + "\n")
     # The last of all: where it is, the run is whole.
     write_results(results, folder / "results.json")
     return results

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from dar_search.data import FloatArray, Reformulation
 from dar_search.errors import ModelFailed, SourceError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.evaluation.imaginations import ImaginationSource, ImaginerSource
 from dar_search.ports import Encoder, KeyedReformulator, Reformulator
+from dar_search.settings import owner_only
 
 CHUNK = 32
 FORMAT = 2
@@ -63,7 +64,7 @@ def embed(
 
     Raises what the models raise, and ModelFailed where a reformulation is not by the reformulator that was named.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(cache)
     raw_text = raw_text and all(conversation.dialogue is not None for conversation in conversations)
     maker = _Maker(encoder, reformulator, imaginations, tuple(seeds), raw_text)
     chunks: list[Embedded] = []
@@ -186,7 +187,7 @@ def _write(path: Path, chunk: Embedded) -> None:
         tensors["imagined"] = chunk.imagined
     notes = {"reformulations": json.dumps(chunk.reformulations), "took_ms": json.dumps(chunk.took_ms)}
     part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(tensors, part, metadata=notes)
+    owner_only.write(part, save(tensors, metadata=notes))
     part.replace(path)
 
 

@@ -22,6 +22,7 @@ from dar_search.evaluation.intervals import paired_bootstrap
 from dar_search.evaluation.measures import Ranks, Values
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import TEXT_ONLY, Variant
+from dar_search.settings import owner_only
 
 FORMAT = 1
 BOOTSTRAP_SEED = 20_250_113
@@ -53,7 +54,7 @@ def evaluate(ranked: Ranked) -> dict[str, Any]:
 def write_results(results: Mapping[str, Any], path: Path) -> None:
     """Atomically, the same bytes for the same results."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
+    owner_only.write(part, json.dumps(results, indent=1, sort_keys=True, allow_nan=False) + "\n")
     part.replace(path)
 
 

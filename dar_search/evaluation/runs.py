@@ -21,6 +21,7 @@ from dar_search.evaluation.queries import Embedded, embed
 from dar_search.evaluation.ranking import Ranker
 from dar_search.evaluation.variants import Variant, variants
 from dar_search.ports import Encoder, Reformulator
+from dar_search.settings import owner_only
 
 #: (what is being done, how much of it is done, how much there is in all)
 Progress = Callable[[str, int, int], None]
@@ -118,7 +119,7 @@ def _ranks(
     queries: FloatArray, targets: Sequence[int], ranker: Ranker, folder: Path, progress: Callable[[int], None]
 ) -> Ranks:
     """(dialogues, rounds, d) -> (dialogues, rounds), from the cache where it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    owner_only.make_folder(folder)
     dialogues, rounds, dimension = queries.shape
     repeated = np.repeat(np.asarray(targets, np.intp), rounds)
     digest = hashlib.sha256(f"{ranker.key} {queries.shape}".encode())
@@ -130,7 +131,7 @@ def _ranks(
         return np.asarray(np.load(path, allow_pickle=False), np.float64)
     found = ranker.ranks(queries.reshape(-1, dimension), repeated, progress).reshape(dialogues, rounds)
     part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
+    with owner_only.open_new(part, "wb") as file:
         np.save(file, found, allow_pickle=False)
     part.replace(path)
     return found

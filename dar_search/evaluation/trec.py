@@ -19,6 +19,7 @@ from dar_search.errors import SettingsError
 from dar_search.evaluation.dialogue_sets import Conversation
 from dar_search.evaluation.runs import Ranked
 from dar_search.evaluation.variants import Variant
+from dar_search.settings import owner_only
 
 #: White space of any alphabet and what is no character, for which columns or lines may end; and the escape itself.
 _AWKWARD = re.compile(r"[\s%\x00-\x1f\x7f-\x9f\u200b\u2060\ufeff\ud800-\udfff]")
@@ -51,7 +52,7 @@ def topics(conversations: Sequence[Conversation], rounds: int) -> list[list[str]
 
 def write_qrels(ranked: Ranked, path: Path) -> None:
     """Each round of each dialogue has one relevant picture, its target."""
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with owner_only.open_new(path, encoding="utf-8", newline="\n") as file:
         asked = topics(ranked.conversations, ranked.embedded.text.shape[1])
         for names, target in zip(asked, ranked.targets, strict=True):
             file.writelines(f"{name} 0 {document(ranked, target)} 1\n" for name in names)
@@ -61,7 +62,7 @@ def write_run(ranked: Ranked, variant: Variant, path: Path, ranker_top: Iterator
     """`ranker_top` yields (topic, document, rank from 1, score), best first for each topic."""
     tag = re.sub(r"[^A-Za-z0-9./:-]+", "_", variant.name)
     last = np.float32(np.inf)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with owner_only.open_new(path, encoding="utf-8", newline="\n") as file:
         for name, found, rank, score in ranker_top:
             last = np.float32(score) if rank == 1 else min(np.float32(score), _below(last))
             file.write(f"{name} Q0 {found} {rank} {last!s} {tag}\n")

@@ -8,6 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 
+from dar_search.stores.sqlite import sums
 from dar_search.stores.sqlite import vectors as sqlite_vectors
 from dar_search.stores.sqlite.vectors import Keys, Snapshot, Vectors
 
@@ -21,6 +22,7 @@ class File:
     def __init__(self) -> None:
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.connection.execute("CREATE TABLE vectors (key INTEGER PRIMARY KEY, embedding BLOB NOT NULL)")
+        self.sums: dict[int, int] = {}
         self.connection.execute("CREATE VIEW records AS SELECT 3 AS index_id FROM vectors")
         self.connection.execute("CREATE TABLE removals (index_id INTEGER, change INTEGER, key INTEGER)")
         self.rows: dict[int, np.ndarray] = {}
@@ -30,13 +32,18 @@ class File:
     def write(self, add: np.ndarray, remove: list[int]) -> None:
         self.change += 1
         for key in remove:
-            del self.rows[key]
+            del self.rows[key], self.sums[key]
             self.connection.execute("DELETE FROM vectors WHERE key = ?", (key,))
             self.connection.execute("INSERT INTO removals VALUES (?, ?, ?)", (INDEX, self.change, key))
         for row in add:
             self.used += 1
             self.rows[FIRST + self.used] = row
+            self.sums[FIRST + self.used] = sums.of_blob(FIRST + self.used, row.tobytes())
             self.connection.execute("INSERT INTO vectors VALUES (?, ?)", (FIRST + self.used, row.tobytes()))
+
+    @property
+    def total(self) -> int:
+        return sums.total(self.sums.values())
 
 
 def unit_rows(rng: np.random.Generator, count: int, dimension: int = DIMENSION) -> np.ndarray:
@@ -80,7 +87,7 @@ def test_whatever_is_written_and_whenever_one_looks_memory_has_what_the_file_has
             choice.sample(sorted(file.rows), min(len(file.rows), choice.choice([0, 1, 100, 10_000]))),
         )
         for vectors in [often] + [seldom] * (choice.random() < 0.2):
-            snapshot = vectors.at(file.connection, file.change)
+            snapshot = vectors.at(file.connection, file.change, file.total)
             assert snapshot is not None
             assert content(snapshot) == {key: row.tobytes() for key, row in sorted(file.rows.items())}
             kept.append((snapshot, content(snapshot)))
@@ -99,11 +106,11 @@ def test_who_missed_too_many_changes_reads_everything_again(monkeypatch: pytest.
     rng, file = np.random.default_rng(0), File()
     vectors = Vectors(INDEX, DIMENSION)
     file.write(unit_rows(rng, 50), [])
-    assert vectors.at(file.connection, file.change) is not None
+    assert vectors.at(file.connection, file.change, file.total) is not None
     for _ in range(10):
         file.write(unit_rows(rng, 2), [min(file.rows)])
     file.connection.execute("DELETE FROM removals WHERE change < ?", (file.change - 5,))
-    snapshot = vectors.at(file.connection, file.change)
+    snapshot = vectors.at(file.connection, file.change, file.total)
     assert snapshot is not None
     assert content(snapshot) == {key: row.tobytes() for key, row in file.rows.items()}
 
@@ -113,23 +120,24 @@ def test_a_transaction_that_began_before_the_latest_snapshot_gets_none() -> None
     vectors = Vectors(INDEX, DIMENSION)
     file.write(unit_rows(np.random.default_rng(0), 3), [])
     file.write(unit_rows(np.random.default_rng(1), 3), [])
-    assert vectors.at(file.connection, 2) is not None
-    assert vectors.at(file.connection, 1) is None
+    assert vectors.at(file.connection, 2, file.total) is not None
+    assert vectors.at(file.connection, 1, 0) is None
 
 
 def test_a_failed_read_leaves_the_last_snapshot_and_a_later_read_is_right() -> None:
     rng, file = np.random.default_rng(0), File()
     vectors = Vectors(INDEX, DIMENSION)
     file.write(unit_rows(rng, 300), [])
-    before = vectors.at(file.connection, file.change)
+    total = file.total
+    before = vectors.at(file.connection, file.change, total)
     file.write(unit_rows(rng, 2_000), [])
     (last,) = file.connection.execute("SELECT max(key) FROM vectors").fetchone()
     file.connection.execute("UPDATE vectors SET embedding = x'00' WHERE key = ?", (last,))
     with pytest.raises(sqlite3.DatabaseError):
-        vectors.at(file.connection, file.change)
-    assert vectors.at(file.connection, 1) is before
+        vectors.at(file.connection, file.change, file.total)
+    assert vectors.at(file.connection, 1, total) is before
     file.connection.execute("UPDATE vectors SET embedding = ? WHERE key = ?", (file.rows[last].tobytes(), last))
-    after = vectors.at(file.connection, file.change)
+    after = vectors.at(file.connection, file.change, file.total)
     assert after is not None
     assert content(after) == {key: row.tobytes() for key, row in file.rows.items()}
 
@@ -140,7 +148,7 @@ def test_the_same_vector_scores_the_same_wherever_it_lies(dimension: int) -> Non
     rows = unit_rows(rng, 1_003, dimension)
     rows[::7] = rows[0]
     half = len(rows) // 2
-    snapshot = Snapshot(0, (rows[:half], rows[half:]), np.arange(len(rows)), np.empty(0, np.int64), rows[half:])
+    snapshot = Snapshot(0, (rows[:half], rows[half:]), np.arange(len(rows)), np.empty(0, np.int64), 0, rows[half:])
     for scale in (1.0, 1e-30, 1e30):
         query = (unit_rows(rng, 1, dimension)[0] * scale).astype(np.float32)
         _, scores = snapshot.nearest(query, len(rows))
@@ -150,7 +158,7 @@ def test_the_same_vector_scores_the_same_wherever_it_lies(dimension: int) -> Non
 
 def test_all_that_ties_with_the_last_place_is_found() -> None:
     rows = np.repeat(unit_rows(np.random.default_rng(0), 4), 25, axis=0)
-    snapshot = Snapshot(0, (rows,), np.arange(100), np.array([3, 30]), rows)
+    snapshot = Snapshot(0, (rows,), np.arange(100), np.array([3, 30]), 0, rows)
     keys, scores = snapshot.nearest(rows[0], 10)
     assert keys.tolist() == [key for key in range(25) if key != 3]
     assert len(set(scores.tolist())) == 1

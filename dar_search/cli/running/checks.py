@@ -55,6 +55,10 @@ def python(subject: Subject) -> Iterator[Finding]:
 def settings(subject: Subject) -> Iterator[Finding]:
     path = config_path()
     yield Finding("settings", "ok", str(path) if path else "no file; defaults, DAR_* variables and options")
+    folder = subject.settings.data_folder
+    if folder.is_dir() and folder.stat().st_mode & 0o077:
+        others = "others on this machine may enter: what people said or showed may be in it"
+        yield Finding("data folder", "note", f"{folder}: {others}", f"chmod 700 {folder}, if they need not.")
     for variable, near in unknown_variables().items():
         yield Finding(
             "settings", "note", f"{variable} names no setting.", f"Did you mean {near}?" if near else "Unset it."

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dar_search.cli.shown.output import answer_console, note, plain_text, print_json, warn
 from dar_search.errors import SourceError
+from dar_search.settings import owner_only
 
 
 def show_search_log(log: Path, output: Path | None, *, as_json: bool) -> None:
@@ -19,7 +20,7 @@ def show_search_log(log: Path, output: Path | None, *, as_json: bool) -> None:
     results = evaluate_log(log)
     if output is not None:
         try:
-            output.mkdir(parents=True, exist_ok=True)
+            owner_only.make_folder(output)
             write_results(results, output / "online.json")
         except OSError as error:
             raise SourceError(f"{output} cannot be written: {error.strerror}.", "Name another folder.") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dar_search.errors import StoreUnavailable
+from dar_search.settings import owner_only
 from dar_search.stores.node.home import THAI_POLICY
 from dar_search.stores.node.java import Java
 
@@ -157,7 +158,7 @@ class Node:
 
     def _write_files(self, settings: Mapping[str, str]) -> None:
         for name in ("config", "data", "logs", "tmp"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            owner_only.make_folder(self.folder / name)
         paths = {"path.data": f"{self.folder / 'data'}", "path.logs": f"{self.folder / 'logs'}"}
         lines = {"node.name": self.name, **paths, **settings}
         (self.folder / "config" / "opensearch.yml").write_text(

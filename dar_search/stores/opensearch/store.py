@@ -15,6 +15,7 @@ from dar_search.data import Provenance
 from dar_search.errors import IndexExists, IndexNotFound, SettingsError, StoreError, StoreForbidden, StoreUnavailable
 from dar_search.settings import Settings, mask
 from dar_search.stores import bodies
+from dar_search.stores.examined import Examined
 from dar_search.stores.names import check_name
 from dar_search.stores.opensearch.bulk import BulkWriter
 from dar_search.stores.opensearch.cluster.calls import WRITE_TIMEOUT, Cluster, quoted
@@ -22,6 +23,7 @@ from dar_search.stores.opensearch.cluster.connection import connect
 from dar_search.stores.opensearch.cluster.doctor import Observation
 from dar_search.stores.opensearch.cluster.features import Features, detect
 from dar_search.stores.opensearch.cluster.forms import HEALTH, INDICES, WAITED, About
+from dar_search.stores.opensearch.examining import examine
 from dar_search.stores.opensearch.index import Access, OpenSearchIndex
 from dar_search.stores.opensearch.kept import check_kept, not_whole
 from dar_search.stores.opensearch.names import (
@@ -171,6 +173,19 @@ class OpenSearchStore:
             return [
                 Observation("indices", "note", f"not known: {error.message}", "Get indices:admin/get on all of them.")
             ]
+
+    def examine(self, name: str) -> Examined:
+        """Documents that are no whole picture. The cluster looks after the rest: its shards have checksums."""
+        index = self.open(name)
+        index.refresh()
+        return examine(self._cluster, index.name)
+
+    def problems(self) -> list[str]:
+        """Of the cluster, if shards are missing, and of the names."""
+        health = self._cluster.read("GET", "/_cluster/health", filter_path="status")["status"]
+        red = ["The cluster is red: some shards have no copy that can be used (GET /_cat/shards)."]
+        found = [f"{one.subject}: {one.detail} {one.fix}".rstrip() for one in self.troubles()]
+        return [*(red if health == "red" else ()), *found]
 
     def close(self) -> None:
         self._writer.close()

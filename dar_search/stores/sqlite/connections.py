@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dar_search.errors import StoreError, StoreForbidden, StoreUnavailable
+from dar_search.settings import owner_only
 from dar_search.stores.sqlite import schema
+from dar_search.stores.sqlite.damage import write_log
 from dar_search.stores.sqlite.errors import store_errors
 
 _KEPT_IDLE = 16
@@ -48,6 +50,7 @@ class Connections:
         self._lock = threading.Lock()
         self._writer = threading.Lock()
         self._idle: list[_Open] = []
+        self._looked_at: tuple[int, int] | None = None
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._process)
 
     def file(self) -> tuple[int, int] | None:
@@ -148,6 +151,9 @@ class Connections:
     def _open(self, *, create: bool) -> _Open:
         if create:
             self._make()
+        if self._looked_at != (file := self.file()):  # as long as nobody has opened it, the log is as it was left
+            write_log.check(self.path)
+            self._looked_at = file
         connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}",
             uri=True,
@@ -157,7 +163,6 @@ class Connections:
         )
         try:
             schema.prepare(connection, self.path, patience_s=self._patience_s)
-            file = self.file()
         except BaseException:
             connection.close()
             raise
@@ -167,14 +172,14 @@ class Connections:
         """The file and its folder, where they are not there: what people said and showed is for their owner alone.
         SQLite gives the files that it keeps beside it (-wal, -shm) the same mode."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner_only.make_folder(self.path.parent)
         except OSError as error:
             kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
             raise kind(
                 f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
             ) from error
         with suppress(OSError):  # what it is, SQLite says better
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(owner_only.opener(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
 
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.

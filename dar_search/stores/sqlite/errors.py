@@ -10,7 +10,10 @@ from pathlib import Path
 
 from dar_search.errors import StoreCorrupt, StoreError, StoreForbidden, StoreUnavailable
 
-_RESTORE = "Restore the file from a copy, or move it away and ingest again."
+_RESTORE = (
+    "`dar index check` says what is damaged and saves the rest (--save-to); or restore the file from a copy, or move "
+    "it away and ingest again."
+)
 _WRITABLE = "The file and its folder must be writable, for searching too: SQLite keeps its log beside the file."
 
 #: SQLite's primary result code -> error, what is wrong with the store, what to do.
@@ -36,7 +39,10 @@ ERRORS: dict[int, tuple[type[StoreError], str, str]] = {
     sqlite3.SQLITE_FORMAT: (StoreCorrupt, "is damaged", _RESTORE),
     sqlite3.SQLITE_NOTADB: (StoreCorrupt, "is no dar-search store", "Give the path of another file. " + _RESTORE),
 }
-_PARTS_MISSING = re.compile(r"no such (table|column|module)|Could not decode to UTF-8|malformed|already exists")
+_PARTS_MISSING = re.compile(
+    "no such (table|column|module|tokenizer)|Could not decode to UTF-8|malformed|already exists|fts5|tokenizer|"
+    "vtable constructor failed|unsupported file format"
+)
 
 
 @contextmanager
@@ -50,6 +56,8 @@ def store_errors(path: Path) -> Iterator[None]:
             raise
         kind, problem, hint = known
         raise kind(f'The store "{path}" {problem} ({error}).', hint) from error
+    except UnicodeDecodeError as error:  # SQLite's own message quotes what damage left of a name
+        raise StoreCorrupt(f'The store "{path}" is damaged (it holds text that is no UTF-8).', _RESTORE) from error
 
 
 def _known(error: sqlite3.Error) -> tuple[type[StoreError], str, str] | None:

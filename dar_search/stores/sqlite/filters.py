@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sqlite3
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, MutableSet, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,13 @@ import numpy as np
 from dar_search.errors import FilterError
 from dar_search.filters import MAX_INTEGER, MIN_INTEGER, Condition, Filter, Scalar
 from dar_search.stores.fields import FieldType, check_filter
+from dar_search.stores.sqlite import sums
+from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.schema import DATE_START
-from dar_search.stores.sqlite.vectors import Keys
+from dar_search.stores.sqlite.vectors import Keys, sorted_keys
 from dar_search.values.dates import date_range
 
+_FIELDS = "SELECT id, name, type, facets FROM fields WHERE index_id = ?"
 _ORDER = {"any_of": 0, "gt": 1, "gte": 1, "lt": 1, "lte": 1, "exists": 2}
 _KNOWN_KEYS = 4_000_000  # 32 MB
 _FEW = 500
@@ -31,6 +33,7 @@ class Field:
 
     id: int
     type: FieldType
+    facets: int  # the total of their checksums
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,20 @@ Selection = tuple[Part, ...]
 """A filter: the parts that ask for something first, the ones that leave fewest records at the front."""
 
 
-def load_fields(connection: sqlite3.Connection, index_id: int) -> dict[str, Field]:
-    """The index's metadata fields by name."""
-    rows = connection.execute("SELECT name, id, type FROM fields WHERE index_id = ?", (index_id,))
-    return {name: Field(id, type) for name, id, type in rows}
+def load_fields(connection: sqlite3.Connection, row: IndexRow) -> dict[str, Field]:
+    """The index's metadata fields by name. Raises sqlite3.DatabaseError where they are damaged, or one is missing."""
+    rows = connection.execute(_FIELDS, (row.id,)).fetchall()
+    if sums.total(sums.of_row(*values) for values in rows) != row.fields:
+        raise sqlite3.DatabaseError("malformed fields")
+    return {name: Field(id, type, facets) for id, name, type, facets in rows}
+
+
+def keep_facets(connection: sqlite3.Connection, index_id: int, changes: Mapping[int, int]) -> int:
+    """Adds to the totals of fields, by their ids; the total of all fields, for the index's row."""
+    for field, change in changes.items():
+        (kept,) = connection.execute("SELECT facets FROM fields WHERE id = ?", (field,)).fetchone()
+        connection.execute("UPDATE fields SET facets = ? WHERE id = ?", (sums.total([kept, change]), field))
+    return sums.total(sums.of_row(*values) for values in connection.execute(_FIELDS, (index_id,)))
 
 
 def facet(value: Scalar) -> str | float | int:
@@ -57,11 +70,19 @@ def facet(value: Scalar) -> str | float | int:
     return int(value) if isinstance(value, bool) else value
 
 
-def select(connection: sqlite3.Connection, index_id: int, filter: Filter) -> Selection:
-    """The filter in SQL. Raises FilterError."""
+def select(connection: sqlite3.Connection, row: IndexRow, filter: Filter, whole: MutableSet[int | str]) -> Selection:
+    """The filter in SQL. Raises FilterError.
+
+    Args:
+        whole: fields, by their ids, whose facets need no checking; those that are checked now come to them.
+    """
     if not filter:
         return ()
-    fields = load_fields(connection, index_id)
+    fields = load_fields(connection, row)
+    for field in {fields[one.field] for one in filter if one.field in fields}:
+        if field.id not in whole:
+            check_facets(connection, field)
+            whole.add(field.id)
     check_filter(filter, {name: field.type for name, field in fields.items()})
     ordered = sorted(filter, key=lambda condition: (condition.negated, _ORDER[condition.operator]))
     selection = tuple(_part(condition, fields.get(condition.field)) for condition in ordered)
@@ -71,6 +92,19 @@ def select(connection: sqlite3.Connection, index_id: int, filter: Filter) -> Sel
             f"The filter has more than {most:,} numbers with a fraction.", "Ask for ranges, or for fewer of them."
         )
     return selection
+
+
+def check_facets(connection: sqlite3.Connection, field: Field) -> None:
+    """Raises sqlite3.DatabaseError where they are damaged: their contents, or their order, which finds them."""
+    total, last = 0, (False, float("-inf"), -1)
+    for value, key in connection.execute("SELECT value, key FROM facets WHERE field = ?", (field.id,)):
+        total += sums.of_facet(value, key)
+        place = (isinstance(value, str), value, key)
+        if place <= last:
+            raise sqlite3.DatabaseError("malformed facets")
+        last = place
+    if sums.total([total]) != field.facets:
+        raise sqlite3.DatabaseError("malformed facets")
 
 
 def clauses(selection: Selection, column: str) -> tuple[str, list[Any]]:
@@ -106,7 +140,7 @@ def keys(
         found = known.get(part)
         if found is None:
             rows = connection.execute(part.sql, part.parameters)
-            found = np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
+            found = sorted_keys(rows)
             if sum(_weight(*pair) for pair in list(known.items())) + _weight(part, found) > _KNOWN_KEYS:
                 known.clear()
             known[part] = found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from dar_search.data import Failure, ImageRecord, Place, Provenance, SearchResult
 from dar_search.errors import IndexNotFound, StoreUnavailable
@@ -13,43 +11,14 @@ from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores.records import by_id, check_records
 from dar_search.stores.requests import check_request
-from dar_search.stores.sqlite import filters, reading, schema, search, writing
+from dar_search.stores.sqlite import filters, full_text, indices, reading, search, writing
 from dar_search.stores.sqlite.connections import Connections
+from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.vectors import Vectors
 
 _IDS_AT_ONCE = 1_000
 _ATTEMPTS = 100
 _PLACES_AT_MOST = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class IndexRow:
-    """What the file says about an index. token: random, tells it from a later index of the same name."""
-
-    id: int
-    name: str
-    token: str
-    provenance: Provenance
-
-
-def index_rows(connection: sqlite3.Connection) -> list[IndexRow]:
-    """The file's indices, by name."""
-    rows = connection.execute(
-        "SELECT id, name, token, encoder, revision, dimension, preparation FROM indices ORDER BY name"
-    )
-    return [IndexRow(id, name, token, Provenance(*rest)) for id, name, token, *rest in rows]
-
-
-def add_index(connection: sqlite3.Connection, name: str, provenance: Provenance) -> IndexRow:
-    """A new, empty index in the caller's transaction."""
-    row = (name, secrets.token_hex(16), provenance.encoder, provenance.revision, provenance.dimension)
-    connection.execute(
-        "INSERT INTO indices (name, token, encoder, revision, dimension, preparation) VALUES (?, ?, ?, ?, ?, ?)",
-        (*row, provenance.preparation),
-    )
-    (added,) = (row for row in index_rows(connection) if row.name == name)
-    schema.create_words(connection, added.id)
-    return added
 
 
 class SQLiteIndex:
@@ -77,32 +46,32 @@ class SQLiteIndex:
     ) -> list[tuple[str, Failure]]:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
-            self._change(connection)
-            fields = filters.load_fields(connection, self._row.id)
+            row = self._before_write(connection)
+            fields = filters.load_fields(connection, row)
             types = {name: field.type for name, field in fields.items()}
             checked = check_records(records, self.provenance.dimension, types)
-            writing.insert(connection, self._row.id, checked, by_id(records, versions))
+            writing.insert(connection, row, checked, by_id(records, versions))
         return list(checked.refused)
 
     def delete(self, ids: Sequence[str], *, version: int | None = None) -> int:
         """One transaction, on disk when it returns."""
         with self._connections.writing() as connection:
-            self._change(connection)
-            return writing.delete(connection, self._row.id, ids, None if version is None else int(version))
+            row = self._before_write(connection)
+            return writing.delete(connection, row, ids, None if version is None else int(version))
 
     def get(self, ids: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.reading() as connection:
-            self._change(connection)
+            self._now(connection)
             return reading.records(connection, self._row.id, ids)
 
     def digests(self, ids: Sequence[str]) -> dict[str, str]:
         with self._connections.reading() as connection:
-            self._change(connection)
+            self._now(connection)
             return dict(reading.by_id(connection, self._row.id, "id, digest", ids))
 
     def with_content(self, sha256: Sequence[str]) -> list[Place]:
         with self._connections.reading() as connection:
-            self._change(connection)
+            self._now(connection)
             return reading.places(connection, self._row.id, sha256, _PLACES_AT_MOST)
 
     def ids(self, *, origin: str | None = None) -> Iterator[str]:
@@ -110,7 +79,7 @@ class SQLiteIndex:
         page: list[str] = []
         while True:
             with self._connections.reading() as connection:
-                self._change(connection)
+                self._now(connection)
                 after = page[-1] if page else None
                 page = reading.ids_after(connection, self._row.id, after, origin, _IDS_AT_ONCE)
             yield from page
@@ -119,8 +88,8 @@ class SQLiteIndex:
 
     def count(self, filter: Filter = ()) -> int:
         with self._connections.reading() as connection:
-            self._change(connection)
-            selection = filters.select(connection, self._row.id, filter)
+            row = self._now(connection)
+            selection = filters.select(connection, row, filter, self._vectors().whole)
             return filters.count(connection, self._row.id, selection)
 
     def refresh(self) -> None:
@@ -131,18 +100,25 @@ class SQLiteIndex:
         check_request(request, self.provenance.dimension)
         for _ in range(_ATTEMPTS):
             with self._connections.reading() as connection:
-                change = self._change(connection)
-                snapshot = None if request.vector is None else self._vectors().at(connection, change)
+                row, vectors = self._now(connection), self._vectors()
+                snapshot = None if request.vector is None else vectors.at(connection, row.change, row.vectors)
                 if request.vector is None or snapshot is not None:
-                    return search.search(connection, self._row.id, snapshot, request)
+                    return search.search(connection, row, snapshot, request, vectors.whole)
             # Another thread has read a later state into memory meanwhile: look at that one.
         raise StoreUnavailable(f'The file of the index "{self.name}" was replaced while in use.', "Start again.")
 
-    def _change(self, connection: sqlite3.Connection) -> int:
-        """The index's count of changes in this transaction. Raises IndexNotFound."""
-        found = connection.execute(
-            "SELECT change FROM indices WHERE id = ? AND token = ?", (self._row.id, self._row.token)
-        ).fetchone()
-        if found is None:
+    def _before_write(self, connection: sqlite3.Connection) -> IndexRow:
+        """The index as it is; what this process will seal is whole."""
+        row, vectors = self._now(connection), self._vectors()
+        if "words" not in vectors.whole:
+            full_text.check(connection, row.id, row.sealed_words)
+            vectors.whole.add("words")
+        vectors.wrote = True
+        return row
+
+    def _now(self, connection: sqlite3.Connection) -> IndexRow:
+        """The index as it is in this transaction. Raises IndexNotFound."""
+        row = indices.find(connection, self._row.id)
+        if row is None or row.token != self._row.token:
             raise IndexNotFound(f'The index "{self.name}" was dropped.', "Open it again, if it was made again.")
-        return int(found[0])
+        return row

@@ -1,27 +1,71 @@
-"""Reading records of the embedded store by key or by id. Each function runs inside the caller's transaction."""
+"""Reading records of the embedded store by key or by id. Each function runs inside the caller's transaction.
+
+What it reads of a record's row, thumbnail or vector is what was written, or sqlite3.DatabaseError is raised.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from dar_search.data import FloatArray, ImageRecord, Place
 from dar_search.stores.records import load_metadata
+from dar_search.stores.sqlite import sums
 
 T = TypeVar("T")
 _AT_ONCE = 500  # parameters of one statement: any SQLite takes 999
-_COLUMNS = "key, id, source, origin, digest, width, height, caption, metadata"
 
 
-def rows(connection: sqlite3.Connection, table: str, columns: str, keys: Sequence[int]) -> list[Any]:
-    """The columns of the rows with these keys, in no order. `table` and `columns` are our own words."""
-    found: list[Any] = []
-    for marks, chunk in _chunks(keys):
-        found += connection.execute(f"SELECT {columns} FROM {table} WHERE key IN ({marks})", chunk)  # noqa: S608
+class Row(NamedTuple):
+    """A row of the table `records`: see steps."""
+
+    key: int
+    index_id: int
+    id: str
+    source: str
+    origin: str
+    digest: str
+    width: int
+    height: int
+    caption: str
+    metadata: str
+    version: int
+
+
+_PREFIXED = ", ".join(f"records.{name}" for name in Row._fields)
+
+
+def ids(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, str]:
+    """key -> id."""
+    found = {}
+    for key, checksum, id in _joined(connection, "records", "sums.id, records.id", keys):
+        found[key] = _same(id, checksum, sums.of_id(key, id), "records")
     return found
+
+
+def rows(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, Row]:
+    """key -> row."""
+    found = {}
+    for key, checksum, *values in _joined(connection, "records", f"sums.record, {_PREFIXED}", keys):
+        found[key] = _same(Row(*values), checksum, sums.of_row(*values), "records")
+    return found
+
+
+def vectors(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, FloatArray]:
+    """key -> (d,) float32."""
+    found = {}
+    for key, checksum, blob in _joined(connection, "vectors", "sums.vector, embedding", keys):
+        _same(blob, checksum, sums.of_blob(key, blob), "vectors")
+        found[key] = np.frombuffer(blob, "<f4").astype(np.float32)
+    return found
+
+
+def vector_checksums(connection: sqlite3.Connection, keys: Sequence[int]) -> list[int]:
+    """As they were when the vectors were written, in no order."""
+    return [checksum for _, checksum in _joined(connection, "vectors", "sums.vector", keys)]
 
 
 def by_id(
@@ -49,31 +93,36 @@ def places(connection: sqlite3.Connection, index_id: int, sha256: Iterable[str],
 
 def thumbnails(connection: sqlite3.Connection, keys: Sequence[int]) -> dict[int, bytes]:
     """key -> thumbnail of those that have one."""
-    return dict(rows(connection, "thumbnails", "key, picture", keys))
+    found = {}
+    for key, checksum, picture in _joined(connection, "thumbnails", "sums.thumbnail, picture", keys):
+        if (checksum, picture) != (None, None):
+            found[key] = _same(picture, checksum, sums.of_blob(key, picture), "thumbnails")
+    return found
 
 
 def records(connection: sqlite3.Connection, index_id: int, ids: Iterable[str]) -> dict[str, ImageRecord]:
     """id -> whole record of those that are there."""
-    found = by_id(connection, index_id, _COLUMNS, ids)
-    keys = [row[0] for row in found]
-    embeddings = {key: _vector(blob) for key, blob in rows(connection, "vectors", "key, embedding", keys)}
-    if len(embeddings) != len(keys):
-        raise sqlite3.DatabaseError("malformed vectors")
-    pictures = thumbnails(connection, keys)
+    found = rows(connection, [key for (key,) in by_id(connection, index_id, "key", ids)])
+    return {record.id: record for record in made(connection, found).values()}
+
+
+def made(connection: sqlite3.Connection, rows: Mapping[int, Row]) -> dict[int, ImageRecord]:
+    """key -> whole record, of rows by their keys."""
+    embeddings, pictures = vectors(connection, list(rows)), thumbnails(connection, list(rows))
     return {
-        id: ImageRecord(
-            id=id,
+        key: ImageRecord(
+            id=row.id,
             embedding=embeddings[key],
-            source=source,
-            origin=origin,
-            digest=digest,
-            caption=caption,
-            metadata=metadata_of(metadata),
-            width=width,
-            height=height,
+            source=row.source,
+            origin=row.origin,
+            digest=row.digest,
+            caption=row.caption,
+            metadata=metadata_of(row.metadata),
+            width=row.width,
+            height=row.height,
             thumbnail=pictures.get(key),
         )
-        for key, id, source, origin, digest, width, height, caption, metadata in found
+        for key, row in rows.items()
     }
 
 
@@ -98,10 +147,22 @@ def ids_after(
     return [id for (id,) in connection.execute(f"{sql} ORDER BY id LIMIT ?", (*parameters, count))]
 
 
-def _vector(blob: bytes) -> FloatArray:
-    if len(blob) % 4:
-        raise sqlite3.DatabaseError("malformed vectors")
-    return np.frombuffer(blob, "<f4").astype(np.float32)
+def _joined(connection: sqlite3.Connection, table: str, columns: str, keys: Sequence[int]) -> Iterator[Any]:
+    """(key, *columns) of these keys, in no order. Raises sqlite3.DatabaseError unless all of them have checksums."""
+    found = 0
+    for marks, chunk in _chunks(keys):
+        sql = f"SELECT sums.key, {columns} FROM sums LEFT JOIN {table} USING (key) WHERE sums.key IN ({marks})"  # noqa: S608
+        for row in connection.execute(sql, chunk):
+            found += 1
+            yield row
+    if found != len(keys):
+        raise sqlite3.DatabaseError("malformed checksums")
+
+
+def _same(value: T, kept: Any, found: int, table: str) -> T:
+    if kept != found:
+        raise sqlite3.DatabaseError(f"malformed {table}")
+    return value
 
 
 def _chunks(values: Sequence[T]) -> Iterator[tuple[str, Sequence[T]]]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSet, Sequence
 
 import numpy as np
 
 from dar_search.data import Hit, Leg, SearchResult
 from dar_search.method.fusion import Fused, in_order, leg_range
 from dar_search.ports import SearchRequest
-from dar_search.stores.sqlite import filters, reading
-from dar_search.stores.sqlite.schema import words_table
+from dar_search.stores.sqlite import filters, full_text, reading
+from dar_search.stores.sqlite.full_text import words_table
+from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.vectors import Keys, Scores, Snapshot
 from dar_search.stores.words import words
 
@@ -22,13 +23,25 @@ _FOUND = np.dtype([("key", np.int64), ("score", np.float64)])
 
 
 def search(
-    connection: sqlite3.Connection, index_id: int, snapshot: Snapshot | None, request: SearchRequest
+    connection: sqlite3.Connection,
+    row: IndexRow,
+    snapshot: Snapshot | None,
+    request: SearchRequest,
+    whole: MutableSet[int | str],
 ) -> SearchResult:
-    """Answers a request that `requests.check_request` has passed. `snapshot`: there if the request has a vector.
+    """Answers a request that `requests.check_request` has passed.
+
+    Args:
+        snapshot: there if the request has a vector.
+        whole: see `vectors.Vectors`; what is not yet among it is checked before it is used.
 
     Raises FilterError; sqlite3.Error.
     """
-    selection = filters.select(connection, index_id, request.filter)
+    index_id = row.id
+    selection = filters.select(connection, row, request.filter, whole)
+    if request.text is not None and "words" not in whole:
+        full_text.check(connection, index_id, row.sealed_words)
+        whole.add("words")
     candidates: dict[str, dict[str, float]] = {}
     keys: dict[str, int] = {}
     legs = {"knn": Leg("off"), "keyword": Leg("off")}
@@ -85,7 +98,7 @@ def _best(
         tied = _lowest_ids(connection, index_id, keys[equal], count - int(above.sum()))
         keys = np.concatenate([keys[above], tied])
         scores = np.concatenate([scores[above], np.full(len(tied), lowest)])
-    ids = _ids(connection, keys)
+    ids = reading.ids(connection, keys.tolist())
     return [(key, ids[key], score) for key, score in zip(keys.tolist(), scores.tolist(), strict=True)]
 
 
@@ -93,7 +106,7 @@ def _lowest_ids(connection: sqlite3.Connection, index_id: int, keys: Keys, count
     if len(keys) == count:
         return keys
     if len(keys) <= _TIED_AT_ONCE:
-        ids = _ids(connection, keys)
+        ids = reading.ids(connection, keys.tolist())
         return np.array(sorted(ids, key=ids.__getitem__)[:count], np.int64)
     # Many: go through the index by id until enough of them have passed.
     wanted, found = set(keys.tolist()), []
@@ -105,28 +118,23 @@ def _lowest_ids(connection: sqlite3.Connection, index_id: int, keys: Keys, count
     return np.array(found, np.int64)
 
 
-def _ids(connection: sqlite3.Connection, keys: Keys) -> dict[int, str]:
-    return dict(reading.rows(connection, "records", "key, id", keys.tolist()))
-
-
 def _hits(
     connection: sqlite3.Connection, page: Sequence[Fused], keys: Mapping[str, int], request: SearchRequest
 ) -> tuple[Hit, ...]:
     wanted = [keys[candidate.id] for candidate in page]
-    shown = {key: rest for key, *rest in reading.rows(connection, "records", "key, source, caption, metadata", wanted)}
+    shown = reading.rows(connection, wanted)
     pictures = reading.thumbnails(connection, wanted) if request.thumbnails else {}
     hits = []
     for rank, candidate in enumerate(page, request.offset + 1):
         key = keys[candidate.id]
-        source, caption, metadata = shown[key]
         hits.append(
             Hit(
                 id=candidate.id,
                 rank=rank,
                 score=candidate.score,
-                source=source,
-                caption=caption,
-                metadata=reading.metadata_of(metadata),
+                source=shown[key].source,
+                caption=shown[key].caption,
+                metadata=reading.metadata_of(shown[key].metadata),
                 legs=candidate.legs,
                 thumbnail=pictures.get(key),
             )

@@ -15,12 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from dar_search.data import Provenance
-from dar_search.errors import IndexExists, IndexNotFound, StoreUnavailable
+from dar_search.errors import IndexExists, IndexNotFound, StoreError, StoreUnavailable
+from dar_search.stores.examined import Examined
 from dar_search.stores.names import check_name
 from dar_search.stores.provenance import check_dimension, check_provenance
-from dar_search.stores.sqlite import schema, writing
+from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
-from dar_search.stores.sqlite.index import IndexRow, SQLiteIndex, add_index, index_rows
+from dar_search.stores.sqlite.damage.examining import Whole
+from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest
+from dar_search.stores.sqlite.index import SQLiteIndex
+from dar_search.stores.sqlite.indices import IndexRow, index_rows
 from dar_search.stores.sqlite.vectors import Vectors
 
 _NAMED = 20
@@ -53,7 +57,7 @@ class SQLiteStore:
         with self._connections.writing(create=True) as connection:
             if connection.execute("SELECT 1 FROM indices WHERE name = ?", (name,)).fetchone():
                 raise IndexExists(f'There is an index "{name}" in {self.address}.', "Open it, or drop it first.")
-            row = add_index(connection, name, provenance)
+            row = indices.add(connection, name, provenance)
         return self._index(row)
 
     def open(self, name: str, provenance: Provenance | None = None) -> SQLiteIndex:
@@ -98,10 +102,64 @@ class SQLiteStore:
             lines["integrity"] = "; ".join(problems)
         return lines
 
+    def examine(self, name: str) -> Examined:
+        """Reads all of an index. Takes time in proportion to it."""
+        row = self._find(name)
+        with self._connections.reading() as connection:
+            whole = Whole(connection, row)
+            for _ in whole.records():
+                pass
+            return whole.examined()
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file's structure, a line each."""
+        with self._connections.reading() as connection:
+            found = [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})")]
+        return [] if found == ["ok"] else found
+
+    def save_to(self, path: Path) -> list[Examined]:
+        """Copies all that is whole to a new file; the first of what it gives is about the file itself, and has no name.
+
+        Raises StoreError where there is something at the path already.
+        """
+        if path.exists():
+            raise StoreError(f'There is something at "{path}" already.', "Give the path of a new file.")
+        found: list[Examined] = []
+        copied: dict[int, int] = {}
+        new = SQLiteStore(path)
+        try:
+            with self._connections.reading() as connection:
+                for row in index_rows(connection):
+                    index = new.create(row.name, row.provenance)
+                    found.append(copy_index(connection, row, index))
+                    copied[row.id] = new._find(row.name).id
+                with new._connections.writing(create=True) as written:
+                    problems = copy_rest(connection, written, copied)
+        finally:
+            new.close()
+        return [Examined("", 0, problems=tuple(problems)), *found]
+
     def close(self) -> None:
+        with suppress(StoreError):  # what is not sealed is checked in another way
+            self._seal()
         self._connections.close()
         with self._lock:
             self._vectors.clear()
+
+    def _seal(self) -> None:
+        """Seals what this object wrote to, see `full_text`; where others write all the time, they do."""
+        with self._lock:
+            written = {token for token, vectors in self._vectors.items() if vectors.wrote}
+        if not written:
+            return
+        with self._connections.plain() as connection:
+            connection.execute("PRAGMA busy_timeout = 1000")
+            connection.execute("BEGIN IMMEDIATE")
+            schema.check_version(connection, self._path)
+            for row in index_rows(connection):
+                if row.token in written and row.sealed != row.change:
+                    indices.seal(connection, row)
+            connection.execute("COMMIT")
 
     def _rows(self) -> list[IndexRow]:
         if self._connections.file() is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dar_search.data import FloatArray
+from dar_search.stores.sqlite import sums
 from dar_search.stores.sqlite.schema import key_range
 
 Keys = NDArray[np.int64]
 Scores = NDArray[np.float64]
+Batch = tuple[Keys, FloatArray, int]
+"""Keys, their rows, and the total of the rows' checksums."""
 BLOCK_BYTES = 64 << 20
 """Of the first block at least; each further one is as large as all before it, so that there are few. What is not yet
 used of a block is address space, not memory."""
@@ -42,6 +45,7 @@ class Snapshot:
         blocks: (rows, d) float32 each, C-contiguous.
         keys: (n,) of all rows, ascending.
         dead: (m,) positions of rows that are removed.
+        total: of the checksums of the rows that are not removed.
         tail: the array that the last block is the beginning of: the next snapshot's rows go behind it.
         selected: what filters have selected in this state, for those who search in it again.
     """
@@ -50,6 +54,7 @@ class Snapshot:
     blocks: tuple[FloatArray, ...]
     keys: Keys
     dead: NDArray[np.int64]
+    total: int
     tail: FloatArray
     selected: dict[Any, Keys] = field(default_factory=dict)
 
@@ -95,6 +100,12 @@ class Snapshot:
             yield np.delete(self.keys[start:end], dead), np.delete(block, dead, axis=0)
             start = end
 
+    def checksums(self, positions: NDArray[np.int64]) -> int:
+        """Their total, of the rows there."""
+        rows = self._gathered(positions).astype("<f4", copy=False)
+        pairs = zip(self.keys[positions].tolist(), rows, strict=True)
+        return sums.total(sums.of_blob(key, row.tobytes()) for key, row in pairs)
+
     def _scan(self, direction: FloatArray) -> FloatArray:
         scores = np.empty(len(self.keys), np.float32)
         start = 0
@@ -139,7 +150,12 @@ def _largest(scores: FloatArray, count: int, *, margin: float) -> NDArray[np.int
 
 
 class Vectors:
-    """The latest snapshot of one index's vectors, for all threads."""
+    """The latest snapshot of one index's vectors, for all threads.
+
+    Attributes:
+        whole: what else of the index this process has found whole: "words", and fields by their ids.
+        wrote: whether this process has written to the index.
+    """
 
     def __init__(self, index_id: int, dimension: int) -> None:
         self._first, self._last = key_range(index_id)
@@ -148,32 +164,49 @@ class Vectors:
         self._lock = threading.Lock()
         self._first_rows = max(256, BLOCK_BYTES // (4 * dimension))
         self._latest = self._empty(-1)
+        self.whole: set[int | str] = set()
+        self.wrote = False
 
-    def at(self, connection: sqlite3.Connection, change: int) -> Snapshot | None:
-        """The snapshot of `change`, which is what the connection's transaction sees; None if a later one is here."""
+    def at(self, connection: sqlite3.Connection, change: int, total: int) -> Snapshot | None:
+        """The snapshot of `change`, which is what the connection's transaction sees; None if a later one is here.
+
+        Args:
+            total: of the vectors' checksums, as the file has it.
+
+        Raises sqlite3.DatabaseError where the vectors in the file have another: a row is damaged, or one is missing.
+        """
         latest = self._latest
-        if latest.change == change:
+        if (latest.change, latest.total) == (change, total):
             return latest
         with self._lock:
-            if self._latest.change < change:
-                self._latest = self._advanced(connection, change)
-            return self._latest if self._latest.change == change else None
+            latest = self._latest
+            if latest.change <= change and (latest.change, latest.total) != (change, total):
+                self._latest = latest = self._read(connection, change, total)
+            return latest if latest.change == change else None
+
+    def _read(self, connection: sqlite3.Connection, change: int, total: int) -> Snapshot:
+        for old in (self._latest, self._empty(-1)):  # what is in memory may be of what the file was before
+            found = self._advanced(old, connection, change)
+            if found.total == total:
+                return found
+        raise sqlite3.DatabaseError("malformed vectors")
 
     def _empty(self, change: int) -> Snapshot:
         nothing = np.empty(0, np.int64)
-        return Snapshot(change, (), nothing, nothing, np.empty((0, self._dimension), np.float32))
+        return Snapshot(change, (), nothing, nothing, 0, np.empty((0, self._dimension), np.float32))
 
-    def _advanced(self, connection: sqlite3.Connection, change: int) -> Snapshot:
-        old = self._latest
+    def _advanced(self, old: Snapshot, connection: sqlite3.Connection, change: int) -> Snapshot:
         if old.change < change - KEPT_CHANGES:
             old = self._empty(old.change)
         removed = connection.execute(
             "SELECT key FROM removals WHERE index_id = ? AND change > ?", (self._index_id, old.change)
         )
-        gone = old.positions(np.sort(np.fromiter(itertools.chain.from_iterable(removed), np.int64)))
-        old = replace(old, dead=np.union1d(old.dead, gone))
+        gone = np.setdiff1d(old.positions(sorted_keys(removed)), old.dead)
+        left = sums.total([old.total, -old.checksums(gone)])
+        old = replace(old, dead=np.union1d(old.dead, gone), total=left)
         if 2 * len(old.dead) > len(old.keys):
-            old = self._appended(self._empty(old.change), old.alive(), old.change)
+            alive = ((keys, rows, 0) for keys, rows in old.alive())  # the total is known
+            old = replace(self._appended(self._empty(old.change), alive, old.change), total=left)
         after = int(old.keys[-1]) if len(old.keys) else self._first
         new = connection.execute(
             "SELECT key, embedding FROM vectors WHERE key > ? AND key <= ? ORDER BY key", (after, self._last)
@@ -187,9 +220,10 @@ class Vectors:
         (count,) = connection.execute("SELECT count(*) FROM records WHERE index_id = ?", (self._index_id,)).fetchone()
         return int(count) * 9 // 8
 
-    def _appended(self, old: Snapshot, new: Iterator[tuple[Keys, FloatArray]], change: int, room: int = 0) -> Snapshot:
-        blocks, keys, tail = list(old.blocks), [old.keys], old.tail
-        for batch_keys, rows in new:
+    def _appended(self, old: Snapshot, new: Iterator[Batch], change: int, room: int = 0) -> Snapshot:
+        blocks, keys, tail, total = list(old.blocks), [old.keys], old.tail, old.total
+        for batch_keys, rows, checksums in new:
+            total = sums.total([total, checksums])
             keys.append(batch_keys)
             while len(rows):
                 used = len(blocks[-1]) if blocks else 0
@@ -202,16 +236,31 @@ class Vectors:
                 tail[used : used + taken] = rows[:taken]
                 blocks[-1] = tail[: used + taken]
                 rows = rows[taken:]
-        return Snapshot(change, tuple(blocks), np.concatenate(keys), old.dead, tail)
+        return Snapshot(change, tuple(blocks), np.concatenate(keys), old.dead, total, tail)
 
 
-def _batches(rows: sqlite3.Cursor, dimension: int) -> Iterator[tuple[Keys, FloatArray]]:
+def sorted_keys(rows: Iterable[tuple[int]]) -> Keys:
+    """The keys, ascending. Raises sqlite3.DatabaseError where damage left something else."""
+    try:
+        return np.sort(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
+    except (TypeError, ValueError, OverflowError):
+        raise sqlite3.DatabaseError("malformed keys") from None
+
+
+def _batches(rows: sqlite3.Cursor, dimension: int) -> Iterator[Batch]:
+    last = -1
     while batch := rows.fetchmany(_FETCHED):
-        yield _decoded(batch, dimension)
+        keys, values, checksums = _decoded(batch, dimension)
+        if keys[0] <= last or (np.diff(keys) <= 0).any():
+            raise sqlite3.DatabaseError("malformed vectors")
+        last = keys[-1]
+        yield keys, values, checksums
 
 
-def _decoded(batch: Sequence[tuple[int, bytes]], dimension: int) -> tuple[Keys, FloatArray]:
-    if any(len(embedding) != 4 * dimension for _, embedding in batch):
+def _decoded(batch: Sequence[tuple[int, bytes]], dimension: int) -> Batch:
+    keys, embeddings = zip(*batch, strict=True)
+    if any(not isinstance(one, bytes) or len(one) != 4 * dimension for one in embeddings):
         raise sqlite3.DatabaseError("malformed vectors")
-    values = np.frombuffer(b"".join(embedding for _, embedding in batch), "<f4")
-    return np.fromiter((key for key, _ in batch), np.int64, len(batch)), values.reshape(-1, dimension)
+    values = np.frombuffer(b"".join(embeddings), "<f4")
+    checksums = sums.total(map(sums.of_blob, keys, embeddings))
+    return np.array(keys, np.int64), values.reshape(-1, dimension), checksums
