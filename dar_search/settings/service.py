@@ -39,6 +39,12 @@ class ServiceSettings(BaseModel):
     json_values: int = Field(
         250_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
     )
+    patience_seconds: float = Field(
+        20,
+        gt=0,
+        le=3600,
+        description="How long a request's head may take, and its body and its answer may stand still.",
+    )
     graceful_seconds: float = Field(30, ge=0, le=3600, description="How long running requests may take on SIGTERM.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Where the admin port (/metrics) listens.")
     log_format: Literal["json", "text"] = Field("json", description="A log line: a JSON object, or text for a person.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import socket
 import subprocess
@@ -17,9 +19,16 @@ import urllib3
 from tests.programs import free_port
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.runner_app", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(
+    *arguments: object, patience: float = 60, files: int | None = None, log: Any = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """patience: of the service with a caller, in seconds. files: how many it may open. log: where its log goes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.runner_app", *map(str, arguments)],
+        env=os.environ | {"DAR_SERVICE__PATIENCE_SECONDS": str(patience), "DAR_SERVICE__LOG_LEVEL": "debug"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+        preexec_fn=None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+    )  # fmt: skip
 
 
 def said(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
