@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
@@ -20,7 +22,8 @@ _opened: list[int] = []
 
 def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
     """/slow waits for a line on standard input; /body reads one; /large answers 32 MB; /events never ends; /broken
-    raises after its head; /files opens all that it may; everything else answers at once."""
+    raises after its head; /defect raises, and so does what it leaves behind; /files opens all that it may; everything
+    else answers at once."""
     path = environ["PATH_INFO"]
     environ[wsgi.ROUTE] = path if path in ("/slow", "/pid", "/body", "/large", "/events", "/broken") else "other"
     if path == "/slow":
@@ -28,6 +31,8 @@ def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[b
         sys.stdin.readline()
     if path == "/body":
         return wsgi.answer_json(start_response, 200, {"bytes": len(environ["wsgi.input"].read())})
+    if path == "/defect":
+        _defect(environ["wsgi.input"].read().decode())
     if path == "/files":
         _opened.extend(_all_files())
     if path in ("/large", "/events", "/broken"):
@@ -49,7 +54,34 @@ def _without_end() -> Iterator[bytes]:
 
 def _broken() -> Iterator[bytes]:
     yield b"begun"
-    raise ValueError("what a caller said")
+    _defect("a canary")
+
+
+class _Clinging:
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def __del__(self) -> None:
+        raise ValueError(self.said)
+
+
+def _defect(said: str) -> None:
+    """Fails with what a caller said, in every way in which it could reach a log."""
+
+    def end() -> None:
+        raise ValueError(said)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    thread.join()
+    _Clinging(said)
+    logging.getLogger("dar_search.tests").warning("This lacks an argument: %s %s", said)
+    logging.getLogger("urllib3.connectionpool").debug("Sent: %s", said)
+    logging.getLogger("opensearch").debug("> %s", said)
+    try:
+        raise KeyError(said)
+    except KeyError as error:
+        raise ValueError(f"It does not fit: {said}") from error
 
 
 def say(what: str, **fields: object) -> None:

@@ -89,6 +89,7 @@ def run_service(
         "keepalive": _KEEP_ALIVE_SECONDS,
         "logger_class": _Logger,
         "control_socket_disable": True,
+        "pre_request": lambda worker, request: None,  # gunicorn's own logs the path
         "when_ready": lambda arbiter: on_ready(f"http://{shown}:{port}"),
     }
     _Gunicorn(make, service, options, tuple(admin[0]) if admin else None).run()

@@ -92,7 +92,7 @@ class QuerySettings(BaseModel):
         if busy >= self.threads:
             raise SettingsError(
                 f"query.searches + waiting + streams is {busy}, not below query.threads ({self.threads}).",
-                "Raise query.threads: the rest of them answers health while all others are busy.",
+                "Raise query.threads: the rest of them answers what is short while all others are busy.",
             )
         if self.deadline_ms > self.most_deadline_ms:
             raise SettingsError("query.deadline_ms is above query.most_deadline_ms.", "Lower the first.")

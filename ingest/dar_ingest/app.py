@@ -171,10 +171,9 @@ def _streamed(service: IngestService, job: str) -> Response:
 
     def parts() -> Iterator[bytes]:
         try:
-            with service.metrics.stream_open():
-                yield event("progress", first)
-                for step in steps:
-                    yield event("progress", step)
+            yield event("progress", first)
+            for step in steps:
+                yield event("progress", step)
         except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
             yield event("error", problems.problem(problems.as_dar_error(error), request_id))
         finally:
