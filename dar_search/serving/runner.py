@@ -40,11 +40,13 @@ class Served:
         app: with all its layers.
         metrics: what the admin port shows.
         close: called when the last request is answered.
+        ending: called before that, on SIGTERM: answers that have no end of their own should find one.
     """
 
     app: wsgi.Application
     metrics: Metrics
     close: Callable[[], None]
+    ending: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def run_service(
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]
-    """Attributes: patience, health, admin: see PatientWorker."""
+    """Attributes: patience, health, admin, ending: see PatientWorker."""
 
     health = frozenset((HEALTH.encode(),))
 
@@ -129,6 +131,10 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             return self._served.app
         metrics = host_checked(make_wsgi_app(self._served.metrics.registry), self._service, self.admin[0])
         return _by_listener(self._served.app, metrics, self.admin)
+
+    def ending(self) -> None:
+        if self._served is not None:
+            self._served.ending()
 
     def _close(self) -> None:
         if self._served is not None:

@@ -9,15 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 
+from dar_ingest.probing import Probe
 from dar_ingest.runtime import Runtime, Send
-from dar_search.answering.crews import Crew
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import DarError, ModelBusy, RequestError, StoreError, StoreUnavailable
+from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.jobs.data import HEAD, Job, JobFailure, JobSpec
 from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
@@ -27,10 +27,8 @@ from dar_search.ingestion.sources.opening import exclusions, open_source
 from dar_search.serving.admission import Gate
 from dar_search.serving.metrics import Metrics
 
-T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-_PROBE_SECONDS = 3.0
 _FORBIDDEN = 403
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -53,11 +51,10 @@ class IngestService:
         self._lock = threading.Lock()
         self._upload_gate = Gate("uploads", running=self.settings.uploads + self.settings.waiting, waiting=0)
         self._stream_gate = Gate("followed jobs", running=self.settings.streams, waiting=0)
-        # A crew for each: one that hangs leaves the other alone.
-        self._probes = {name: Crew(f"probing the {name}", threads=1, waiting=4) for name in ("store", "ledger")}
+        self._probes = {name: Probe(name) for name in ("store", "ledger")}  # one that hangs leaves the other alone
         self._uploads: Uploads | None = None
         self._models_state = "loading"
-        self._closed = threading.Event()
+        self._closed, self._ending = threading.Event(), threading.Event()
         self.metrics.registry.register(_JobCounts(self._unfinished))
 
     def warm_up(self) -> threading.Thread:
@@ -146,7 +143,7 @@ class IngestService:
                     rate = (found.settled - before[1]) / (now - before[0])
                 before = (now, found.settled)
                 yield progress_fields(found, rate)
-                if found.state in ("done", "cancelled") or self._closed.wait(LOOK_SECONDS):
+                if found.state in ("done", "cancelled") or self._ending.wait(LOOK_SECONDS):
                     return
 
     def readiness(self) -> Mapping[str, str]:
@@ -156,9 +153,10 @@ class IngestService:
             "store": self.runtime.store.names,
             "ledger": lambda: self.runtime.ledger.jobs(limit=1),
         }
-        for name, look in looks.items():
+        answers = {name: self._probes[name].ask(look) for name, look in looks.items()}
+        for name, answer in answers.items():
             try:
-                self._probed(name, look)
+                answer()
             except DarError as error:
                 # A user of the least rights may not list all indices: the store is there, and knows whom it refuses.
                 refused = name == "store" and getattr(error.__cause__, "status_code", None) == _FORBIDDEN
@@ -167,23 +165,21 @@ class IngestService:
                 parts[name] = "ok"
         return parts
 
+    def end_streams(self) -> None:
+        """Jobs are followed no further."""
+        self._ending.set()
+
     def close(self) -> None:
         self._closed.set()
+        self._ending.set()
         for probes in self._probes.values():
             probes.close()
         if self._uploads is not None:
             self._uploads.close()
 
-    def _probed(self, name: str, look: Callable[[], T]) -> T:
-        """Raises StoreUnavailable where it has not answered in time, and what `look` raises."""
-        try:
-            return self._probes[name].start(look).result(_PROBE_SECONDS)
-        except (TimeoutError, ModelBusy):
-            raise StoreUnavailable(f"no answer within {_PROBE_SECONDS:g} s") from None
-
     def _unfinished(self) -> list[Job]:
         ledger = self.runtime.ledger
-        return self._probed("ledger", lambda: [ledger.job(job.id) for job in ledger.jobs(running=True)])
+        return self._probes["ledger"].ask(lambda: [ledger.job(job.id) for job in ledger.jobs(running=True)])()
 
     def _uploading(self) -> Uploads:
         with self._lock:

@@ -48,7 +48,7 @@ def made(settings: Settings, *, encoder: Encoder | None = None) -> Served:
         max_bytes=settings.ingest.body_megabytes << 20,
     )
     service.warm_up()
-    return Served(wrapped, metrics, close)
+    return Served(wrapped, metrics, close, service.end_streams)
 
 
 def _sending(runtime: Runtime) -> tuple[Send, Callable[[], None]]:

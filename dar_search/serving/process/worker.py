@@ -55,10 +55,10 @@ class Lane:
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """See the module. Its `app` has `patience` (seconds), `health` (paths) and `admin` (an address, or None).
+    """See the module. Its `app` has `patience` (seconds), `health` (paths), `admin` (an address or None), `ending`.
 
-    On SIGTERM it lets go of connections that are open but idle: gunicorn would wait for them as long as for running
-    requests.
+    On SIGTERM it calls `app.ending` and lets go of connections that are open but idle: gunicorn would wait for them as
+    long as for running requests.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -114,6 +114,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
+        self.method_queue.defer(self.app.ending)
         self.method_queue.defer(self._let_idle_go)
 
     def _wait(self, conn: Connection, seconds: float) -> None:
