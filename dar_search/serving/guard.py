@@ -26,6 +26,7 @@ def guarded(
     *,
     host: str,
     max_bytes: int,
+    json_bytes: int | None = None,
     open_paths: Collection[str] = OPEN_PATHS,
 ) -> wsgi.Application:
     """The app behind everything that `service` asks for. Raises SettingsError for a key that cannot be read.
@@ -33,9 +34,16 @@ def guarded(
     Args:
         host: the address that the service listens on.
         max_bytes: the largest body of a request.
+        json_bytes: the largest in JSON, of which reading takes several times its size; None: as any other.
         open_paths: answered without a key, and never counted against a rate.
     """
-    app = BodyLimit(app, max_bytes=max_bytes, json_depth=service.json_depth, json_values=service.json_values)
+    app = BodyLimit(
+        app,
+        max_bytes=max_bytes,
+        json_bytes=max_bytes if json_bytes is None else min(json_bytes, max_bytes),
+        json_depth=service.json_depth,
+        json_values=service.json_values,
+    )
     if service.rate is not None:
         buckets = TokenBuckets(service.rate, service.burst)
         app = RateLimit(

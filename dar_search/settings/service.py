@@ -37,7 +37,7 @@ class ServiceSettings(BaseModel):
     )
     json_depth: int = Field(64, ge=1, le=500, description="How deep the JSON of a request may nest.")
     json_values: int = Field(
-        250_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
+        100_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
     )
     patience_seconds: float = Field(
         20,

@@ -66,7 +66,10 @@ def _picture_routes(app: OpenAPI, service: IngestService) -> None:
                 [Upload(b"", one.url, one.id, one.caption, one.metadata) for one in body.images],
             )
         else:
-            index, uploads = uploaded(request)
+            limits = service.runtime.settings.service
+            index, uploads = uploaded(
+                request, most=service.settings.upload_pictures, depth=limits.json_depth, values=limits.json_values
+            )
         results = service.put(index, uploads)
         failed = sum(isinstance(one, Failure) for one in results)
         images = [_picture(one) for one in results]
