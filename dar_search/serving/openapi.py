@@ -16,7 +16,7 @@ _FOLDER, _FILE = "/_dar/openapi", "/openapi.json"
 DOCUMENT = _FOLDER + _FILE
 #: A route that takes the service's key.
 KEY: list[dict[str, list[str]]] = [{"key": []}]
-_REFUSALS = (400, 401, 403, 404, 405, 409, 413, 415, 421, 429, 500, 501, 503, 504)
+_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 429, 431, 500, 501, 503, 504)
 
 
 def app_options(problem: type[BaseModel], on_invalid: Callable[[ValidationError], Any]) -> dict[str, Any]:

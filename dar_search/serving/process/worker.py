@@ -82,9 +82,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 self._take_fewer(error)
             return  # else its caller has gone already
         self.nr_conns += 1
-        self._wait(Connection(self.cfg, sock, client, listener.getsockname()), self.app.patience)
+        conn = Connection(self.cfg, sock, client, listener.getsockname())
+        self._wait(conn, self.app.patience)
         if self.nr_conns >= self.worker_connections:
             self._make_room()
+        self._readable(conn, conn.sock)  # as a rule the head is there
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         super().wait_for_and_dispatch_events(min(timeout, _SWEEP_SECONDS))
