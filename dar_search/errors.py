@@ -35,11 +35,13 @@ DarError
     ├── Unauthenticated        unauthenticated (401)
     ├── RouteNotFound          route_not_found (404)
     ├── MethodNotAllowed       method_not_allowed (405)
+    ├── RequestTimeout         request_timeout (408): it came too slowly
     ├── BodyTooLarge           body_too_large (413)
     ├── MediaTypeUnsupported   unsupported_media_type (415)
     ├── HostRefused            host_refused (421): asked under a name that is not the service's
     ├── CrossSiteRefused       cross_site (403): a page of another site made a browser send it
     ├── RateLimited            rate_limited (429): this caller asks too often
+    ├── HeadTooLarge           head_too_large (431)
     ├── Overloaded             overloaded (429): all callers together ask too much
     ├── ServiceUnreachable     service_unreachable (503): the client has no answer, or none that it understands
     ├── WorkerEnded            worker_ended: a worker of ingestion came to an end that nobody asked for
@@ -245,6 +247,11 @@ class MethodNotAllowed(ServiceError):
     status = 405
 
 
+class RequestTimeout(ServiceError):
+    code = "request_timeout"
+    status = 408
+
+
 class BodyTooLarge(ServiceError):
     code = "body_too_large"
     status = 413
@@ -268,6 +275,11 @@ class CrossSiteRefused(ServiceError):
 class RateLimited(ServiceError):
     code = "rate_limited"
     status = 429
+
+
+class HeadTooLarge(ServiceError):
+    code = "head_too_large"
+    status = 431
 
 
 class Overloaded(ServiceError):

@@ -5,6 +5,7 @@ It says its address on standard output. OPTIONS is a JSON object:
     at, count   it is killed, as by an out-of-memory killer, when it reaches the point `at` for the `count`-th time
     whole       true: all its processes, as where a machine stops; false: only the one that works
     marker      a file that is made right before; where it is there, nobody is killed
+    admin_port  of its metrics; none: none
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def make() -> Served:
 if __name__ == "__main__":
     run_service(
         make,
-        Listening("127.0.0.1", 0, "127.0.0.1", 0, threads=4),
+        Listening("127.0.0.1", 0, "127.0.0.1", json.loads(sys.argv[1]).get("admin_port", 0), threads=4),
         load_settings().service,
         on_ready=lambda address: print(address, flush=True),
     )

@@ -29,8 +29,10 @@ class BodyLimit:
     BodyTooLarge.
     """
 
-    def __init__(self, app: wsgi.Application, *, max_bytes: int, json_depth: int, json_values: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    def __init__(
+        self, app: wsgi.Application, *, max_bytes: int, json_bytes: int, json_depth: int, json_values: int
+    ) -> None:
+        self._app, self._max_bytes, self._json_bytes = app, max_bytes, json_bytes
         self._json_depth, self._json_values = json_depth, json_values
 
     def __call__(self, environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
@@ -45,20 +47,22 @@ class BodyLimit:
         chunked = bool(environ.get("wsgi.input_terminated")) and not length
         if length and not length.isascii():
             raise RequestError("The request's Content-Length is no number.")
-        if length.isdigit() and int(length[:20]) > self._max_bytes:
-            raise too_large(self._max_bytes)
+        is_json = _JSON.match(environ.get("CONTENT_TYPE", "")) is not None
+        most = self._json_bytes if is_json else self._max_bytes
+        if length.isdigit() and int(length[:20]) > most:
+            raise too_large(most)
         if not length and not chunked:
             return
-        if _JSON.match(environ.get("CONTENT_TYPE", "")):
-            announced = int(length[:20]) if length.isdigit() else self._max_bytes + 1
+        if is_json:
+            announced = int(length[:20]) if length.isdigit() else most + 1
             environ["wsgi.input"] = JsonBody(environ["wsgi.input"], announced, self)
         else:
-            environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], self._max_bytes)
+            environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], most)
 
     def checked(self, body: bytes) -> bytes:
         """A JSON body that is within the limits. Raises BodyTooLarge, RequestError."""
-        if len(body) > self._max_bytes:
-            raise too_large(self._max_bytes)
+        if len(body) > self._json_bytes:
+            raise too_large(self._json_bytes)
         check_json(body, depth=self._json_depth, values=self._json_values)
         return body
 
@@ -100,10 +104,13 @@ class LimitedStream(io.RawIOBase):
         return len(data)
 
 
-def check_json(body: bytes, *, depth: int, values: int) -> None:
-    """Raises RequestError where arrays and objects nest deeper than `depth`: a parser that recurses would fail on it,
-    or run out of stack. And where there are more than `values` values, of which each takes a parser some hundred bytes;
-    an empty array or object counts twice. The body need not be valid JSON."""
+def check_json(body: bytes, *, depth: int, values: int) -> int:
+    """How many values a body has, about. It need not be valid JSON.
+
+    Raises RequestError where arrays and objects nest deeper than `depth`: a parser that recurses would fail on it, or
+    run out of stack. And where there are more than `values` values, of which each takes a parser some hundred bytes; an
+    empty array or object counts twice.
+    """
     level = items = strings = 0
     for token in _TOKEN.finditer(body):
         first = body[token.start()]
@@ -117,7 +124,13 @@ def check_json(body: bytes, *, depth: int, values: int) -> None:
         items += first in b"[{,"
         strings += first == _QUOTE
         if items > values or strings > 2 * values:
-            raise RequestError(f"The JSON has more than {values:,} values.", "Send less at once.")
+            raise too_many(values)
+    return items
+
+
+def too_many(values: int) -> RequestError:
+    """The error that names the limit."""
+    return RequestError(f"The JSON has more than {values:,} values.", "Send less at once.")
 
 
 def too_large(max_bytes: int) -> BodyTooLarge:

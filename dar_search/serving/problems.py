@@ -55,8 +55,7 @@ def as_dar_error(error: Exception) -> DarError:
         return error
     status = getattr(error, "code", None)  # of werkzeug's HTTPException
     if not isinstance(status, int) or not hasattr(error, "get_response"):
-        _LOG.error("%s: %s", type(error).__name__, error, exc_info=error)
-        return _DEFECT
+        return _defect(error)
     if status == 404:
         return RouteNotFound("There is no such route.", "The routes are in /_dar/openapi/openapi.json.")
     if status == 405:
@@ -68,7 +67,11 @@ def as_dar_error(error: Exception) -> DarError:
         return MediaTypeUnsupported("The body's media type is not one the route takes.", "Send application/json.")
     if 400 <= status < 500:
         return RequestError(str(getattr(error, "description", "") or "The request does not read."))
-    _LOG.error("%s: %s", type(error).__name__, error, exc_info=error)
+    return _defect(error)
+
+
+def _defect(error: Exception) -> DarError:
+    _LOG.error("A defect: %s.", type(error).__name__, exc_info=error)
     return _DEFECT
 
 

@@ -10,19 +10,20 @@ import logging
 import math
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from dar_search.errors import DarError, SettingsError
 from dar_search.serving import wsgi
+from dar_search.serving.guard import HEALTH, host_checked
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
+from dar_search.serving.process.worker import PatientWorker
 from dar_search.settings.service import ServiceSettings
 
 _LOG = logging.getLogger(__name__)
@@ -39,11 +40,13 @@ class Served:
         app: with all its layers.
         metrics: what the admin port shows.
         close: called when the last request is answered.
+        ending: called before that, on SIGTERM: answers that have no end of their own should find one.
     """
 
     app: wsgi.Application
     metrics: Metrics
     close: Callable[[], None]
+    ending: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -72,33 +75,43 @@ def run_service(
 
     Raises SettingsError where a port cannot be had, SystemExit when the service has ended.
     """
-    _check_free(listening.admin_host, listening.admin_port, "The admin port")
-    listener = _bound(listening.host, listening.port)
-    host, port = listener.getsockname()[:2]
+    listeners = [_bound(listening.host, listening.port)]
+    if listening.admin_port:
+        listeners.append(_bound(listening.admin_host, listening.admin_port, "--admin-port 0 is none"))
+    (host, port), *admin = (listener.getsockname()[:2] for listener in listeners)
     shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {
-        # gunicorn takes the socket over by its number: no moment in which another process can take the port.
-        "bind": [f"fd://{listener.detach()}"],
+        # gunicorn takes the sockets over by their numbers: no moment in which another process can take a port.
+        "bind": [f"fd://{listener.detach()}" for listener in listeners],
         "workers": 1,
-        "worker_class": GracefulWorker,
+        "worker_class": PatientWorker,
         "threads": listening.threads,
         "timeout": _LOADING_SECONDS,
         "graceful_timeout": math.ceil(service.graceful_seconds),
         "keepalive": _KEEP_ALIVE_SECONDS,
         "logger_class": _Logger,
         "control_socket_disable": True,
+        "pre_request": lambda worker, request: None,  # gunicorn's own logs the path
         "when_ready": lambda arbiter: on_ready(f"http://{shown}:{port}"),
     }
-    _Gunicorn(make, listening, service, options).run()
+    _Gunicorn(make, service, options, tuple(admin[0]) if admin else None).run()
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    """Attributes: patience, health, admin, ending: see PatientWorker."""
+
+    health = frozenset((HEALTH.encode(),))
+
     def __init__(
-        self, make: Callable[[], Served], listening: Listening, service: ServiceSettings, options: dict[str, Any]
+        self,
+        make: Callable[[], Served],
+        service: ServiceSettings,
+        options: dict[str, Any],
+        admin: tuple[str, int] | None,
     ) -> None:
-        self._make, self._listening, self._service, self._options = make, listening, service, options
+        self._make, self._service, self._options = make, service, options
+        self.patience, self.admin = service.patience_seconds, admin
         self._served: Served | None = None
-        self._admin: Any = None
         configure_logs(service)
         super().__init__()
 
@@ -108,47 +121,34 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
         self.cfg.set("worker_exit", lambda arbiter, worker: self._close())
 
     def load(self) -> wsgi.Application:
-        """In the worker: the app, and the admin port beside it."""
+        """In the worker: the app, and what the admin port shows."""
         try:
             self._served = self._make()
-            where = self._listening
-            if where.admin_port:
-                registry = self._served.metrics.registry
-                self._admin, _ = start_http_server(where.admin_port, where.admin_host, registry)
         except DarError as error:
             _LOG.error("%s", error)
             sys.exit(_BOOT_FAILED)
-        except OSError as error:
-            _LOG.error("The admin port %d cannot be opened: %s.", self._listening.admin_port, error.strerror)
-            sys.exit(_BOOT_FAILED)
-        return self._served.app
+        if self.admin is None:
+            return self._served.app
+        metrics = host_checked(make_wsgi_app(self._served.metrics.registry), self._service, self.admin[0])
+        return _by_listener(self._served.app, metrics, self.admin)
+
+    def ending(self) -> None:
+        if self._served is not None:
+            self._served.ending()
 
     def _close(self) -> None:
-        if self._admin is not None:
-            self._admin.shutdown()
-            self._admin.server_close()
         if self._served is not None:
             self._served.close()
 
 
-class GracefulWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's thread worker, which on SIGTERM lets go of connections that are open but idle: it would wait for them
-    as long as for running requests."""
+def _by_listener(app: wsgi.Application, admin: wsgi.Application, address: tuple[str, int]) -> wsgi.Application:
+    where = (address[0], str(address[1]))
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        super().handle_exit(sig, frame)
-        self.method_queue.defer(self._let_idle_go)
+    def answer(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+        asked = (environ["SERVER_NAME"], environ["SERVER_PORT"])
+        return (admin if asked == where else app)(environ, start_response)
 
-    def _let_idle_go(self) -> None:
-        for waiting in (self.keepalived_conns, self.pending_conns):
-            while waiting:
-                connection = waiting.popleft()
-                try:
-                    self.poller.unregister(connection.sock)
-                except (OSError, KeyError, ValueError):
-                    _LOG.debug("A connection was closed by its caller just now.")
-                self.nr_conns -= 1
-                connection.close()
+    return answer
 
 
 class _Logger(Logger):  # type: ignore[misc]
@@ -161,7 +161,7 @@ class _Logger(Logger):  # type: ignore[misc]
         self.access_log.disabled = True
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, or_else: str = "--port 0 is any") -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -169,16 +169,7 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise SettingsError(
-            f"The service cannot listen on {host}, port {port}: {error.strerror}.", "Choose another: --port 0 is any."
+            f"The service cannot listen on {host}, port {port}: {error.strerror}.", f"Choose another: {or_else}."
         ) from error
     listener.listen(2048)
     return listener
-
-
-def _check_free(host: str, port: int, what: str) -> None:
-    """Raises SettingsError now, where somebody sees it, and not in the worker."""
-    if port:
-        try:
-            _bound(host, port).close()
-        except SettingsError as error:
-            raise SettingsError(f"{what}: {error.message}", "Choose another, or 0 for none.") from None

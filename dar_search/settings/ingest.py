@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer
 
+from dar_search.errors import SettingsError
 from dar_search.settings.decode import DecodeSettings
 from dar_search.settings.fetch import FetchSettings
 from dar_search.settings.masking import mask
@@ -53,6 +54,8 @@ class IngestSettings(BaseModel):
     admin_port: int = Field(8961, ge=0, le=65_535, description="Of /metrics; 0: none.")
     threads: int = Field(16, ge=2, le=500, description="Requests that are read and answered at once.")
     uploads: int = Field(2, ge=1, le=64, description="Uploads encoded at once; more wait.")
+    waiting: int = Field(6, ge=0, le=500, description="Uploads that wait, or are not so far; more are refused.")
+    streams: int = Field(4, ge=0, le=500, description="Jobs followed at once (server-sent events); more are refused.")
     upload_pictures: int = Field(16, ge=1, le=1_000, description="The most pictures of one upload.")
     body_megabytes: int = Field(64, ge=1, le=2_000, description="The largest body of an upload.")
     sources: tuple[str, ...] = Field(
@@ -101,3 +104,12 @@ class IngestSettings(BaseModel):
         return (
             (name, value and mask(value) if name in addresses else value) for name, value in super().__repr_args__()
         )
+
+    def check(self) -> None:
+        """Raises SettingsError for parts that do not fit each other."""
+        busy = self.uploads + self.waiting + self.streams
+        if busy >= self.threads:
+            raise SettingsError(
+                f"ingest.uploads + waiting + streams is {busy}, not below ingest.threads ({self.threads}).",
+                "Raise ingest.threads: the rest of them answers what is short.",
+            )

@@ -37,7 +37,13 @@ class ServiceSettings(BaseModel):
     )
     json_depth: int = Field(64, ge=1, le=500, description="How deep the JSON of a request may nest.")
     json_values: int = Field(
-        250_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
+        100_000, ge=1_000, le=100_000_000, description="How many values the JSON of a request may have."
+    )
+    patience_seconds: float = Field(
+        20,
+        gt=0,
+        le=3600,
+        description="How long a request's head may take, and its body and its answer may stand still.",
     )
     graceful_seconds: float = Field(30, ge=0, le=3600, description="How long running requests may take on SIGTERM.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Where the admin port (/metrics) listens.")
@@ -89,7 +95,7 @@ class QuerySettings(BaseModel):
         if busy >= self.threads:
             raise SettingsError(
                 f"query.searches + waiting + streams is {busy}, not below query.threads ({self.threads}).",
-                "Raise query.threads: the rest of them answers health while all others are busy.",
+                "Raise query.threads: the rest of them answers what is short while all others are busy.",
             )
         if self.deadline_ms > self.most_deadline_ms:
             raise SettingsError("query.deadline_ms is above query.most_deadline_ms.", "Lower the first.")

@@ -66,7 +66,10 @@ def _picture_routes(app: OpenAPI, service: IngestService) -> None:
                 [Upload(b"", one.url, one.id, one.caption, one.metadata) for one in body.images],
             )
         else:
-            index, uploads = uploaded(request)
+            limits = service.runtime.settings.service
+            index, uploads = uploaded(
+                request, most=service.settings.upload_pictures, depth=limits.json_depth, values=limits.json_values
+            )
         results = service.put(index, uploads)
         failed = sum(isinstance(one, Failure) for one in results)
         images = [_picture(one) for one in results]
@@ -171,10 +174,9 @@ def _streamed(service: IngestService, job: str) -> Response:
 
     def parts() -> Iterator[bytes]:
         try:
-            with service.metrics.stream_open():
-                yield event("progress", first)
-                for step in steps:
-                    yield event("progress", step)
+            yield event("progress", first)
+            for step in steps:
+                yield event("progress", step)
         except Exception as error:  # noqa: BLE001  # the status is sent: an error can only be an event
             yield event("error", problems.problem(problems.as_dar_error(error), request_id))
         finally:

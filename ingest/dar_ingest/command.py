@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from dar_search.cli.options.service import (
     PANEL,
     ListeningOptions,
+    ends_in_order,
     metrics_address,
     package_missing,
     say_ready,
@@ -63,6 +66,7 @@ def ingest_serve(
 
       dar ingest-serve --source /srv/photos --ledger http://localhost:9200 --broker redis://localhost:6379/0
     """
+    ends_in_order()
     settings = with_service(
         settings_from(common, encoder),
         "ingest",
@@ -99,6 +103,7 @@ def ingest_work(
 
       dar ingest-work --source /srv/photos --broker redis://localhost:6379/0 --ledger http://localhost:9200
     """
+    ends_in_order()
     settings = with_service(
         settings_from(common, encoder),
         "ingest",
@@ -134,6 +139,13 @@ def _work(runtime: Any, settings: Settings) -> None:
     from dar_ingest.polling import PollingWorker
 
     worker = PollingWorker(runtime)
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()  # may be put into wherever a signal interrupts (reentrant)
+
+    def stop_when_asked() -> None:
+        asked.get()
+        worker.stop()
+
+    threading.Thread(target=stop_when_asked, name="dar-ingest-signals", daemon=True).start()
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda number, frame: worker.stop())
+        signal.signal(name, lambda number, frame: asked.put(number))
     worker.run()

@@ -9,9 +9,11 @@ from flask import Request
 from dar_ingest.bodies import PictureIn
 from dar_search.errors import MediaTypeUnsupported, RequestError
 from dar_search.ingestion.pipeline.uploads import Upload
+from dar_search.serving.bodies import check_json, too_many
 from dar_search.values import exact_json
 
 _HINT = 'Send "index", one or more files "image", and for each, in their order, "id", "caption", "metadata" (JSON).'
+_OF_A_PICTURE = ("id", "caption", "metadata")
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 MULTIPART: dict[str, Any] = {
     "requestBody": {
@@ -46,23 +48,32 @@ MULTIPART: dict[str, Any] = {
 }
 
 
-def uploaded(request: Request) -> tuple[str, list[Upload]]:
-    """The form's index and pictures. Raises RequestError, MediaTypeUnsupported."""
+def uploaded(request: Request, *, most: int, depth: int, values: int) -> tuple[str, list[Upload]]:
+    """The form's index and pictures. Raises RequestError, MediaTypeUnsupported.
+
+    Args:
+        most: pictures of one form; one with parts for many more is not read to its end.
+        depth, values: see `serving.bodies.check_json`; of the metadata of all pictures together.
+    """
     if request.mimetype != "multipart/form-data":
         raise MediaTypeUnsupported("The body is neither a form nor JSON.", _HINT)
+    request.max_form_parts = 1 + (1 + len(_OF_A_PICTURE)) * 2 * most
     index = request.form.get("index", "")
     files = request.files.getlist("image")
     if not index or not files:
         raise RequestError('The form lacks "index" or "image".', _HINT)
-    fields = {name: request.form.getlist(name) for name in ("id", "caption", "metadata")}
-    for name, values in fields.items():
-        if values and len(values) != len(files):
-            raise RequestError(f'The form has {len(files)} images and {len(values)} of "{name}".', _HINT)
-    uploads = []
+    fields = {name: request.form.getlist(name) for name in _OF_A_PICTURE}
+    for name, texts in fields.items():
+        if texts and len(texts) != len(files):
+            raise RequestError(f'The form has {len(files)} images and {len(texts)} of "{name}".', _HINT)
+    uploads, counted = [], 0
     for number, file in enumerate(files):
-        given = {name: values[number] for name, values in fields.items() if values}
-        metadata = _metadata(given.get("metadata", ""))
-        uploads.append(Upload(file.read(), "", given.get("id", ""), given.get("caption", ""), metadata))
+        given = {name: texts[number] for name, texts in fields.items() if texts}
+        metadata = given.get("metadata", "")
+        counted += check_json(metadata.encode("utf-8", "replace"), depth=depth, values=values)
+        if counted > values:
+            raise too_many(values)
+        uploads.append(Upload(file.read(), "", given.get("id", ""), given.get("caption", ""), _metadata(metadata)))
     return index, uploads
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 
+from dar_ingest.probing import Probe
 from dar_ingest.runtime import Runtime, Send
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
@@ -20,6 +21,7 @@ from dar_search.ingestion.jobs.ledger.job_rows import jobs_fields
 from dar_search.ingestion.jobs.ledger_port import counted_jobs
 from dar_search.ingestion.pipeline.uploads import Upload, Uploads
 from dar_search.ingestion.sources.opening import exclusions, open_source
+from dar_search.serving.admission import Gate
 from dar_search.serving.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
@@ -36,16 +38,20 @@ class IngestService:
     """
 
     def __init__(self, runtime: Runtime, send: Send, metrics: Metrics | None = None) -> None:
-        """Raises SettingsError."""
+        """Raises SettingsError for limits that do not fit each other."""
+        runtime.settings.ingest.check()
         self.runtime = runtime
         self.settings = runtime.settings.ingest
         self.metrics = metrics or Metrics()
         self._send = send
         self._lock = threading.Lock()
+        self._upload_gate = Gate("uploads", running=self.settings.uploads + self.settings.waiting, waiting=0)
+        self._stream_gate = Gate("followed jobs", running=self.settings.streams, waiting=0)
+        self._probes = {name: Probe(name) for name in ("store", "ledger")}  # one that hangs leaves the other alone
         self._uploads: Uploads | None = None
         self._models_state = "loading"
-        self._closed = threading.Event()
-        self.metrics.registry.register(_JobCounts(runtime))
+        self._closed, self._ending = threading.Event(), threading.Event()
+        self.metrics.registry.register(_JobCounts(self._unfinished))
 
     def warm_up(self) -> threading.Thread:
         """Loads the encoder in the background, again and again until it is there."""
@@ -54,12 +60,13 @@ class IngestService:
         return thread
 
     def put(self, index: str, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
-        """See `Uploads.put`. Raises RequestError for too many, StoreError, ModelError."""
+        """See `Uploads.put`. Raises RequestError for too many, Overloaded, StoreError, ModelError."""
         if not 0 < len(uploads) <= self.settings.upload_pictures:
             raise RequestError(
                 f"{len(uploads)} pictures at once.", f"Send 1 to {self.settings.upload_pictures}; for more, make a job."
             )
-        return self._uploading().put(self.runtime.index(index), uploads)
+        with self._upload_gate.entered():
+            return self._uploading().put(self.runtime.index(index), uploads)
 
     def delete(self, index: str, id: str) -> int:
         """Raises IndexNotFound, StoreError."""
@@ -117,25 +124,34 @@ class IngestService:
         self.runtime.ledger.forget(job)
 
     def watch(self, job: str) -> Iterator[dict[str, Any]]:
-        """A job's progress, about once a second, until it ends or the service does; the last one is how it ended."""
+        """A job's progress, about once a second, until it ends or the service does; the last one is how it ended.
+
+        Raises Overloaded at its first step, and as `job` does.
+        """
         before: tuple[float, int] | None = None
-        while True:
-            found = self.job(job)
-            now = time.monotonic()
-            rate = None
-            if before is not None and now > before[0]:
-                rate = (found.settled - before[1]) / (now - before[0])
-            before = (now, found.settled)
-            yield progress_fields(found, rate)
-            if found.state in ("done", "cancelled") or self._closed.wait(LOOK_SECONDS):
-                return
+        with self._stream_gate.entered(), self.metrics.stream_open():
+            while True:
+                found = self.job(job)
+                now = time.monotonic()
+                rate = None
+                if before is not None and now > before[0]:
+                    rate = (found.settled - before[1]) / (now - before[0])
+                before = (now, found.settled)
+                yield progress_fields(found, rate)
+                if found.state in ("done", "cancelled") or self._ending.wait(LOOK_SECONDS):
+                    return
 
     def readiness(self) -> Mapping[str, str]:
-        """Each part, "ok" or what is missing: encoder, store, ledger."""
+        """Each part, "ok" or what is missing: encoder, store, ledger. Answers within some seconds, whatever hangs."""
         parts = {"encoder": self._models_state}
-        for name, look in (("store", self.runtime.store.names), ("ledger", lambda: self.runtime.ledger.jobs(limit=1))):
+        looks: dict[str, Callable[[], object]] = {
+            "store": self.runtime.store.names,
+            "ledger": lambda: self.runtime.ledger.jobs(limit=1),
+        }
+        answers = {name: self._probes[name].ask(look) for name, look in looks.items()}
+        for name, answer in answers.items():
             try:
-                look()
+                answer()
             except DarError as error:
                 # A user of the least rights may not list all indices: the store is there, and knows whom it refuses.
                 refused = name == "store" and getattr(error.__cause__, "status_code", None) == _FORBIDDEN
@@ -144,10 +160,21 @@ class IngestService:
                 parts[name] = "ok"
         return parts
 
+    def end_streams(self) -> None:
+        """Jobs are followed no further."""
+        self._ending.set()
+
     def close(self) -> None:
         self._closed.set()
+        self._ending.set()
+        for probes in self._probes.values():
+            probes.close()
         if self._uploads is not None:
             self._uploads.close()
+
+    def _unfinished(self) -> list[Job]:
+        ledger = self.runtime.ledger
+        return self._probes["ledger"].ask(lambda: counted_jobs(ledger, running=True))()
 
     def _uploading(self) -> Uploads:
         with self._lock:
@@ -205,15 +232,14 @@ def progress_fields(job: Job, rate: float | None = None) -> dict[str, Any]:
 class _JobCounts:
     """The jobs that are not ended, and their items, at each look: whatever process works on them."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, unfinished: Callable[[], list[Job]]) -> None:
+        self._unfinished = unfinished
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         jobs = GaugeMetricFamily("dar_jobs", "Jobs that are not ended, by state.", labels=("state",))
         items = GaugeMetricFamily("dar_job_items", "Their items, by result.", labels=("result",))
         try:
-            ledger = self._runtime.ledger
-            found = [ledger.job(job.id) for job in ledger.jobs(running=True)]
+            found = self._unfinished()
         except StoreError as error:
             _LOG.warning("The ledger cannot be counted: %s", error.message)
             return

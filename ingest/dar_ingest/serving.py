@@ -15,6 +15,7 @@ from dar_search.serving.runner import Listening, Served, run_service
 from dar_search.settings import Settings
 
 SERVICE_NAME = "dar-ingest"
+_JSON_BYTES = 16 << 20  # a thousand pictures by their URLs, with captions and metadata
 
 
 def serve_forever(settings: Settings, on_ready: Callable[[str], None]) -> None:
@@ -46,9 +47,10 @@ def made(settings: Settings, *, encoder: Encoder | None = None) -> Served:
         metrics,
         host=settings.ingest.host,
         max_bytes=settings.ingest.body_megabytes << 20,
+        json_bytes=_JSON_BYTES,
     )
     service.warm_up()
-    return Served(wrapped, metrics, close)
+    return Served(wrapped, metrics, close, service.end_streams)
 
 
 def _sending(runtime: Runtime) -> tuple[Send, Callable[[], None]]:

@@ -8,6 +8,8 @@ and supervises decoder processes, which a daemonic child may not, and limits the
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from typing import Any
 
 from celery import Celery, bootsteps, signals
@@ -88,7 +90,12 @@ def run_worker(runtime: Runtime) -> None:
         asked.append(sig)
         worker.stop()
 
+    def leave(number: int, frame: Any) -> None:
+        asked.append("SIGTERM")
+        sys.exit(0)
+
     signals.worker_shutting_down.connect(stopping)
+    signal.signal(signal.SIGTERM, leave)  # until Celery has its own way to end
     sweeper.start()
     try:
         app.Worker(

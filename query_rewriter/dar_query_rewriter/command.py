@@ -9,6 +9,7 @@ import typer
 from dar_search.cli.options.service import (
     PANEL,
     ListeningOptions,
+    ends_in_order,
     metrics_address,
     package_missing,
     say_ready,
@@ -61,6 +62,7 @@ def serve(
 
       dar serve --store https://search.example:9200 --credentials caller --host 0.0.0.0
     """
+    ends_in_order()
     settings = with_service(
         settings_from(common, encoder, rewriting),
         "query",

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from dar_query_rewriter.admission import Gate
 from dar_query_rewriter.indices import ServedIndices, check_credentials, check_served
 from dar_search.answering.answers import Answer, Asked, Models
 from dar_search.answering.anytime import AnytimeSearcher
@@ -19,6 +18,7 @@ from dar_search.data import Dialogue, Leg, RewrittenQuery
 from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden
 from dar_search.method.questions import NextQuestion, QuestionOptions
 from dar_search.ports import ImageIndex, Store
+from dar_search.serving.admission import Gate
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
 from dar_search.settings.cluster_access import access_to

@@ -283,3 +283,16 @@ def test_every_route_of_the_document_answers_without_a_defect(client: Client) ->
             url = path.replace("{job}", "nosuch").replace("{id}", "nosuch")
             answer = client.open(url, method=method.upper(), headers={"X-DAR-Key": KEY, "Host": "localhost"})
             assert answer.status_code < 500 or url == "/_dar/ready", f"{method} {url}: {answer.text}"
+
+
+def test_metadata_of_a_form_is_limited_as_all_json_is_over_all_pictures(client: Client) -> None:
+    def sent(metadata: str, pictures: int = 3) -> TestResponse:
+        files = [(io.BytesIO(picture(1)), f"{n}.png") for n in range(pictures)]
+        return call(client, "POST", "/images", data={"index": "p", "image": files, "metadata": [metadata] * pictures})
+
+    assert sent('{"a": 1}').status_code == 200
+    many = '{"a": [' + "[]," * 40_000 + "[]]}"
+    assert sent(many, pictures=1).get_json()["failed"] == 1  # it is read, and is no metadata that can be kept
+    assert "100,000 values" in sent(many).get_json()["message"]
+    assert sent('{"a": ' + "[" * 100 + "]" * 100 + "}").get_json()["message"].startswith("The JSON nests deeper")
+    assert sent("{}", pictures=40).status_code == 413  # of these the form is not read to its end

@@ -6,11 +6,11 @@ import threading
 import time
 
 import pytest
-from dar_query_rewriter.admission import Gate
 from werkzeug.test import Client
 
 from dar_search.data import Dialogue, Reformulation
 from dar_search.errors import Overloaded
+from dar_search.serving.admission import Gate
 from tests.fakes import FakeReformulator
 from tests.query_service import SEARCH, V1, Service, asked, query_settings
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,9 +21,17 @@ import urllib3
 from tests.programs import free_port
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.runner_app", *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(
+    *arguments: object, patience: float = 60, files: int | None = None, log: Any = subprocess.PIPE, form: str = "json"
+) -> subprocess.Popen[str]:
+    """patience: of the service with a caller, in seconds. files: how many it may open. log: where its log goes."""
+    service = {"PATIENCE_SECONDS": str(patience), "LOG_LEVEL": "debug", "LOG_FORMAT": form}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.runner_app", *map(str, arguments)],
+        env=os.environ | {f"DAR_SERVICE__{name}": value for name, value in service.items()},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+        preexec_fn=None if files is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+    )  # fmt: skip
 
 
 def said(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
@@ -132,3 +144,36 @@ def test_a_taken_port_is_said_before_anything_starts(which: str) -> None:
         assert str(number) in refused["message"]
         process.communicate()
         assert process.returncode == 2
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_nothing_that_a_caller_said_is_in_the_log_whatever_goes_wrong(http: urllib3.PoolManager, form: str) -> None:
+    with tempfile.TemporaryFile("w+") as log:
+        process = start(0, 0, 1, log=log, form=form)
+        address = said(process, "ready")["address"]
+        headers = {"X-DAR-Key": "a canary in a key", "Authorization": "Basic canary", "X-Other": "canary"}
+        body = {"headers": headers, "body": "a canary"}
+        assert http.request("POST", f"{address}/defect?q=canary", **body).status == 500
+        assert http.request("POST", f"{address}/canary?q=canary", **body).status == 200
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            http.request("POST", f"{address}/broken?q=canary", **body)
+
+        def ask() -> None:
+            with suppress(urllib3.exceptions.HTTPError):
+                http.request("POST", f"{address}/slow?q=canary", **body)
+
+        unheard = threading.Thread(target=ask)
+        unheard.start()
+        said(process, "slow")
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        process.communicate()
+        unheard.join()
+        log.seek(0)
+        told = log.read()
+    assert "A defect: ValueError." in told
+    assert "A thread ended." in told
+    assert "An object was not put away." in told
+    assert "Error handling request" in told  # the stream's, after its head
+    assert "runner_app.py" in told
+    assert "canary" not in told

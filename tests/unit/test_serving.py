@@ -261,6 +261,12 @@ class TestBodies:
     def test_json_by_any_name_is_limited(self, kind: str) -> None:
         problem(client().post("/", data="[" * 900, content_type=kind), 400, "bad_request")
 
+    def test_json_which_costs_more_to_read_may_have_a_limit_of_its_own(self) -> None:
+        asked = client(json_bytes=1_000)
+        problem(asked.post("/", data=b"1" * 1_001, content_type="application/json"), 413, "body_too_large")
+        assert asked.post("/", data=b"1" * 1_000, content_type="application/json").status_code == 200
+        assert asked.post("/", data=b"1" * 1_001, content_type="application/octet-stream").status_code == 200
+
     def test_json_that_no_route_asks_for_is_never_read(self) -> None:
         def indifferent(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> list[bytes]:
             return wsgi.answer_json(start_response, 200, {})

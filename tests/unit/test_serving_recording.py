@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -68,8 +70,10 @@ class TestMetrics:
 
 
 @pytest.fixture
-def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """What a service's log says from here on, a JSON object a line."""
+    for owner, name in ((threading, "excepthook"), (sys, "unraisablehook"), (logging, "raiseExceptions")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # to be put back
     root = logging.getLogger()
     before, level = list(root.handlers), root.level
     stream = io.StringIO()
@@ -108,11 +112,18 @@ class TestLogs:
 
     def test_a_defect_is_logged_with_its_trace_as_data(self, log_lines: Callable[[], list[dict[str, Any]]]) -> None:
         def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
-            raise ZeroDivisionError("no")
+            said = "in confidence"
+            try:
+                raise KeyError(said)
+            except KeyError as error:
+                raise ZeroDivisionError(said) from error
 
         client(app=app).get("/")
         defect, request = log_lines()
-        assert defect["exception"][0]["exc_type"] == "ZeroDivisionError"
+        names = [line for line in defect["exception"] if not line.startswith("  ")]
+        assert names == ["builtins.ZeroDivisionError", "builtins.KeyError"]
+        assert any("test_serving_recording.py" in line for line in defect["exception"])
+        assert "in confidence" not in json.dumps(defect)
         assert (request["status"], request["code"], request["level"]) == (500, "internal_error", "error")
 
     @pytest.mark.parametrize("text", ["api_key=abcdef", "X-DAR-Key: abcdef", "password: abcdef", "//u:abcdef@h"])

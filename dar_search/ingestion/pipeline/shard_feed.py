@@ -84,6 +84,8 @@ class ShardFeed:
                 lease = self._leases.claim(self._job, self._open.popleft())
                 if lease is not None:
                     return lease
+            if self._ledger.job(self._job).state != "running":
+                return None  # its shards are open, and nobody can claim one
             self._open.extend(self._ledger.open_shards(self._job, limit=20))
             if not self._open and not self._list_more():
                 return None
