@@ -16,11 +16,11 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import start_http_server
 
 from dar_search.errors import DarError, SettingsError
 from dar_search.serving import wsgi
+from dar_search.serving.gunicorn_worker import GracefulWorker
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
 from dar_search.settings.service import ServiceSettings
@@ -129,26 +129,6 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             self._admin.server_close()
         if self._served is not None:
             self._served.close()
-
-
-class GracefulWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's thread worker, which on SIGTERM lets go of connections that are open but idle: it would wait for them
-    as long as for running requests."""
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        super().handle_exit(sig, frame)
-        self.method_queue.defer(self._let_idle_go)
-
-    def _let_idle_go(self) -> None:
-        for waiting in (self.keepalived_conns, self.pending_conns):
-            while waiting:
-                connection = waiting.popleft()
-                try:
-                    self.poller.unregister(connection.sock)
-                except (OSError, KeyError, ValueError):
-                    _LOG.debug("A connection was closed by its caller just now.")
-                self.nr_conns -= 1
-                connection.close()
 
 
 class _Logger(Logger):  # type: ignore[misc]

@@ -58,7 +58,7 @@ class IngestService:
         return thread
 
     def put(self, index: str, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
-        """See `Uploads.put`. Raises RequestError for too many, StoreError, ModelError."""
+        """See `Uploads.put`. Raises RequestError for too many, StoreError, ModelError, ResourceError."""
         if not 0 < len(uploads) <= self.settings.upload_pictures:
             raise RequestError(
                 f"{len(uploads)} pictures at once.", f"Send 1 to {self.settings.upload_pictures}; for more, make a job."
@@ -136,8 +136,9 @@ class IngestService:
                 return
 
     def readiness(self) -> Mapping[str, str]:
-        """Each part, "ok" or what is missing: encoder, store, ledger."""
-        parts = {"encoder": self._models_state}
+        """Each part, "ok" or what is missing: encoder, decoders of uploads, store, ledger."""
+        trouble = self._uploads.trouble() if self._uploads is not None else None
+        parts = {"encoder": self._models_state, "decoders": "ok" if trouble is None else trouble.message}
         for name, look in (("store", self.runtime.store.names), ("ledger", lambda: self.runtime.ledger.jobs(limit=1))):
             try:
                 look()
@@ -202,6 +203,9 @@ class IngestService:
             except DarError as error:
                 self._models_state = error.message
                 _LOG.warning("The encoder could not be loaded: %s", error)
+            except Exception as error:  # noqa: BLE001  # a thread that dies silently would leave the service unready
+                self._models_state = f"{type(error).__name__} while loading"
+                _LOG.exception("The encoder could not be loaded.")
             else:
                 self._models_state = "ok"
                 return
@@ -238,7 +242,7 @@ class _JobCounts:
         items = GaugeMetricFamily("dar_job_items", "Their items, by result.", labels=("result",))
         try:
             ledger = self._runtime.ledger
-            found = [ledger.job(job.id) for job in ledger.jobs(running=True)]
+            found = [ledger.job(job.id) for job in ledger.jobs(running=True, limit=None)]
         except StoreError as error:
             _LOG.warning("The ledger cannot be counted: %s", error.message)
             return

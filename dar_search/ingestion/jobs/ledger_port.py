@@ -30,8 +30,11 @@ class Ledger(Protocol):
 
     def job(self, job: str) -> Job: ...
 
-    def jobs(self, *, running: bool = False, limit: int = 100) -> list[Job]:
-        """The newest first, with `running` only those that are running or paused. Without counts: `job` has them."""
+    def jobs(self, *, running: bool = False, limit: int | None = 100) -> list[Job]:
+        """The newest first, with `running` only those that are running or paused. Without counts: `job` has them.
+
+        limit: None: all, however many.
+        """
         ...
 
     def ended_jobs(self, limit: int) -> list[Job]:
@@ -70,8 +73,8 @@ class Ledger(Protocol):
         """Gives the shard back, unfinished. Nothing happens where the lease is lost."""
         ...
 
-    def held(self, job: str) -> list[Held]:
-        """The job's leases."""
+    def held(self, job: str | None = None) -> list[Held]:
+        """The leases of a job, or of all."""
         ...
 
     def expire(self, held: Held) -> bool:

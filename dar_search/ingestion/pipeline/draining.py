@@ -77,7 +77,7 @@ def drain(
         writer.check()
         tally.show()
         if not proceed():
-            supply.stop()
+            supply.ask_to_stop()
 
     try:
         for outcome in supply.outcomes(wait):

@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from dar_search.errors import DarError, JobNotFound, StoreError
+from dar_search.errors import DarError, JobNotFound, OutOfResources, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs.data import HEAD, Job
 from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
-from dar_search.ingestion.jobs.patience import PausingPatience
+from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
@@ -41,6 +41,7 @@ class Worker:
         open_pictures: a job -> its source.
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
+        alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -58,6 +59,7 @@ class Worker:
         outside: Outside | None = None,
         beat_seconds: float = BEAT_SECONDS,
         first_wait: float = 0.5,
+        alone_seconds: float = ALONE_SECONDS,
         load_replicas: int | None = None,
         make_writer: MakeWriter = Writer,
         shard_size: int = SHARD_SIZE,
@@ -72,6 +74,7 @@ class Worker:
         self._outside = outside
         self._beat_seconds = beat_seconds
         self._first_wait = first_wait
+        self._alone_seconds = alone_seconds
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -102,18 +105,27 @@ class Worker:
             return
         try:
             self._work(found, shard)
-        except DarError as error:
-            _LOG.warning("Job %s is paused: %s", job, error)
-            self._ledger.pause(job, str(error), automatic=True)
         except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
-            _LOG.exception("Job %s is paused.", job)
-            self._ledger.pause(job, f"A defect: {type(error).__name__}: {error}", automatic=True)
+            known = error if isinstance(error, DarError) else OutOfResources.of(error)
+            if known is None:
+                _LOG.exception("Job %s is paused.", job)
+            else:
+                _LOG.warning("Job %s is paused: %s", job, known)
+            reason = f"A defect: {type(error).__name__}: {error}" if known is None else str(known)
+            self._ledger.pause(job, reason, automatic=True)
 
     def _work(self, job: Job, shard: int) -> None:
         source = self._open_pictures(job)
         index = self._open_index(job)
         watch = _Watch(self._ledger, job.id, self._stopping)
-        patience = PausingPatience(self._ledger, job.id, watch.proceed, first_wait=self._first_wait)
+        patience = PausingPatience(
+            self._ledger,
+            job.id,
+            watch.proceed,
+            first_wait=self._first_wait,
+            others_wait=lambda: self._others_wait(job),
+            alone_seconds=self._alone_seconds,
+        )
         leases = Leases(self._ledger, beat_seconds=self._beat_seconds)
         try:
             lister = Lister(self._ledger, source, size=self._shard_size)
@@ -138,6 +150,15 @@ class Worker:
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _others_wait(self, mine: Job) -> bool:
+        """Whether there is another job for such workers, and nobody works on it."""
+        try:
+            running = [job for job in self._ledger.jobs(running=True, limit=None) if job.state == "running"]
+            others = [job for job in running if job.spec.store == mine.spec.store and not job.spec.local]
+            return any(job.id != mine.id and not self._ledger.held(job.id) for job in others)
+        except StoreError:
+            return False  # a ledger in trouble holds up every job
 
 
 class _Watch:

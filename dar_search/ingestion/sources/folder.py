@@ -28,7 +28,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError
 from dar_search.ingestion.jobs.remarks import Remarks
-from dar_search.ingestion.sources.files import read_start, unreadable
+from dar_search.ingestion.sources.files import check_resources, read_start, unreadable
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.pairing import role_of, suffix_of
 from dar_search.ingestion.sources.pictures import is_taken, kind_of
@@ -124,6 +124,7 @@ class FolderSource:
         except OSError as error:
             if folder == self._root:
                 raise self._unlistable(error) from error
+            check_resources(error)
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
@@ -207,13 +208,16 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _is_picture(entry: os.DirEntry[bytes]) -> bool:
-    """By its name; where that says nothing, by how it begins."""
+    """By its name; where that says nothing, by how it begins. Raises OutOfResources."""
     role = role_of(entry.name)
     if role != "nameless":
         return role == "picture"
     try:
         return entry.is_file() and is_taken(read_start(entry.path))
-    except (OSError, PictureError):
+    except PictureError:
+        return False
+    except OSError as error:
+        check_resources(error)
         return False
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dar_search.errors import PictureError, SourceError
+from dar_search.errors import OutOfResources, PictureError, SourceError
 from dar_search.ingestion.sources.folder import FolderSource
 from dar_search.ingestion.sources.jsonl import JsonlSource
 from dar_search.ingestion.sources.locations import path_of, printable
@@ -42,11 +42,14 @@ class Kind:
 
 
 def opened(target: str | os.PathLike[str] | bytes, options: SourceOptions, outside: Outside | None) -> Source:
-    """The source of a target. Raises SourceError."""
+    """The source of a target. Raises SourceError; OutOfResources where that says nothing of the source."""
     text: Target = target if isinstance(target, bytes) else os.fspath(target)
     for kind in KINDS:
         if kind.fits(text):
-            return kind.open(text, options, outside)
+            try:
+                return kind.open(text, options, outside)
+            except SourceError as error:
+                raise OutOfResources.of(error) or error from error.__cause__
     path = _path(text)
     try:
         os.stat(path)  # noqa: PTH116  # bytes, which pathlib does not take
@@ -81,7 +84,7 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside | 
     except PictureError as error:
         copy.close()
         raise SourceError(f"{error.message} ({error.code})", error.hint or _HINT) from error
-    except SourceError:
+    except BaseException:
         copy.close()
         raise
     finally:

@@ -53,7 +53,8 @@ class TarSource:
             except (OSError, PictureError) as error:
                 problem = problem or error
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
-        raise SourceError(f'"{printable(self._paths[0])}" cannot be read: {reason}.', "Give tar files of pictures.")
+        message = f'"{printable(self._paths[0])}" cannot be read: {reason}.'
+        raise SourceError(message, "Give tar files of pictures.") from problem
 
     @property
     def origin(self) -> str:
