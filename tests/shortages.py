@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ def no_descriptors(pid: int | None = None) -> Iterator[None]:
 
 def held_by(pid: int | None = None) -> tuple[int, int, int]:
     """How many descriptors, threads and children a process has."""
+    gc.collect()  # what earlier tests left to it
     process = psutil.Process(pid)
     return process.num_fds(), process.num_threads(), len(process.children())
 

@@ -33,8 +33,9 @@ class GracefulWorker(ThreadWorker):  # type: ignore[misc]
     """See the module's docstring."""
 
     def init_process(self) -> None:
-        self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._spare: int | None = None
         self._short = False
+        self._keep_spare()
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -55,6 +56,7 @@ class GracefulWorker(ThreadWorker):  # type: ignore[misc]
                 raise
             return
         self._short = False
+        self._keep_spare()
         self.nr_conns += 1
         caller.setblocking(True)
         self.enqueue_req(_Connection(self.cfg, caller, address, listener.getsockname()))
@@ -69,16 +71,21 @@ class GracefulWorker(ThreadWorker):  # type: ignore[misc]
             self._spare = None
         try:
             caller, _ = listener.accept()
-            caller.settimeout(_PARTING_SECONDS)
-            caller.sendall(_turned_away(short))
-            util.close_graceful(caller, _PARTING_SECONDS)
+            with caller:
+                caller.settimeout(_PARTING_SECONDS)
+                caller.sendall(_turned_away(short))
+                util.close_graceful(caller, _PARTING_SECONDS)
         except OSError as error:
             _LOG.debug("A caller could not even be turned away: %s", error)
             time.sleep(_NO_SPARE_SECONDS)  # another thread was faster: the caller still waits
-        try:
-            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            _LOG.debug("No descriptor can be kept: %s", error)
+        self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        if self._spare is None:
+            try:
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                _LOG.debug("No descriptor can be kept: %s", error)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """On SIGTERM it lets go of connections that are open but idle: gunicorn would wait for them as long as for
