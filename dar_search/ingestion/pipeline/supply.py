@@ -80,12 +80,12 @@ class Supply:
         self._stopping.set()
         self._decoders.stop()
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
+    def stop(self) -> None:
         """Returns when the thread and the decoder processes have ended. A source that does not answer cannot be ended:
-        after so many seconds it is left alone, and what it still says is of no effect, for its leases are over."""
+        after STOP_SECONDS it is left alone, and what it still says is of no effect, for its leases are over."""
         self.ask_to_stop()
         if self._thread.ident is not None:
-            self._thread.join(seconds)
+            self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():
                 _LOG.warning("A source that does not answer is left alone.")
 
