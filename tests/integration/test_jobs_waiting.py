@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from dar_search.errors import StoreUnavailable
-from dar_search.ingestion.jobs.data import Job, JobSpec
+from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec
+from dar_search.ingestion.jobs.leasing import Leases
 from dar_search.ingestion.pipeline import supply
+from dar_search.ingestion.pipeline.listing import Lister
 from dar_search.ingestion.pipeline.working import Worker, job_source
 from dar_search.ingestion.sources.source import Source
 from dar_search.stores.sqlite.ledger import SQLiteLedger
@@ -39,6 +41,15 @@ class Place:
         given: dict[str, Any] = {"open_index": lambda job: self.index, "batch_size": 4, "processes": 1, "shard_size": 6}
         return Worker(self.ledger, encoder=encoder or GridEncoder(), first_wait=0.01, **given | options)
 
+    def list_all(self, job: str) -> None:
+        leases = Leases(self.ledger)
+        head = leases.claim(job, HEAD)
+        assert head is not None
+        lister = Lister(self.ledger, job_source(self.ledger.job(job)), size=6)
+        while not lister.list_shard(head):
+            pass
+        leases.close()
+
     def states(self) -> list[tuple[str, int]]:
         found = [self.ledger.job(job) for job in self.jobs]
         return [(job.state, job.failed) for job in found]
@@ -54,6 +65,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.parametrize("end", ["pause", "cancel"])
 def test_a_job_that_is_paused_or_cancelled_with_open_shards_lets_its_worker_go(place: Place, end: str) -> None:
     first, second = place.jobs
+    place.list_all(first)
     worker = place.worker(GridEncoder(lambda call: getattr(place.ledger, end)(first) if call == 0 else None))
     worker.work(first)
     assert place.ledger.open_shards(first)
@@ -95,14 +107,15 @@ class Silent:
 
     def items(self, *arguments: Any) -> Iterator[Any]:
         for number, item in enumerate(self._source.items(*arguments)):
-            if number == 10:
+            if number == 10 and not self._let_go.is_set():
                 self._silent()
                 self._let_go.wait()
             yield item
 
 
-def test_a_job_whose_source_does_not_answer_lets_its_worker_go_once_it_is_paused(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("paused", [True, False], ids=["paused", "running"])
+def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
     monkeypatch.setattr(supply, "STOP_SECONDS", 0.5)
     first, second = place.jobs
@@ -110,19 +123,26 @@ def test_a_job_whose_source_does_not_answer_lets_its_worker_go_once_it_is_paused
 
     def pictures(job: Job) -> Any:
         found = job_source(job)
-        return Silent(found, let_go, lambda: place.ledger.pause(first)) if job.id == first else found
+        return Silent(found, let_go, lambda: paused and place.ledger.pause(first)) if job.id == first else found
 
-    worker = place.worker(open_pictures=pictures)
+    worker = place.worker(open_pictures=pictures, source_seconds=0.1)
     before = set(threading.enumerate())
     worker.work(first)
     assert place.ledger.held() == []
+    found = place.ledger.job(first)
+    assert (found.state, found.automatic) == ("paused", not paused)
+    left = set(threading.enumerate()) - before
+    place.ledger.resume(first)
+    worker.work(first)  # it still does not answer: nobody waits a second time
+    assert "does not answer" in place.ledger.job(first).reason
+    assert set(threading.enumerate()) - before == left
     worker.work(second)
     assert place.states() == [("paused", 0), ("done", 0)]
     let_go.set()
-    for left in set(threading.enumerate()) - before:
-        left.join(30)
-        assert not left.is_alive()
+    for thread in left:
+        thread.join(30)
+        assert not thread.is_alive()
     place.ledger.resume(first)
-    place.worker().work(first)
+    worker.work(first)
     assert place.states() == [("done", 0), ("done", 0)]
     assert place.ledger.job(first).indexed == PICTURES

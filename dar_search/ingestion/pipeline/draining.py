@@ -10,6 +10,7 @@ The stages run on from one shard to the next without a pause.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,8 +62,10 @@ def drain(
     tally: Tally,
     patience: Patience,
     proceed: Callable[[], bool] = lambda: True,
-) -> None:
+) -> threading.Thread | None:
     """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded.
+
+    Returns the thread that waits for a source which does not answer, where one had to be left to it.
 
     Raises StoreError, SourceError, ModelError, KeyboardInterrupt: what was encoded by then is in the index, if the
     index still takes it. The leases stay for the caller to give back.
@@ -87,8 +90,9 @@ def drain(
                 break
         finishing.flush()
     finally:
-        supply.stop()
+        left = supply.stop()
         writer.close()
+    return left
 
 
 def end(bench: Bench, job: str, lister: Lister, source: Source) -> bool:

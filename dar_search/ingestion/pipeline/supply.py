@@ -80,14 +80,17 @@ class Supply:
         self._stopping.set()
         self._decoders.stop()
 
-    def stop(self) -> None:
+    def stop(self) -> threading.Thread | None:
         """Returns when the thread and the decoder processes have ended. A source that does not answer cannot be ended:
-        after STOP_SECONDS it is left alone, and what it still says is of no effect, for its leases are over."""
+        after STOP_SECONDS its thread is left alone, and returned. What it still says is of no effect, for its leases
+        are over."""
         self.ask_to_stop()
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():
                 _LOG.warning("A source that does not answer is left alone.")
+                return self._thread
+        return None
 
     def _run(self) -> None:
         try:

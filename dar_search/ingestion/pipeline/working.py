@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dar_search.errors import DarError, JobNotFound, OutOfResources, StoreError
+from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs.data import HEAD, Job
@@ -29,6 +29,7 @@ from dar_search.settings.ingest import BATCH_SIZE
 _LOG = logging.getLogger(__name__)
 AHEAD = 8
 SHARDS_AT_A_TIME = 64
+SOURCE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
 
 
@@ -42,6 +43,7 @@ class Worker:
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
         alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
+        source_seconds: after which one does whose source, asked for a shard, says nothing.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -60,6 +62,7 @@ class Worker:
         beat_seconds: float = BEAT_SECONDS,
         first_wait: float = 0.5,
         alone_seconds: float = ALONE_SECONDS,
+        source_seconds: float = SOURCE_SECONDS,
         load_replicas: int | None = None,
         make_writer: MakeWriter = Writer,
         shard_size: int = SHARD_SIZE,
@@ -75,6 +78,8 @@ class Worker:
         self._beat_seconds = beat_seconds
         self._first_wait = first_wait
         self._alone_seconds = alone_seconds
+        self._source_seconds = source_seconds
+        self._left: dict[str, threading.Thread] = {}
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -115,6 +120,7 @@ class Worker:
             self._ledger.pause(job, reason, automatic=True)
 
     def _work(self, job: Job, shard: int) -> None:
+        self._check_answers(job)
         source = self._open_pictures(job)
         index = self._open_index(job)
         watch = _Watch(self._ledger, job.id, self._stopping)
@@ -145,11 +151,34 @@ class Worker:
             )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
-            drain(bench, job.id, feed, source, decoders, Tally(), patience, watch.proceed)
+            left = drain(
+                bench,
+                job.id,
+                feed,
+                source,
+                decoders,
+                Tally(),
+                patience,
+                lambda: watch.proceed() and not self._is_silent(lister, job),
+            )
+            if left is not None:
+                self._left[job.id] = left
+                self._check_answers(job)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _is_silent(self, lister: Lister, job: Job) -> bool:
+        """Whether the source has said nothing for so long that others, who wait, come first."""
+        since = lister.asked_at
+        return since is not None and time.monotonic() - since >= self._source_seconds and self._others_wait(job)
+
+    def _check_answers(self, job: Job) -> None:
+        """Raises SourceError while a thread still waits for what an earlier look asked the source for."""
+        self._left = {id: thread for id, thread in self._left.items() if thread.is_alive()}
+        if job.id in self._left:
+            raise SourceError(f'The source "{job.spec.source}" does not answer.', "Check its disk, or its server.")
 
     def _others_wait(self, mine: Job) -> bool:
         """Whether there is another job for such workers, and nobody works on it."""
