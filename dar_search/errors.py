@@ -31,6 +31,9 @@ DarError
 │   ├── ModelTimeout           model_timeout (504)
 │   ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
 │   └── ModelOutOfMemory       model_out_of_memory
+├── ResourceError              this machine does not give what is needed just now (HTTP 503)
+│   ├── OutOfResources         out_of_resources: file descriptors, threads, processes
+│   └── DecodersUnavailable    decoders_unavailable: the processes that decode pictures do not start
 └── ServiceError               a service does not take the request (HTTP 500 unless said otherwise)
     ├── Unauthenticated        unauthenticated (401)
     ├── RouteNotFound          route_not_found (404)
@@ -53,7 +56,11 @@ what to do about it. Both are one line, and name no secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import errno
+from typing import ClassVar, Self
+
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})  # no memory: often the fault of what is read
+_NO_THREAD = "can't start new thread"  # all that Python says of it
 
 
 class DarError(Exception):
@@ -220,6 +227,42 @@ class ModelBusy(ModelError):
 
 class ModelOutOfMemory(ModelError):
     code = "model_out_of_memory"
+
+
+class ResourceError(DarError):
+    code = "resource_error"
+    status = 503
+
+
+class OutOfResources(ResourceError):
+    """Says nothing about what was worked on: the same works as soon as there is room again."""
+
+    code = "out_of_resources"
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> Self | None:
+        """This error, where an error of the system's, or the one that it came of, means it; else None."""
+        while error is not None:
+            if isinstance(error, cls):
+                return error
+            if isinstance(error, OSError) and error.errno in _SHORTAGES:
+                return cls.named(error.strerror or "out of resources")
+            if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
+                return cls.named(_NO_THREAD)
+            error = error.__cause__ or error.__context__
+        return None
+
+    @classmethod
+    def named(cls, reason: str) -> Self:
+        """This error, for a reason in the system's words."""
+        return cls(
+            f"This machine gives the process no more just now ({reason}).",
+            "It goes on by itself once there is room; raise the limit of open files (ulimit -n) or of processes.",
+        )
+
+
+class DecodersUnavailable(ResourceError):
+    code = "decoders_unavailable"
 
 
 class ServiceError(DarError):

@@ -5,6 +5,7 @@ the decoding is the real thing.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dar_search.errors import PictureError
 from dar_search.ingestion.decoding import decoder_process
 from dar_search.ingestion.decoding.decode import DecodedPicture, DecodeLimits, decode
 from dar_search.preparation import Preparation
@@ -46,6 +48,9 @@ def decode_or_misbehave(data: bytes, preparation: Preparation, limits: DecodeLim
         bytearray(1 << 40)
     elif does == "babble":
         os.write(int(argument), b"\xff" * 1_000)
+    elif does == "short":
+        error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        raise PictureError("broken_picture", "As `decode` says of any error.") from error
     elif does == "lie":
         return DecodedPicture(Image.new("RGB", (5, 3)), b"", 5, 3)
     raise AssertionError(does)

@@ -4,6 +4,7 @@ Writes a line to standard output at every step of the work, and at the end the r
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ def open_index(path: Path) -> SQLiteIndex:
 
 
 def say(step: str) -> None:
-    print(step, flush=True)
+    """A line at once: what several threads print runs into each other."""
+    os.write(sys.stdout.fileno(), f"{step}\n".encode())
 
 
 class _ToldSource:

@@ -37,19 +37,30 @@ class Crew:
         return self._todo.qsize()
 
     def start(self, work: Callable[[], T]) -> Future[T]:
-        """Begin `work`; its result or its error is the future's. Raises ModelBusy where the queue is full."""
+        """Begin `work`; its result or its error is the future's. Raises ModelBusy where the queue is full, or there is
+        no thread for it."""
         if not self._places.acquire(blocking=False):
             raise ModelBusy(f"Too much {self._name} is under way.", "Try again in a moment.")
         future: Future[T] = Future()
         context = contextvars.copy_context()
         with self._lock:
+            if self._under_way >= len(self._threads) and len(self._threads) < self._most:
+                self._add_thread()
             self._todo.put((future, lambda: context.run(work)))
             self._under_way += 1
-            if self._under_way > len(self._threads) and len(self._threads) < self._most:
-                thread = threading.Thread(target=self._work, name=f"dar-{self._name}", daemon=True)
-                self._threads.append(thread)
-                thread.start()
         return future
+
+    def _add_thread(self) -> None:
+        """Where the system gives none, those that are there do the work."""
+        thread = threading.Thread(target=self._work, name=f"dar-{self._name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._threads:
+                self._places.release()
+                raise ModelBusy(f"There is no thread for {self._name} ({error}).", "Try again in a moment.") from error
+        else:
+            self._threads.append(thread)
 
     def close(self) -> None:
         """What waits is cancelled, what runs is left to itself."""

@@ -107,7 +107,7 @@ def ingest(
     try:
         lister = Lister(ledger, source, on_failures=tally.add_unlisted)
         feed = ShardFeed(ledger, leases, lister, job)
-        notes = drain(bench, job, feed, source, decoders, tally, Patience()).notes()
+        notes = drain(bench, job, feed, source, decoders, tally, Patience()).moves.notes()
         end(bench, job, lister, source, notes)
     except BaseException as error:
         _close(ledger, job, error)
@@ -160,7 +160,7 @@ def this_process() -> str:
 
 def close_left_behind(ledger: Ledger, spec: JobSpec) -> None:
     """Cancels the local jobs for the same source and index whose process, on this machine, is gone."""
-    for job in ledger.jobs(running=True):
+    for job in ledger.jobs(running=True, limit=None):
         same = (job.spec.index, job.spec.source, job.spec.store) == (spec.index, spec.source, spec.store)
         if same and job.spec.local and _is_gone(job.spec.maker):
             ledger.cancel(job.id, "Its process was ended before it was done. A later run has taken over.")

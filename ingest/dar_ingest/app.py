@@ -159,7 +159,7 @@ def _operating_routes(app: OpenAPI, service: IngestService) -> None:
 
     @app.get(
         "/_dar/ready", tags=_OPERATING, responses={200: b.ReadyOut, 503: b.ReadyOut},
-        summary="The encoder is warm, the store and the ledger answer",
+        summary="The encoder is warm, uploads are decoded, the store and the ledger answer",
     )  # fmt: skip
     def ready() -> Any:
         parts = service.readiness()

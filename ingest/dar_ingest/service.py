@@ -60,7 +60,7 @@ class IngestService:
         return thread
 
     def put(self, index: str, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
-        """See `Uploads.put`. Raises RequestError for too many, Overloaded, StoreError, ModelError."""
+        """See `Uploads.put`. Raises RequestError for too many, Overloaded, StoreError, ModelError, ResourceError."""
         if not 0 < len(uploads) <= self.settings.upload_pictures:
             raise RequestError(
                 f"{len(uploads)} pictures at once.", f"Send 1 to {self.settings.upload_pictures}; for more, make a job."
@@ -142,8 +142,10 @@ class IngestService:
                     return
 
     def readiness(self) -> Mapping[str, str]:
-        """Each part, "ok" or what is missing: encoder, store, ledger. Answers within some seconds, whatever hangs."""
-        parts = {"encoder": self._models_state}
+        """Each part, "ok" or what is missing: encoder, decoders of uploads, store, ledger. Answers within some seconds,
+        whatever hangs."""
+        trouble = self._uploads.trouble() if self._uploads is not None else None
+        parts = {"encoder": self._models_state, "decoders": "ok" if trouble is None else trouble.message}
         looks: dict[str, Callable[[], object]] = {
             "store": self.runtime.store.names,
             "ledger": lambda: self.runtime.ledger.jobs(limit=1),
@@ -174,7 +176,7 @@ class IngestService:
 
     def _unfinished(self) -> list[Job]:
         ledger = self.runtime.ledger
-        return self._probes["ledger"].ask(lambda: counted_jobs(ledger, running=True))()
+        return self._probes["ledger"].ask(lambda: counted_jobs(ledger, running=True, limit=None))()
 
     def _uploading(self) -> Uploads:
         with self._lock:
@@ -204,6 +206,9 @@ class IngestService:
             except DarError as error:
                 self._models_state = error.message
                 _LOG.warning("The encoder could not be loaded: %s", error)
+            except Exception as error:  # noqa: BLE001  # a thread that dies silently would leave the service unready
+                self._models_state = f"{type(error).__name__} while loading"
+                _LOG.exception("The encoder could not be loaded.")
             else:
                 self._models_state = "ok"
                 return

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dar_search.errors import PictureError
+from dar_search.errors import OutOfResources, PictureError
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from tests.fetched import PICTURE, code, settings
+from tests.shortages import no_descriptors
 from tests.web_servers import Site, answer, site
 
 
@@ -173,3 +174,10 @@ def test_a_name_that_nobody_has_and_one_that_nobody_answers_for(server: Site) ->
             fetcher.fetch("http://nobody.example/")
         assert caught.value.code == expected
     never.set()
+
+
+def test_without_descriptors_a_host_that_is_known_is_not_called_unknown(server: Site) -> None:
+    with Fetcher(settings(allowed_hosts=("localhost", "127.0.0.1"))) as fetcher:
+        for host in ("localhost", "127.0.0.1"):
+            with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
+                fetcher.fetch(f"http://{host}:{server.port}/a.jpg")

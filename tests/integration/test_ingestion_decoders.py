@@ -1,8 +1,10 @@
 """Decoder processes: no picture takes the work down, or another picture with it."""
 
 import contextlib
+import dataclasses
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,17 +17,23 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dar_search.errors import DarError
+from dar_search.data import ImageRecord
+from dar_search.errors import DarError, DecodersUnavailable, ModelFailed, OutOfResources
 from dar_search.ingestion.decoding.decode import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.decoding.decoder_handle import COMMAND, MOST_JOBS
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
+from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
+from dar_search.ingestion.pipeline.uploads import Upload, Uploads
 from dar_search.ingestion.sources.locations import file_uri, record_id
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests import hostile_decoder
+from tests.grid_encoder import GridEncoder
 from tests.hostile_decoder import hostile
 from tests.pictures import jpeg, png, scene
+from tests.shortages import held_by, no_descriptors
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARATION = Preparation(32, 32, "squash")
@@ -258,3 +266,84 @@ threading.Event().wait()
             assert select.select([watch], [], [], 60)[0], "the decoder outlived its parent"
         finally:
             os.close(watch)
+
+
+def test_without_descriptors_no_decoder_starts_and_no_picture_is_to_blame(tmp_path: Path) -> None:
+    work = jobs(tmp_path, [jpeg(scene())])
+    before = held_by()
+    with no_descriptors(), pytest.raises(DecodersUnavailable, match="Too many open files"):
+        list(Decoders(PREPARATION).decode(work))
+    assert held_by() == before
+    assert codes(list(Decoders(PREPARATION).decode(work))) == {"000.jpg": ""}
+
+
+class Held:
+    """Jobs of which the first is given, and the others only when they are let go."""
+
+    def __init__(self, work: list[Job]) -> None:
+        self._work = work
+        self.let_go = False
+
+    def __iter__(self) -> Iterator[Job | None]:
+        yield self._work[0]
+        while not self.let_go:
+            yield None
+        yield from self._work[1:]
+
+
+def test_where_one_decoder_more_cannot_be_started_those_that_are_there_do_the_work(tmp_path: Path) -> None:
+    held = Held(jobs(tmp_path, [jpeg(scene())] * 12))
+    outcomes = Decoders(PREPARATION, processes=8).decode(held)
+    found = [next(outcomes)]
+    held.let_go = True
+    with no_descriptors():
+        found += outcomes
+    assert codes(found) == {f"{number:03}.jpg": "" for number in range(12)}
+
+
+def test_bytes_for_which_there_is_no_descriptor_are_not_given_and_not_to_blame(tmp_path: Path) -> None:
+    before = held_by()
+    held = Held([dataclasses.replace(one, data=jpeg(scene())) for one in jobs(tmp_path, [b""] * 3)])
+    outcomes = Decoders(PREPARATION, processes=1).decode(held)
+    next(outcomes)
+    held.let_go = True
+    with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
+        next(outcomes)
+    assert held_by() == before
+
+
+def test_a_decoder_that_lacks_a_descriptor_blames_no_picture(tmp_path: Path) -> None:
+    work = jobs(tmp_path, [jpeg(scene()), hostile("short"), jpeg(scene())])
+    with pytest.raises(OutOfResources, match="Too many open files"):
+        list(hostile_decoders(processes=1).decode(work))
+    assert decoder_processes() == []
+
+
+def test_uploads_outlive_decoders_that_cannot_start(tmp_path: Path) -> None:
+    """Its program is missing, then ends at once, and then is there."""
+    program = tmp_path / "decoder"
+    ledger, encoder, store = MemoryLedger(), GridEncoder(), SQLiteStore(tmp_path / "store.db")
+    index = store.create("uploads", encoder.provenance)
+    uploads = Uploads(ledger, encoder, lambda url: b"", command=(str(program),))
+    try:
+        assert uploads.trouble() is None
+        for says in ("No such file", "ended with status 1"):
+            with pytest.raises(DecodersUnavailable, match=says):
+                uploads.put(index, [Upload(jpeg(scene()))])
+            trouble = uploads.trouble()
+            assert trouble is not None
+            assert says in trouble.message
+            program.write_text("#!/bin/sh\nexit 1\n")
+            program.chmod(0o755)
+        program.with_name("new").write_text(f"#!/bin/sh\nexec {shlex.join(COMMAND)}\n")
+        program.with_name("new").chmod(0o755)
+        program.with_name("new").replace(program)
+        while uploads.trouble() is not None:
+            threading.Event().wait(0.02)  # it tries by itself, in a thread of its own
+        (record,) = uploads.put(index, [Upload(jpeg(scene()))])
+        assert isinstance(record, ImageRecord)
+    finally:
+        uploads.close()
+        store.close()
+    with pytest.raises(ModelFailed, match="ending"):
+        uploads.put(index, [Upload(jpeg(scene()))])

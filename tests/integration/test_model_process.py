@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from dar_search.errors import (
     WeightsMissing,
 )
 from dar_search.models.process.supervisor import Limits, ModelProcess
+from tests.shortages import held_by, no_descriptors
 
 FACTORY = "tests.hosted_trouble:load"
 
@@ -195,6 +197,7 @@ def test_the_process_ends_with_its_parent_even_in_a_hang(tmp_path: Path) -> None
             "-c",
             textwrap.dedent(f"""
                 from dar_search.models.process.supervisor import Limits, ModelProcess
+from tests.shortages import held_by, no_descriptors
                 process = ModelProcess({FACTORY!r}, {{}}, Limits(batch_s=600))
                 process.warm_up()
                 process.submit("trouble", [("hang", 1)])
@@ -321,3 +324,33 @@ def test_a_request_counts_what_it_costs_and_a_batch_holds_no_more_than_there_is_
     costly = [process.submit("batch_size", [n], cost=3, room=6) for n in range(6)]
     assert [list(one.outcome()) for one in costly] == [[2]] * 6
     assert list(held.outcome()) == [0]
+
+
+def test_a_process_that_dies_while_there_are_no_descriptors_is_back_after_it(process: ModelProcess) -> None:
+    before = held_by()
+    pid = process.health().pid
+    assert pid is not None
+    with no_descriptors():
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(3):  # the first may still meet the dying process
+            with pytest.raises(ModelFailed):
+                process.call("double", [1], timeout=20)
+        assert process.health().state == "broken"
+        assert "Too many open files" in process.health().last_error
+    limit = time.monotonic() + 30
+    while process.health().state != "ready":
+        assert time.monotonic() < limit, "nobody calls, and it is not there again"
+        threading.Event().wait(0.01)
+    assert list(process.call("double", [1], timeout=20)) == [2]
+    assert held_by() == before
+
+
+def test_a_process_that_cannot_be_started_is_a_typed_error_and_starts_later() -> None:
+    with ModelProcess(FACTORY, {}, Limits(start_s=30)) as process:
+        with no_descriptors(), pytest.raises(ModelFailed, match="Too many open files"):
+            process.warm_up()
+        limit = time.monotonic() + 30
+        while process.health().state != "ready":
+            assert time.monotonic() < limit
+            with contextlib.suppress(ModelFailed):
+                process.warm_up()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import urllib3
 
 from tests.programs import free_port
+from tests.shortages import held_by, no_descriptors
 
 
 def start(
@@ -79,6 +81,27 @@ def test_it_answers_and_shows_its_metrics_on_the_admin_port(
     metrics = http.request("GET", f"http://127.0.0.1:{admin_port}/metrics").data.decode()
     assert 'dar_requests_total{method="GET",route="/pid",status="200"} 1.0' in metrics
     assert "process_resident_memory_bytes" in metrics
+
+
+def test_with_no_descriptor_left_new_callers_are_told_to_come_again_and_the_service_lives_on(
+    service: tuple[subprocess.Popen[str], str, int], http: urllib3.PoolManager
+) -> None:
+    _, address, _ = service
+    host, port = address.removeprefix("http://").split(":")
+    with urllib3.HTTPConnectionPool(host, int(port), maxsize=1, retries=False) as there_before:
+        pid = there_before.request("GET", "/pid").json()["pid"]
+        before = held_by(pid)
+        with no_descriptors(pid):
+            for _ in range(5):
+                refused = http.request("POST", f"{address}/pid", body=b"x" * 900)
+                assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+                assert refused.json()["code"] == "out_of_resources"
+            assert there_before.request("GET", "/pid").json()["pid"] == pid
+        assert http.request("GET", f"{address}/pid", headers={"Connection": "close"}).json()["pid"] == pid
+        limit = time.monotonic() + 30
+        while held_by(pid) != before:  # until the last caller's connection is closed
+            assert time.monotonic() < limit, (before, held_by(pid))
+            threading.Event().wait(0.02)
 
 
 def test_sigterm_lets_the_running_request_end_and_the_idle_connection_go(

@@ -37,7 +37,8 @@ STAY = 0
 
 
 def say(what: str) -> None:
-    print(what, flush=True)
+    """A line at once: what several threads print would run into each other, since the line's end is written apart."""
+    os.write(sys.stdout.fileno(), f"{what}\n".encode())
 
 
 def arm(options: dict[str, Any], place: Place) -> None:

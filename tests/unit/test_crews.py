@@ -82,3 +82,27 @@ class TestCrew:
             caller.join()
         assert sorted(one.result(60) for one in futures) == list(range(1_000))
         crew.close()
+
+    def test_work_for_which_there_is_no_thread_is_refused_and_later_work_is_done(
+        self, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class NoThread(threading.Thread):
+            """What a system without room for one more thread makes of it."""
+
+            def start(self) -> None:
+                raise RuntimeError("can't start new thread")
+
+        crew = Crew("work", threads=2, waiting=1)
+        with monkeypatch.context() as short:
+            short.setattr("dar_search.answering.crews.threading.Thread", NoThread)
+            for _ in range(5):  # more than it has places
+                with pytest.raises(ModelBusy, match="can't start new thread"):
+                    crew.start(lambda: None)
+        hanging = crew.start(lambda: released.wait(60))
+        with monkeypatch.context() as short:
+            short.setattr("dar_search.answering.crews.threading.Thread", NoThread)
+            second = crew.start(lambda: "done by the one that is there")
+        released.set()
+        assert hanging.result(60)
+        assert second.result(60) == "done by the one that is there"
+        crew.close()

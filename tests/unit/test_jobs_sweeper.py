@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec, Lease, Listed, Settled
+from dar_search.ingestion.jobs.leasing import Leases
 from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
 from dar_search.ingestion.jobs.sweeping import HINTS, Sweeper
+from dar_search.ingestion.pipeline.listing import Lister
+from dar_search.ingestion.pipeline.shard_feed import ShardFeed
 
 
 class Clock:
@@ -190,3 +195,109 @@ def test_a_broker_that_is_away_is_tried_again(ledger: Ledger, clock: Clock) -> N
     sweeper.sweep()
     assert tries == [1, 1]
     assert ledger.open_shards(job.id) == [1]
+
+
+def test_a_dead_workers_job_is_found_behind_a_hundred_newer_ones_that_are_paused(
+    ledger: Ledger, clock: Clock, sweeper: Sweeper, sent: list[tuple[str, int]]
+) -> None:
+    job = filled(ledger, 1)
+    claim(ledger, job, 1)
+    for number in range(101):
+        ledger.pause(ledger.create(JobSpec("photos", f"/{number}")).id, automatic=number % 2 == 0)
+    sweeper.sweep()
+    clock.now += 31
+    sweeper.sweep()
+    assert ledger.held() == []
+    clock.now += 16
+    sweeper.sweep()
+    assert (job.id, 1) in sent
+
+
+class Nonsense(Ledger):
+    """Raises what is no StoreError, as long as it is told to; `looked` counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raised: list[Exception] = []
+        self.looked = threading.Semaphore(0)
+
+    def jobs(self, *, running: bool = False, limit: int | None = 100) -> list[Job]:
+        self.looked.release()
+        if self.raised:
+            raise self.raised[0]
+        return super().jobs(running=running, limit=limit)
+
+    def beat(self, lease: Lease) -> None:
+        self.looked.release()
+        if self.raised:
+            raise self.raised[0]
+        super().beat(lease)
+
+    def wait(self, times: int) -> None:
+        for _ in range(times):
+            assert self.looked.acquire(timeout=30)
+
+
+def test_a_sweeper_outlives_whatever_its_ledger_raises_and_says_each_trouble_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, taken = Nonsense(), threading.Event()
+    ledger.raised = [KeyError("hits")]
+    sweeper = Sweeper(ledger, lambda job, shard: taken.set(), interval=0.01)
+    filled(ledger, 1)
+    sweeper.start()
+    try:
+        ledger.wait(5)
+        ledger.raised = [StoreUnavailable("The disk is full.")]
+        ledger.wait(5)
+        ledger.raised = []
+        assert taken.wait(30)
+        ledger.wait(2)
+    finally:
+        sweeper.stop()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "The sweeper cannot use the ledger.",
+        "The sweeper cannot use the ledger: The disk is full.",
+        "That is over: The sweeper cannot use the ledger.",
+    ]
+
+
+def test_leases_are_kept_alive_through_whatever_the_ledger_raises(caplog: pytest.LogCaptureFixture) -> None:
+    ledger = Nonsense()
+    leases = Leases(ledger, beat_seconds=0.01)
+    job = filled(ledger, 1)
+    try:
+        lease = leases.claim(job.id, 1)
+        assert lease is not None
+        ledger.raised = [TypeError("a list has no fields")]
+        ledger.wait(5)
+        ledger.raised = []
+        before = ledger.held(job.id)[0].beat
+        ledger.wait(5)
+        assert ledger.held(job.id)[0].beat > before
+        assert leases.holds(lease)
+    finally:
+        leases.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "A lease was not renewed.",
+        "That is over: A lease was not renewed.",
+    ]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", ["pause", "cancel"])
+def test_open_shards_of_a_job_that_was_paused_or_cancelled_meanwhile_hold_nobody_up(ledger: Ledger, end: str) -> None:
+    job = filled(ledger, 3)
+    leases = Leases(ledger)
+    try:
+        feed = ShardFeed(ledger, leases, Lister(ledger, NoSource()), job.id, first=1)  # type: ignore[arg-type]
+        assert feed.next() is not None
+        getattr(ledger, end)(job.id)
+        assert feed.next() is None
+    finally:
+        leases.close()
+
+
+class NoSource:
+    """Is never asked: the job is listed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +30,17 @@ class TestProblems:
         problem(response, 500, "internal_error")
         assert "inner secret" not in response.text
         assert any(record.exc_info and record.getMessage() == "A defect: KeyError." for record in caplog.records)
+
+    @pytest.mark.parametrize("kind", ["files", "threads"])
+    def test_what_the_machine_does_not_give_just_now_is_worth_another_try(self, kind: str) -> None:
+        def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+            if kind == "threads":
+                raise RuntimeError("can't start new thread")
+            raise ValueError("what came of it") from OSError(errno.EMFILE, "Too many open files")
+
+        response = client(app=raising).get("/")
+        assert problem(response, 503, "out_of_resources")["hint"]
+        assert response.headers["Retry-After"] == "1"
 
 
 class TestFlask:

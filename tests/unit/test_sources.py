@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dar_search.errors import SourceError
+from dar_search.errors import OutOfResources, SourceError
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.source import SourceItem
 from tests.listings import failures, items, names, touch, warnings
+from tests.shortages import no_descriptors
 
 
 def test_a_folder_lists_its_pictures_in_order_with_subfolders_and_nothing_else(tmp_path: Path) -> None:
@@ -160,3 +162,19 @@ def test_a_source_that_vanishes_raises_rather_than_listing_nothing(tmp_path: Pat
 def test_what_can_be_no_name_is_refused(target: str | bytes) -> None:
     with pytest.raises(SourceError, match="no path and no address"):
         open_source(target)
+
+
+@pytest.mark.parametrize("name", ["below/a.jpg", "nameless", "0.txt"])
+def test_a_listing_that_lacks_a_descriptor_leaves_nothing_out_and_calls_nothing_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A folder below, a file whose name says nothing, a caption: each is opened on the way."""
+    touch(tmp_path / "0.jpg", tmp_path / name)
+    source = open_source(tmp_path)
+    with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
+        open_source(tmp_path)
+    scandir, root = os.scandir, os.fsencode(tmp_path.resolve())
+    listed = list(scandir(root))  # the folder itself could still be listed
+    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(listed) if path == root else scandir(path))
+    with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
+        list(source.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
-from dar_search.errors import PictureError
+from dar_search.errors import OutOfResources, PictureError
 from dar_search.ingestion.decoding.jobs import Job, Undecodable
 from dar_search.ingestion.sources.source import SourceItem
 
@@ -26,7 +26,7 @@ def brought(
 
     Args:
         picture: an item -> its bytes; called from other threads. Raises PictureError for a failure of the item;
-            what else it raises is raised here.
+            what else it raises is raised here, and OutOfResources where the failure came of that.
         threads: how many at once.
         in_order: beginnings of `SourceItem.at` of pictures that are read one by one, in this thread.
     """
@@ -75,4 +75,6 @@ def _result(job: Job, picture: Callable[[], bytes]) -> Job | Undecodable:
     try:
         return dataclasses.replace(job, data=picture())
     except PictureError as error:
+        if (short := OutOfResources.of(error)) is not None:
+            raise short from error
         return Undecodable(job, error.code, str(error))

@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from dar_search.errors import OutOfResources
 from dar_search.ingestion.decoding.held_bytes import HeldBytes
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Undecodable
 from dar_search.ingestion.decoding.limits import DecodeLimits
@@ -46,6 +47,8 @@ class DecoderHandle:
     """One decoder process, and the jobs that it has been given.
 
     It must be made in a thread that lives as long as the process shall: Linux ends it with that thread.
+
+    Raises OSError where the process cannot be started.
 
     Attributes:
         jobs: given and not yet answered, oldest first: the process works on the first one.
@@ -99,14 +102,18 @@ class DecoderHandle:
         self._unsent = bytearray(Message(setup | {"parent": os.getpid()}).pack())
 
     def give(self, job: Job) -> None:
-        """One more job; it goes to the process with the next `send`."""
+        """One more job; it goes to the process with the next `send`. Raises OutOfResources: then it was not given."""
+        path, start, length = job.item.path, job.item.start, job.item.length
+        if job.data:
+            try:
+                held = HeldBytes(job.data)
+            except OSError as error:
+                raise OutOfResources.named(error.strerror or str(error)) from error
+            self._held.append((job, held))
+            path, start, length = held.path, 0, 0
         if self.ready and not self.jobs:
             self._deadline = time.monotonic() + self._limits.seconds
         self.jobs.append(job)
-        path, start, length = job.item.path, job.item.start, job.item.length
-        if job.data:
-            self._held.append((job, HeldBytes(job.data)))
-            path, start, length = self._held[-1][1].path, 0, 0
         request = {"path": path.decode("latin-1"), "start": start, "length": length, "held": bool(job.data)}
         self._unsent += Message(request | {"known": job.known_sha256}).pack()
 
@@ -128,7 +135,7 @@ class DecoderHandle:
         return min(len(self.jobs) - LEAST_JOBS, self._most_unread) * self._seconds_each
 
     def receive(self) -> list[Outcome]:
-        """The answers that have arrived; does not wait. Raises Died."""
+        """The answers that have arrived; does not wait. Raises Died; OutOfResources where the process was short."""
         outcomes = self._read()
         if outcomes:
             self._seconds_each = (time.monotonic() - self._received) / len(outcomes)
@@ -191,6 +198,8 @@ class DecoderHandle:
         fields = message.fields
         if fields["status"] == "same":
             return Same(job)
+        if fields["status"] == "short":
+            raise OutOfResources(str(fields["message"])[:500], str(fields["hint"])[:500])
         if fields["status"] == "failed" and fields["code"] in FAILURE_CODES:
             return Undecodable(job, fields["code"], " ".join(str(fields["message"])[:500].split()))
         width, height, sha256 = int(fields["width"]), int(fields["height"]), str(fields["sha256"])

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from dar_search.errors import PictureError
+from dar_search.errors import OutOfResources, PictureError
 from dar_search.ingestion.decoding.decode import DecodedPicture, decode
 from dar_search.ingestion.decoding.limits import DecodeLimits
 from dar_search.ingestion.decoding.wire import Message, Unpacker
@@ -72,7 +72,11 @@ def _answer(
         if digest == request["known"]:
             return Message({"status": "same"})
         picture = decode_picture(data, preparation, limits)
+    except OutOfResources as short:
+        return _short(short)
     except PictureError as error:
+        if (short_of := OutOfResources.of(error)) is not None:
+            return _short(short_of)
         if error.code == "too_large":
             error = limits.too_large(error)
         return Message({"status": "failed", "code": error.code, "message": str(error)})
@@ -81,6 +85,11 @@ def _answer(
         return Message({"status": "failed", "code": failure.code, "message": str(failure)})
     fields = {"status": "decoded", "sha256": digest, "width": picture.width, "height": picture.height}
     return Message(fields, picture.fitted.tobytes(), picture.thumbnail)
+
+
+def _short(error: OutOfResources) -> Message:
+    """No fault of the picture's."""
+    return Message({"status": "short", "message": error.message, "hint": error.hint})
 
 
 def _receive(descriptor: int, unpacker: Unpacker) -> Message | None:

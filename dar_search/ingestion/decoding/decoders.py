@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
-from dar_search.errors import DarError
+from dar_search.errors import DecodersUnavailable
 from dar_search.ingestion.decoding.bringing import brought
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
@@ -24,6 +24,7 @@ from dar_search.preparation import Preparation
 MAX_FAILED_STARTS = 3
 _STOP_CHECK_SECONDS = 0.2
 _NO_JOB_SECONDS = 0.02
+_START_HINT = "Check the installation, the memory, and the limits of processes and open files."
 # Answers that come one by one are waited for a little, while every process has work: each awakening has its price.
 _GATHER_SECONDS = 0.05
 
@@ -72,10 +73,12 @@ class Decoders:
 
         Takes jobs as it needs them. A None among the jobs says that there is none just now: it is asked again soon.
 
-        Processes start with the first jobs, in the calling thread, and end with the iterator.
+        Processes start with the first jobs, in the calling thread, and end with the iterator. Where another one cannot
+        be started, those that are there do the work.
 
         Raises:
-            DarError: decoder processes do not start.
+            DecodersUnavailable: decoder processes do not start.
+            OutOfResources: there are no descriptors for what the jobs need. In both cases no picture is to blame.
         """
         outside = self._outside
         source = brought(iter(jobs), outside.picture, outside.fetch_settings.concurrency, IN_ORDER)
@@ -121,10 +124,17 @@ class Decoders:
     def _supplied_worst(self) -> DecoderHandle:
         """An idle process, else a new one, else the one that lacks the most."""
         handle = min(self._handles, key=lambda handle: len(handle.jobs) - handle.wanted, default=None)
-        if handle is None or (handle.jobs and len(self._handles) < self._most):
-            handle = DecoderHandle(self._preparation, self._limits, self._command, self._outside.allowance)
-            self._handles.append(handle)
-        return handle
+        if handle is not None and (not handle.jobs or len(self._handles) >= self._most):
+            return handle
+        try:
+            new = DecoderHandle(self._preparation, self._limits, self._command, self._outside.allowance)
+        except OSError as error:
+            if handle is None:
+                raise DecodersUnavailable(f"No decoder process can be started: {error}.", _START_HINT) from error
+            self._most = len(self._handles)
+            return handle
+        self._handles.append(new)
+        return new
 
     def _worth_a_look(self) -> list[DecoderHandle]:
         """The processes that have answered, ended or hang; waits for one, but never long, so that `stop` is seen."""
@@ -165,7 +175,7 @@ class Decoders:
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
                 reason = ending if code == "decoder_died" else f"not ready after {START_SECONDS:g} s"
-                raise DarError(f"The decoder process does not start: {reason}.", "Check the installation and memory.")
+                raise DecodersUnavailable(f"The decoder process does not start: {reason}.", _START_HINT)
         elif jobs:
             job = jobs.popleft()
             if code == "decode_timeout":

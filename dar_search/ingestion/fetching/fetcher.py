@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from dar_search.errors import PictureError, SettingsError, SourceError
+from dar_search.errors import OutOfResources, PictureError, SettingsError, SourceError
 from dar_search.ingestion.fetching.addresses import AllowedHosts
 from dar_search.ingestion.fetching.pinned_connections import Connection, Connections, tls_context
 from dar_search.ingestion.fetching.politeness import HostGates, Robots, retry_after
@@ -85,7 +85,7 @@ class Fetcher:
         self._stopping = threading.Event()
 
     def fetch(self, url: str) -> bytes:
-        """A picture's bytes, 1 to `max_megabytes`. Raises PictureError; nothing else, whatever answers."""
+        """A picture's bytes, 1 to `max_megabytes`. Raises PictureError, whatever answers, and OutOfResources."""
         settings = self._settings
         limits = _Limits(int(settings.max_megabytes * (1 << 20)), settings.seconds)
         parts: list[bytes] = []
@@ -96,7 +96,7 @@ class Fetcher:
         return data
 
     def save(self, url: str, file: IO[bytes]) -> None:
-        """Writes a list or shard into a file. Raises PictureError, and SourceError where the file cannot take it."""
+        """Writes a list or shard into a file. Raises PictureError, OutOfResources; SourceError: no room in the file."""
         limits = _Limits(int(self._settings.list_megabytes * (1 << 20)), self._settings.list_seconds)
 
         def restart() -> None:
@@ -135,6 +135,8 @@ class Fetcher:
             except Later as wait:
                 seconds, error = wait.seconds, wait.error
             except PictureError as failed:
+                if (short := OutOfResources.of(failed)) is not None:
+                    raise short from failed
                 if failed.code not in PASSING:
                     raise
                 seconds, error = _FIRST_WAIT * 2 ** (number - 1), failed
@@ -268,7 +270,9 @@ class Fetcher:
                     robots = parse(joined(str(robots), answer.location))
                 else:
                     return "" if 400 <= answer.status < 500 and answer.status != 429 else None
-        except PictureError:
+        except PictureError as error:
+            if OutOfResources.of(error) is not None:
+                raise  # it is not known what they say, and not to be remembered
             return None
         return None
 

@@ -160,7 +160,7 @@ def _within(seconds: float, resolver: Resolver, address: WebAddress) -> Sequence
         try:
             answers.append(resolver(address.host, address.port))
         except (OSError, UnicodeError) as error:
-            answers.append(error)
+            answers.append(_no_descriptor() or error)
 
     thread = threading.Thread(target=ask, name="dar-resolve", daemon=True)
     thread.start()
@@ -171,6 +171,15 @@ def _within(seconds: float, resolver: Resolver, address: WebAddress) -> Sequence
     if isinstance(answer, Exception):
         raise PictureError("host_unknown", f"There is no host {address.host}.", "Check the URL.") from answer
     return answer
+
+
+def _no_descriptor() -> OSError | None:
+    """With no file descriptor left, the system's resolver says of a host that it knows that there is none."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _is_address(host: str) -> bool:

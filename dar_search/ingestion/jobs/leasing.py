@@ -9,6 +9,7 @@ import uuid
 from dar_search.errors import LeaseLost, StoreError
 from dar_search.ingestion.jobs.data import Lease
 from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.said_once import SaidOnce
 
 BEAT_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Leases:
         self._lock = threading.Lock()
         self._held: set[Lease] = set()
         self._ended = threading.Event()
+        self._said = SaidOnce(_LOG, "A lease was not renewed")
         self._thread = threading.Thread(target=self._beat, name="dar-ingest-leases", daemon=True)
         self._thread.start()
 
@@ -74,7 +76,8 @@ class Leases:
             with self._lock:
                 held = list(self._held)
             for lease in held:
-                self._renew(lease)
+                with self._said:  # whatever it is: without beats, all that is held would be lost
+                    self._renew(lease)
 
     def _renew(self, lease: Lease) -> None:
         try:
@@ -83,5 +86,3 @@ class Leases:
             if self.holds(lease):  # else the shard was done meanwhile, and the lease over in good order
                 _LOG.warning("Lost the lease of shard %d of job %s.", lease.shard, lease.job)
                 self.over(lease)
-        except StoreError as error:
-            _LOG.warning("A lease was not renewed: %s", error.message)

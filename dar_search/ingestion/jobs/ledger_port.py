@@ -32,8 +32,11 @@ class Ledger(Protocol):
 
     def job(self, job: str) -> Job: ...
 
-    def jobs(self, *, running: bool = False, limit: int = 100) -> list[Job]:
-        """The newest first, with `running` only those that are running or paused. Without counts: `job` has them."""
+    def jobs(self, *, running: bool = False, limit: int | None = 100) -> list[Job]:
+        """The newest first, with `running` only those that are running or paused. Without counts: `job` has them.
+
+        limit: None: all, however many.
+        """
         ...
 
     def ended_jobs(self, limit: int) -> list[Job]:
@@ -72,8 +75,8 @@ class Ledger(Protocol):
         """Gives the shard back, unfinished. Nothing happens where the lease is lost."""
         ...
 
-    def held(self, job: str) -> list[Held]:
-        """The job's leases."""
+    def held(self, job: str | None = None) -> list[Held]:
+        """The leases of a job, or of all."""
         ...
 
     def expire(self, held: Held) -> bool:
@@ -153,7 +156,7 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
 
-def counted_jobs(ledger: Ledger, *, running: bool = False, limit: int = 100) -> list[Job]:
+def counted_jobs(ledger: Ledger, *, running: bool = False, limit: int | None = 100) -> list[Job]:
     """As `Ledger.jobs`, with counts; a job that is forgotten meanwhile is left out. Raises StoreError."""
     found = []
     for job in ledger.jobs(running=running, limit=limit):

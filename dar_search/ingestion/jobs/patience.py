@@ -13,6 +13,7 @@ from dar_search.ingestion.jobs.ledger_port import Ledger
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0
+ALONE_SECONDS = 30.0
 
 
 class Patience:
@@ -31,19 +32,31 @@ class PausingPatience(Patience):
 
     Args:
         proceed: asked all the time; once it says no, the store's error is raised.
+        others_wait: whether other jobs want the worker: asked once the trouble has lasted for `alone_seconds`. Then the
+            error is raised too, and the job is tried again later.
     """
 
     def __init__(
-        self, ledger: Ledger, job: str, proceed: Callable[[], bool], *, first_wait: float = FIRST_WAIT
+        self,
+        ledger: Ledger,
+        job: str,
+        proceed: Callable[[], bool],
+        *,
+        first_wait: float = FIRST_WAIT,
+        others_wait: Callable[[], bool] = lambda: False,
+        alone_seconds: float = ALONE_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._proceed = proceed
         self._first_wait = first_wait
+        self._others_wait = others_wait
+        self._alone_seconds = alone_seconds
 
     def outlast(self, use: Callable[[], T]) -> T:
         wait = self._first_wait
         paused = False
+        began = time.monotonic()
         while True:
             try:
                 result = use()
@@ -54,7 +67,7 @@ class PausingPatience(Patience):
                     _LOG.warning("Job %s is paused: %s", self._job, error)
                 paused = True
                 self._tell(lambda error=error: self._ledger.pause(self._job, str(error), automatic=True))  # type: ignore[misc]
-                if not self._waited(wait):
+                if not self._waited(wait) or (self._is_long(began) and self._others_wait()):
                     raise
                 wait = min(2 * wait, LONGEST_WAIT)
             else:
@@ -62,6 +75,9 @@ class PausingPatience(Patience):
                     self._tell(lambda: self._ledger.resume(self._job, automatic=True))
                     _LOG.warning("Job %s runs again.", self._job)
                 return result
+
+    def _is_long(self, began: float) -> bool:
+        return time.monotonic() - began >= self._alone_seconds
 
     def _waited(self, seconds: float) -> bool:
         """Whether it is worth another try."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dar_search.errors import StoreError
 from dar_search.ingestion.jobs.data import HEAD, Held, Job
 from dar_search.ingestion.jobs.ledger_port import Ledger
+from dar_search.ingestion.jobs.said_once import SaidOnce
 
 _LOG = logging.getLogger(__name__)
 HINTS = 8
@@ -61,6 +62,8 @@ class Sweeper:
         self._watched: dict[Held, float] = {}
         self._sent: dict[tuple[str, int], float] = {}
         self._paused: dict[str, float] = {}
+        self._said = SaidOnce(_LOG, "The sweeper cannot use the ledger")
+        self._sending = SaidOnce(_LOG, "No message could be sent, which is tried again", foreign=True)
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,8 +79,12 @@ class Sweeper:
 
     def sweep(self) -> list[Job]:
         """One round -> the jobs that are not done. Raises StoreError."""
-        jobs = [job for job in self._ledger.jobs(running=True) if not job.spec.local and self._takes(job)]
-        held = {job.id: self._ledger.held(job.id) for job in jobs}
+        found = self._ledger.jobs(running=True, limit=None)
+        jobs = [job for job in found if not job.spec.local and self._takes(job)]
+        held: dict[str, list[Held]] = {job.id: [] for job in jobs}
+        for one in self._ledger.held():
+            if one.job in held:
+                held[one.job].append(one)
         self._watch([one for ones in held.values() for one in ones])
         for job in jobs:
             if job.state == "running":
@@ -92,14 +99,15 @@ class Sweeper:
 
     def _run(self) -> None:
         while not self._ended.wait(self._interval):
-            try:
-                self.sweep()
-            except StoreError as error:
-                self._watched.clear()
-                _LOG.warning("The sweeper cannot use the ledger: %s", error.message)
-            except Exception:  # noqa: BLE001  # a defect: without a sweeper, what a dead worker held would stay there
-                self._watched.clear()
-                _LOG.exception("The sweeper gave up a round.")
+            with self._said:  # whatever it is: without a sweeper, what a dead worker held would stay there
+                self._round()
+
+    def _round(self) -> None:
+        try:
+            self.sweep()
+        except BaseException:
+            self._watched.clear()  # nobody is taken for dead who was not watched all the time
+            raise
 
     def _watch(self, held: list[Held]) -> None:
         if held:
@@ -126,12 +134,11 @@ class Sweeper:
         for shard in shards:
             if now - self._sent.get((job.id, shard), float("-inf")) < self._resend_seconds:
                 continue
-            try:
+            with self._sending:
                 self._send(job.id, shard)
-            except Exception as error:  # noqa: BLE001  # a broker's client raises what it likes
-                _LOG.warning("No message could be sent (%s: %s). It is tried again.", type(error).__name__, error)
-                return
-            self._sent[job.id, shard] = now
+                self._sent[job.id, shard] = now
+                continue
+            return
 
     def _try_again(self, job: Job) -> None:
         now = self._clock()

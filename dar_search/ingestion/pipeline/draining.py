@@ -10,6 +10,7 @@ The stages run on from one shard to the next without a pause.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,19 @@ class Bench:
     make_writer: MakeWriter = Writer
 
 
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What is left of a draining.
+
+    Attributes:
+        moves: who looked for moved pictures.
+        waiting: the thread that waits for a source which does not answer, where one had to be left to it.
+    """
+
+    moves: Moves
+    waiting: threading.Thread | None
+
+
 def drain(
     bench: Bench,
     job: str,
@@ -61,9 +75,8 @@ def drain(
     tally: Tally,
     patience: Patience,
     proceed: Callable[[], bool] = lambda: True,
-) -> Moves:
-    """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded
-    -> who looked for moved pictures.
+) -> Drained:
+    """Works until the feed gives no more shards, or `proceed` says no, and everything taken is recorded.
 
     Raises StoreError, SourceError, ModelError, KeyboardInterrupt: what was encoded by then is in the index, if the
     index still takes it. The leases stay for the caller to give back.
@@ -78,7 +91,7 @@ def drain(
         writer.check()
         tally.show()
         if not proceed():
-            supply.stop()
+            supply.ask_to_stop()
 
     try:
         for outcome in supply.outcomes(wait):
@@ -88,9 +101,9 @@ def drain(
                 break
         finishing.flush()
     finally:
-        supply.stop()
+        left = supply.stop()
         writer.close()
-    return moves
+    return Drained(moves, left)
 
 
 def end(bench: Bench, job: str, lister: Lister, source: Source, notes: tuple[str, ...] = ()) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 
 from dar_search.data import Failure
@@ -25,6 +26,7 @@ class Lister:
 
     Attributes:
         seen: the ids that the job has listed, by whoever: known after `catch_up`.
+        asked_at: since when, on the monotonic clock, the source has been asked for a shard; None: it is not.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Lister:
         on_failures: Callable[[int], None] | None = None,
     ) -> None:
         self.seen = Seen()
+        self.asked_at: float | None = None
         self._ledger = ledger
         self._source = source
         self._size = size
@@ -62,7 +65,11 @@ class Lister:
         if self._items is None or job.cursor != self._cursor:
             self._remarks = Remarks()
             self._items = self._source.items(job.cursor, self._remarks)
-        listed = list(itertools.islice(self._items, self._size))
+        self.asked_at = time.monotonic()
+        try:
+            listed = list(itertools.islice(self._items, self._size))
+        finally:
+            self.asked_at = None
         last = len(listed) < self._size
         self._cursor = listed[-1].cursor if listed else job.cursor
         items = [self._entry(one) for one in listed]

@@ -79,16 +79,18 @@ class ShardFeed:
         return None
 
     def _claim(self) -> Lease | None:
-        while True:
+        while self._proceed():
             while self._open:
                 lease = self._leases.claim(self._job, self._open.popleft())
                 if lease is not None:
                     return lease
+            # Those of a job that was paused or cancelled meanwhile stay open, and nobody may have them.
             if self._ledger.job(self._job).state != "running":
-                return None  # its shards are open, and nobody can claim one
+                return None
             self._open.extend(self._ledger.open_shards(self._job, limit=20))
             if not self._open and not self._list_more():
                 return None
+        return None
 
     def _list_more(self) -> bool:
         """Whether there may be open shards now."""

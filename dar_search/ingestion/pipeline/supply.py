@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from dar_search.errors import SourceError
+from dar_search.errors import OutOfResources, SourceError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Job, Outcome, Ticket
 from dar_search.ingestion.jobs.data import Lease
@@ -16,6 +17,8 @@ from dar_search.ingestion.pipeline.shard_feed import ShardFeed, ShardItem
 from dar_search.ingestion.sources.source import Source
 from dar_search.ports import ImageIndex
 
+_LOG = logging.getLogger(__name__)
+STOP_SECONDS = 30.0
 _CHECK_SECONDS = 0.2
 _CAREFUL_GROUP = 16
 # Outcomes go through the queue several at a time, where several are ready: each awakening of its reader has its price.
@@ -73,12 +76,21 @@ class Supply:
                 raise ready
             yield from ready
 
-    def stop(self) -> None:
-        """Returns when the thread and the decoder processes have ended."""
+    def ask_to_stop(self) -> None:
         self._stopping.set()
         self._decoders.stop()
+
+    def stop(self) -> threading.Thread | None:
+        """Returns when the thread and the decoder processes have ended. A source that does not answer cannot be ended:
+        after STOP_SECONDS its thread is left alone, and returned. What it still says is of no effect, for its leases
+        are over."""
+        self.ask_to_stop()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
+            if self._thread.is_alive():
+                _LOG.warning("A source that does not answer is left alone.")
+                return self._thread
+        return None
 
     def _run(self) -> None:
         try:
@@ -150,7 +162,7 @@ class Counter:
                 if self._stopping:
                     return
                 total = counted
-        except SourceError:
+        except (SourceError, OutOfResources):
             return  # the first stage meets it too, and reports it
         self._tally.total = total
 

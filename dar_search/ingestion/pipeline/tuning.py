@@ -54,7 +54,7 @@ def put_back(
     names = [name for name in kept if only in (None, name)]
     if not names:
         return []
-    jobs = ledger.jobs(running=True, limit=10_000)
+    jobs = ledger.jobs(running=True, limit=None)
     loaded = {job.spec.index for job in jobs if job.spec.store == store and not job.spec.local}
     done = []
     for name in names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import DarError, ModelFailed, PictureError
+from dar_search.errors import DarError, InternalError, ModelFailed, OutOfResources, PictureError
+from dar_search.ingestion.decoding.decoder_handle import COMMAND
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
@@ -25,8 +28,14 @@ from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.ports import Encoder, ImageIndex
 
+_LOG = logging.getLogger(__name__)
 ORIGIN = "urn:dar:upload"
 MAX_ID_BYTES = 512
+# Seconds after which decoders that failed are tried without a picture: with each failure longer.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+# Whatever it is found to be, the decoders work.
+_PROBE = SourceItem("probe", "urn:dar:probe", b"")
+_Waiting = tuple[Job, Future[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Uploads:
     Args:
         fetch: a URL -> its bytes; raises PictureError.
         at_once: calls that encode at the same time; others wait.
+        command: what decoder processes are; another one is for tests.
     """
 
     def __init__(
@@ -62,17 +72,20 @@ class Uploads:
         at_once: int = 2,
         processes: int = 1,
         limits: DecodeLimits = DEFAULT_LIMITS,
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self._ledger = ledger
         self._encoder = encoder
         self._fetch = fetch
         self._places = threading.BoundedSemaphore(at_once)
-        self._decoding = _Decoding(Decoders(encoder.preparation, limits, processes=processes))
+        preparation = encoder.preparation
+        self._decoding = _Decoding(lambda: Decoders(preparation, limits, processes=processes, command=command))
 
     def put(self, index: ImageIndex, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
         """Each upload's record as it is in the index now and found by searches, or why it is not, in their order.
 
-        Raises StoreError, ModelError: then nothing is known of any of them, and sending them again is harmless.
+        Raises StoreError, ModelError, ResourceError: then nothing is known of any of them, and sending them again is
+        harmless.
         """
         version = version_of(self._ledger.draw())
         results: list[ImageRecord | Failure | None] = [None] * len(uploads)
@@ -102,6 +115,10 @@ class Uploads:
         index.refresh()
         return removed
 
+    def trouble(self) -> DarError | None:
+        """Why no upload can be decoded just now; None where nothing is known to be wrong."""
+        return self._decoding.trouble()
+
     def close(self) -> None:
         self._decoding.close()
 
@@ -129,27 +146,38 @@ class Uploads:
 
 
 class _Decoding:
-    """Decoder processes that stay, and the thread that they live by. Starts with the first picture."""
+    """Decoder processes that stay, and the thread that they live by. Starts with the first picture.
 
-    def __init__(self, decoders: Decoders) -> None:
-        self._decoders = decoders
-        self._waiting: queue.Queue[tuple[Job, Future[Outcome]] | None] = queue.Queue()
-        self._under_way: dict[int, tuple[Job, Future[Outcome]]] = {}
+    What goes wrong costs the pictures in hand, and all is begun anew: with the next picture, or soon without one.
+    """
+
+    def __init__(self, make: Callable[[], Decoders]) -> None:
+        self._make = make
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
+        self._under_way: dict[int, _Waiting] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._trouble: DarError | None = None
+        self._pause = _FIRST_PAUSE
         self._closed = False
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Raises ModelFailed after `close`."""
+        """Raises OutOfResources; ModelFailed after `close`."""
         future: Future[Outcome] = Future()
         with self._lock:
             if self._closed:
-                raise ModelFailed("The service is ending.", "Send it again.")
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="dar-uploads", daemon=True)
-                self._thread.start()
+                raise _ended()
+            self._begin()
             self._waiting.put((job, future))
         return future
+
+    def trouble(self) -> DarError | None:
+        """Why no picture can be decoded just now, as far as is known."""
+        with self._lock:
+            if self._trouble is not None and not self._closed:
+                with contextlib.suppress(OutOfResources):  # it is the trouble already
+                    self._begin()
+        return self._trouble
 
     def close(self) -> None:
         with self._lock:
@@ -158,33 +186,67 @@ class _Decoding:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
-        error: DarError = ModelFailed("The service is ending.", "Send it again.")
+    def _begin(self) -> None:
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="dar-uploads", daemon=True)
         try:
-            for outcome in self._decoders.decode(self._jobs()):
-                _, future = self._under_way.pop(id(outcome.job))
-                future.set_result(outcome)
-        except DarError as caught:
-            error = caught
-        with self._lock:
-            self._closed = True
+            thread.start()
+        except RuntimeError as error:
+            self._trouble = OutOfResources.of(error) or InternalError(f"No thread can be started: {error}.")
+            raise self._trouble from error
+        self._thread = thread
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                for outcome in self._make().decode(self._jobs()):
+                    self._works()
+                    _, future = self._under_way.pop(id(outcome.job))
+                    future.set_result(outcome)
+            except DarError as error:
+                self._fails(error)
+            except Exception as error:  # noqa: BLE001  # a defect costs the pictures in hand, not those that come later
+                _LOG.exception("Uploads are decoded anew.")
+                self._fails(OutOfResources.of(error) or InternalError(f"Decoding failed: {type(error).__name__}."))
+        self._refuse(_ended())
+
+    def _works(self) -> None:
+        if self._trouble is not None:
+            _LOG.warning("Uploads are decoded again.")
+        self._trouble, self._pause = None, _FIRST_PAUSE
+
+    def _fails(self, error: DarError) -> None:
+        if self._trouble is None:
+            _LOG.warning("Uploads cannot be decoded: %s", error)
+        else:
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._trouble = error
+        self._refuse(error)
+
+    def _refuse(self, error: DarError) -> None:
         while not self._waiting.empty():
-            waiting = self._waiting.get()
-            if waiting is not None:
+            if (waiting := self._waiting.get()) is not None:
                 self._under_way[id(waiting[0])] = waiting
         for _, future in self._under_way.values():
-            future.set_exception(error)
+            future.set_exception(type(error)(error.message, error.hint))
+        self._under_way.clear()
 
     def _jobs(self) -> Iterator[Job | None]:
         while True:
             try:
                 # With nothing under way this thread may sleep; else the decoders' answers are waited for.
-                waiting = self._waiting.get(block=not self._under_way)
+                waiting = self._waiting.get(not self._under_way, None if self._trouble is None else self._pause)
             except queue.Empty:
-                yield None
-                continue
+                if self._under_way:
+                    yield None
+                    continue
+                waiting = Job(_PROBE, data=b"no picture"), Future()
             if waiting is None:
                 return
-            job, _ = waiting
-            self._under_way[id(job)] = waiting
-            yield job
+            self._under_way[id(waiting[0])] = waiting
+            yield waiting[0]
+
+
+def _ended() -> ModelFailed:
+    return ModelFailed("The service is ending.", "Send it again.")

@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from dar_search.errors import DarError, JobNotFound, StoreError
+from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs.data import HEAD, Job
 from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
-from dar_search.ingestion.jobs.patience import PausingPatience
+from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
@@ -29,6 +29,7 @@ from dar_search.settings.ingest import BATCH_SIZE
 _LOG = logging.getLogger(__name__)
 AHEAD = 8
 SHARDS_AT_A_TIME = 64
+SOURCE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
 
 
@@ -41,6 +42,8 @@ class Worker:
         open_pictures: a job -> its source.
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
+        alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
+        source_seconds: after which one does whose source, asked for a shard, says nothing.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -58,6 +61,8 @@ class Worker:
         outside: Outside | None = None,
         beat_seconds: float = BEAT_SECONDS,
         first_wait: float = 0.5,
+        alone_seconds: float = ALONE_SECONDS,
+        source_seconds: float = SOURCE_SECONDS,
         load_replicas: int | None = None,
         make_writer: MakeWriter = Writer,
         shard_size: int = SHARD_SIZE,
@@ -72,6 +77,9 @@ class Worker:
         self._outside = outside
         self._beat_seconds = beat_seconds
         self._first_wait = first_wait
+        self._alone_seconds = alone_seconds
+        self._source_seconds = source_seconds
+        self._left: dict[str, threading.Thread] = {}
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -102,18 +110,28 @@ class Worker:
             return
         try:
             self._work(found, shard)
-        except DarError as error:
-            _LOG.warning("Job %s is paused: %s", job, error)
-            self._ledger.pause(job, str(error), automatic=True)
         except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
-            _LOG.exception("Job %s is paused.", job)
-            self._ledger.pause(job, f"A defect: {type(error).__name__}: {error}", automatic=True)
+            known = error if isinstance(error, DarError) else OutOfResources.of(error)
+            if known is None:
+                _LOG.exception("Job %s is paused.", job)
+            else:
+                _LOG.warning("Job %s is paused: %s", job, known)
+            reason = f"A defect: {type(error).__name__}: {error}" if known is None else str(known)
+            self._ledger.pause(job, reason, automatic=True)
 
     def _work(self, job: Job, shard: int) -> None:
+        self._check_answers(job)
         source = self._open_pictures(job)
         index = self._open_index(job)
         watch = _Watch(self._ledger, job.id, self._stopping)
-        patience = PausingPatience(self._ledger, job.id, watch.proceed, first_wait=self._first_wait)
+        patience = PausingPatience(
+            self._ledger,
+            job.id,
+            watch.proceed,
+            first_wait=self._first_wait,
+            others_wait=lambda: self._others_wait(job),
+            alone_seconds=self._alone_seconds,
+        )
         leases = Leases(self._ledger, beat_seconds=self._beat_seconds)
         try:
             lister = Lister(self._ledger, source, size=self._shard_size)
@@ -133,11 +151,43 @@ class Worker:
             )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
-            drain(bench, job.id, feed, source, decoders, Tally(), patience, watch.proceed)
+            drained = drain(
+                bench,
+                job.id,
+                feed,
+                source,
+                decoders,
+                Tally(),
+                patience,
+                lambda: watch.proceed() and not self._is_silent(lister, job),
+            )
+            if drained.waiting is not None:
+                self._left[job.id] = drained.waiting
+                self._check_answers(job)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _is_silent(self, lister: Lister, job: Job) -> bool:
+        """Whether the source has said nothing for so long that others, who wait, come first."""
+        since = lister.asked_at
+        return since is not None and time.monotonic() - since >= self._source_seconds and self._others_wait(job)
+
+    def _check_answers(self, job: Job) -> None:
+        """Raises SourceError while a thread still waits for what an earlier look asked the source for."""
+        self._left = {id: thread for id, thread in self._left.items() if thread.is_alive()}
+        if job.id in self._left:
+            raise SourceError(f'The source "{job.spec.source}" does not answer.', "Check its disk, or its server.")
+
+    def _others_wait(self, mine: Job) -> bool:
+        """Whether there is another job for such workers, and nobody works on it."""
+        try:
+            running = [job for job in self._ledger.jobs(running=True, limit=None) if job.state == "running"]
+            others = [job for job in running if job.spec.store == mine.spec.store and not job.spec.local]
+            return any(job.id != mine.id and not self._ledger.held(job.id) for job in others)
+        except StoreError:
+            return False  # a ledger in trouble holds up every job
 
 
 class _Watch:

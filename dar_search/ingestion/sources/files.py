@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from dar_search.errors import PictureError
+from dar_search.errors import OutOfResources, PictureError
 from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 
 START_BYTES = 128
@@ -19,6 +19,7 @@ def read_file(
 
     Raises:
         PictureError: not_allowed, file_missing, unreadable_file, symlink_loop, not_a_file, empty_file, too_large.
+        OutOfResources: no file can be opened just now.
     """
     try:
         descriptor = allowance.opened(path)
@@ -44,7 +45,11 @@ def read_start(path: bytes, allowance: Allowance = EVERYTHING) -> bytes:
 
 
 def unreadable(error: OSError) -> PictureError:
-    """What an operating system's error about a file means for the failure list."""
+    """What an operating system's error about a file means for the failure list.
+
+    Raises OutOfResources for one that says nothing about the file.
+    """
+    check_resources(error)
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return PictureError("file_missing", "There is no such file.", "Check the path.")
     if error.errno == errno.ELOOP:
@@ -52,6 +57,12 @@ def unreadable(error: OSError) -> PictureError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return PictureError("unreadable_file", "No permission to read the file.", "Make it readable for this user.")
     return PictureError("unreadable_file", f"The file cannot be read: {error.strerror}.", "Check the disk.")
+
+
+def check_resources(error: OSError) -> None:
+    """Raises OutOfResources where any other file would have met the error too."""
+    if (short := OutOfResources.of(error)) is not None:
+        raise short from error
 
 
 def _check(status: os.stat_result, max_bytes: int, length: int) -> None:

@@ -29,7 +29,7 @@ from dar_search.data import Failure
 from dar_search.errors import PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.jobs.remarks import Remarks
 from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance, not_allowed
-from dar_search.ingestion.sources.files import read_start, unreadable
+from dar_search.ingestion.sources.files import check_resources, read_start, unreadable
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.pairing import role_of, suffix_of
 from dar_search.ingestion.sources.pictures import is_taken, kind_of
@@ -141,6 +141,7 @@ class FolderSource:
         except OSError as error:
             if folder == self._root:
                 raise self._unlistable(error) from error
+            check_resources(error)
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
@@ -213,13 +214,16 @@ class FolderSource:
         return _bad(entry.path, not_allowed() if self._follow_links else _link_outside())
 
     def _is_picture(self, entry: _Entry) -> bool:
-        """By its name; where that says nothing, by how it begins."""
+        """By its name; where that says nothing, by how it begins. Raises OutOfResources."""
         role = role_of(entry.name)
         if role != "nameless":
             return role == "picture"
         try:
             return entry.is_file and is_taken(read_start(entry.path, self._allowance))
-        except (OSError, PictureError):
+        except PictureError:
+            return False
+        except OSError as error:
+            check_resources(error)
             return False
 
     def _item(self, picture: _Picture, remarks: Remarks) -> SourceItem:

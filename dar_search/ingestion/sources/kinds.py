@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dar_search.errors import PictureError, SourceError, SourceNotAllowed
+from dar_search.errors import OutOfResources, PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.sources.allowance import HINT, Allowance
 from dar_search.ingestion.sources.folder import FolderSource
 from dar_search.ingestion.sources.jsonl import JsonlSource
@@ -45,7 +45,8 @@ class Kind:
 
 
 def opened(target: str | os.PathLike[str] | bytes, options: SourceOptions, outside: Outside | None) -> Source:
-    """The source of a target. Raises SourceError, SourceNotAllowed."""
+    """The source of a target. Raises SourceError, SourceNotAllowed; OutOfResources where that says nothing of the
+    source."""
     reach = outside or Outside()
     text = _allowed(target if isinstance(target, bytes) else os.fspath(target), reach.allowance)
     try:
@@ -54,6 +55,8 @@ def opened(target: str | os.PathLike[str] | bytes, options: SourceOptions, outsi
                 return kind.open(text, options, reach)
     except PictureError as error:
         raise SourceNotAllowed(error.message, error.hint) from error
+    except SourceError as error:
+        raise OutOfResources.of(error) or error from error.__cause__
     finally:
         if outside is None:
             reach.close()
@@ -101,7 +104,7 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside) -
     except PictureError as error:
         copy.close()
         raise SourceError(f"{error.message} ({error.code})", error.hint or _HINT) from error
-    except SourceError:
+    except BaseException:
         copy.close()
         raise
 

@@ -51,11 +51,14 @@ class ChildLost(Exception):
 
 
 class Child:
-    """A running worker process and the socket to it; used by the dispatcher's thread, `kill` by any."""
+    """A running worker process and the socket to it; used by the dispatcher's thread, `kill` by any.
+
+    Raises OSError where the process cannot be started.
+    """
 
     def __init__(self, start: Start) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "dar_search.models.process.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -64,10 +67,9 @@ class Child:
                 stdout=2,
                 start_new_session=True,
             )
-        self._connection = Connection(ours.detach())
+            self._connection = Connection(ours.detach())
         self._lost = False
         self._start = start
-        self._memory = psutil.Process(self._process.pid)
 
     @property
     def pid(self) -> int:
@@ -82,9 +84,10 @@ class Child:
         return self._lost and (self._process.returncode or 0) < 0
 
     def resident_bytes(self) -> int:
+        """0 where it cannot be known just now."""
         try:
-            return int(self._memory.memory_info().rss)
-        except psutil.Error:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except (psutil.Error, OSError):
             return 0
 
     def wait_ready(self, seconds: float, closing: threading.Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -12,13 +11,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dar_search.errors import DarError, ModelFailed
+from dar_search.errors import DarError, ModelFailed, OutOfResources
 from dar_search.models.process.child import Child, ChildLost, Limits, shut_down
 from dar_search.models.process.messages import Start
 from dar_search.models.process.tickets import Key, Pending, Queue, Ticket
 
 State = Literal["idle", "starting", "ready", "busy", "broken", "closed"]
 log = logging.getLogger(__name__)
+# Seconds between two starts, at most; where the machine has nothing to start one with, a try costs nothing.
+_LONGEST_WAIT, _SHORT_WAIT = 30.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,12 @@ class ModelProcess:
                 self._queue, self._worker, self._dispatcher = Queue(self.limits.waiting), None, None
                 self._owner = os.getpid()
             if self._dispatcher is None:
-                self._dispatcher = threading.Thread(target=self._dispatch, name="model-process", daemon=True)
-                self._dispatcher.start()
+                dispatcher = threading.Thread(target=self._dispatch, name="model-process", daemon=True)
+                try:
+                    dispatcher.start()
+                except RuntimeError as error:
+                    raise _cannot_start("The model process's thread", error) from error
+                self._dispatcher = dispatcher
 
     def _dispatch(self) -> None:
         """One thread owns the worker; all else only queues tickets."""
@@ -222,7 +227,12 @@ class ModelProcess:
             raise self._load_error
         self._state = "starting"
         self._starts += 1
-        worker = Child(Start(self._factory, self._arguments, tuple(sys.path), os.getpid()))
+        try:
+            worker = Child(Start(self._factory, self._arguments, tuple(sys.path), os.getpid()))
+        except OSError as error:
+            problem = _cannot_start("The model process", error)
+            self._wait_after(problem, _SHORT_WAIT if OutOfResources.of(error) else _LONGEST_WAIT)
+            raise problem from error
         self._worker = worker
         try:
             worker.wait_ready(self.limits.start_s, self._closing)
@@ -230,24 +240,37 @@ class ModelProcess:
             worker.kill()
             if worker.killed_by_signal and attempt < self.limits.attempts:
                 return self._start(attempt + 1)
-            # The next try waits, longer each time: missing weights do not come back by loading in a loop.
-            self._load_error = error
-            self._failed_starts += 1
-            self._not_before = time.monotonic() + min(30.0, 0.5 * 2**self._failed_starts)
+            self._wait_after(error, _LONGEST_WAIT)
             raise
         self._load_error = None
         self._failed_starts = 0
         self._served = True
         return worker
 
+    def _wait_after(self, error: DarError, longest: float) -> None:
+        """The next start waits, longer each time: missing weights do not come back by loading in a loop."""
+        self._load_error = error
+        self._failed_starts += 1
+        self._not_before = time.monotonic() + min(longest, 0.5 * 2 ** min(self._failed_starts, 10))
+
     def _restart(self) -> None:
         """Have a process that worked before ready again for the next caller, who need not wait for its loading."""
-        with contextlib.suppress(DarError):  # kept as the load error, for the next caller
+        try:
             self._start()
             self._state = "ready"
+        except DarError as error:
+            self._last_error = error  # for the next caller
+        except Exception:  # as in `_serve_safely`
+            log.exception("the model process could not be started again")
+            self._drop_worker()
 
     def _drop_worker(self) -> None:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
         self._state = "broken" if self._failed_starts else "idle"
+
+
+def _cannot_start(what: str, error: Exception) -> ModelFailed:
+    short = OutOfResources.of(error)
+    return ModelFailed(f"{what} cannot be started: {error}.", "It is tried again." if short is None else short.hint)

@@ -127,12 +127,12 @@ class Connection:
     def say(self, error: DarError) -> None:
         """An answer to what the app never saw; as much of it as goes out at once."""
         try:
-            self.sock.send(_answer(error))
+            self.sock.send(whole_answer(error))
         except OSError:
             return  # the caller went away, or takes nothing
 
 
-def _answer(error: DarError) -> bytes:
+def whole_answer(error: DarError) -> bytes:
     """A whole HTTP answer, after which the connection is closed."""
     request_id = request_ids.request_id_from("")
     body = wsgi.json_bytes(problems.problem(error, request_id))

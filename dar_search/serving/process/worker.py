@@ -7,10 +7,10 @@ connections are open than may be, the one that has been waited for longest is le
 
 from __future__ import annotations
 
-import errno
 import logging
 import resource
 import socket
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException, UnsupportedTransferCoding
 from gunicorn.workers.gthread import ThreadWorker
 
-from dar_search.errors import DarError, HeadTooLarge, Overloaded, RequestError, RequestTimeout
+from dar_search.errors import DarError, HeadTooLarge, OutOfResources, Overloaded, RequestError, RequestTimeout
 from dar_search.serving.problems import as_dar_error
 from dar_search.serving.process.connections import MOST_HEAD_BYTES, Connection
+from dar_search.serving.process.spare import SpareDescriptor
 
 _LOG = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 1000
@@ -47,6 +48,9 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(self.threads, f"dar-{self.name}")
+        together = threading.Barrier(self.threads)
+        for _ in range(self.threads):  # at once: one that could not be started later would cost its callers
+            self.pool.submit(together.wait)
 
     @property
     def crowded(self) -> bool:
@@ -65,6 +69,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.worker_connections = most_connections()
         self._waiting: dict[Connection, None] = {}  # for by the loop, the longest first
+        self._spare = SpareDescriptor()
         self._swept = 0.0
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
@@ -78,9 +83,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             sock, client = listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._take_fewer(error)
+            if (short := OutOfResources.of(error)) is not None:
+                self._spare.turn_away(listener, short)
             return  # else its caller has gone already
+        self._spare.keep()
         self.nr_conns += 1
         conn = Connection(self.cfg, sock, client, listener.getsockname())
         self._wait(conn, self.app.patience)
@@ -194,16 +200,6 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         conn = next(iter(self._waiting))
         self._stop_waiting(conn)
         self._end(conn)
-
-    def _take_fewer(self, error: OSError) -> None:
-        """The process may open no more: from now on no more connections than these."""
-        _LOG.warning("A connection cannot be taken (%s): %d are open.", error.strerror, self.nr_conns)
-        self.worker_connections = max(2, self.nr_conns)
-        self._main.most = self.worker_connections // 2
-        if self._waiting:
-            self._make_room()
-        else:
-            time.sleep(_SWEEP_SECONDS / 10)
 
     def _let_idle_go(self) -> None:
         for conn in [conn for conn in self._waiting if conn.idle]:

@@ -7,7 +7,8 @@ every acknowledged write; searches see what was written up to the refresh that e
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -32,6 +33,8 @@ META = "dar_search_ledger"
 _PAGE = 1_000
 _CONFLICT = 409
 _COLUMNS = ("state", "indexed", "unchanged", "failed")
+_HEALTH = "Look at the cluster's health."
+_WHO = "Does the address lead to the cluster, and to nothing else?"
 
 
 class OpenSearchLedger(RowLedger):
@@ -64,11 +67,17 @@ class OpenSearchRows:
         if not self._made(create=False):
             return None
         answer = self._cluster.read("GET", self._document(key), ignore=404)
-        if "found" not in answer:  # not even the index: it was removed, or a node has not read its disk yet
-            raise StoreUnavailable(f"The ledger {self.address} is not there just now.", "Look at the cluster's health.")
-        if not answer["found"]:
-            return None
-        return _row(answer["_source"]), (answer["_seq_no"], answer["_primary_term"])
+        with self._understood():
+            if "error" in answer:
+                if self._is_gone():
+                    return None
+                raise StoreUnavailable(f"The ledger {self.address} is not there just now.", _HEALTH)
+            if not answer["found"]:
+                return None
+            row = _row(answer["_source"])
+            if row.key != key:
+                raise ValueError("another row")
+            return row, (int(answer["_seq_no"]), int(answer["_primary_term"]))
 
     def put(self, changes: Sequence[Change]) -> bool:
         self._made(create=True)
@@ -92,11 +101,15 @@ class OpenSearchRows:
         found: list[Row] = []
         while wanted.limit is None or len(found) < wanted.limit:
             body["size"] = _PAGE if wanted.limit is None else min(_PAGE, wanted.limit - len(found))
-            hits = self._search(body)["hits"]["hits"]
-            found += [_row(hit["_source"]) for hit in hits]
-            if len(hits) < body["size"]:
+            answer = self._search(body)
+            if answer is None:
                 break
-            body["search_after"] = hits[-1]["sort"]
+            with self._understood():
+                hits = list(answer["hits"]["hits"])
+                found += [_row(hit["_source"]) for hit in hits]
+                if len(hits) < body["size"]:
+                    break
+                body["search_after"] = list(hits[-1]["sort"])
         return found
 
     def sums(self, job: str) -> tuple[int, int, int]:
@@ -106,9 +119,12 @@ class OpenSearchRows:
             "query": {"bool": {"filter": [{"term": {"kind": "shard"}}, {"term": {"job": job}}]}},
             "aggs": {name: {"sum": {"field": name}} for name in names},
         }
-        found = self._search(body).get("aggregations", {})
-        indexed, unchanged, failed = (int(found.get(name, {}).get("value", 0)) for name in names)
-        return indexed, unchanged, failed
+        answer = self._search(body)
+        if answer is None:
+            return 0, 0, 0
+        with self._understood():
+            indexed, unchanged, failed = (int(answer["aggregations"][name]["value"]) for name in names)
+            return indexed, unchanged, failed
 
     def remove(self, job: str) -> None:
         for kind in OF_A_JOB:
@@ -130,7 +146,17 @@ class OpenSearchRows:
             for attempt in patiently(READ_PATIENCE):
                 with attempt:
                     path = self._document(change.row.key)
-                    self._cluster.send("PUT", path, _source(change.row), require_alias="true", **expected)
+                    answer = self._cluster.send("PUT", path, _source(change.row), require_alias="true", **expected)
+                    with self._understood():
+                        if answer["result"] not in ("created", "updated"):
+                            raise ValueError("no result of a write")
+        except IndexNotFound:
+            if not self._is_gone():
+                raise
+            if change.expected is not None:
+                return False  # what is to be changed went with it
+            self._made(create=True)
+            return self._put(change)
         except StoreError as error:
             if getattr(error.__cause__, "status_code", None) == _CONFLICT:
                 return False
@@ -143,22 +169,55 @@ class OpenSearchRows:
             with attempt:
                 path = f"/{quoted(self._name)}/_bulk"
                 answer = self._cluster.send("POST", path, body, seconds=WRITE_TIMEOUT, require_alias="true")
-                for item in answer["items"]:
-                    if "error" in item["delete"]:
-                        raise mapped_part(item["delete"]["status"], item["delete"]["error"])
+                with self._understood():
+                    for item in [answer["items"][number] for number, _ in enumerate(keys)]:
+                        if "error" in item["delete"]:
+                            raise mapped_part(item["delete"]["status"], item["delete"]["error"])
 
     def _search(self, body: Mapping[str, Any]) -> Any:
-        empty: dict[str, Any] = {"hits": {"hits": []}}
+        """A whole answer, which has all that was written before; None where there is no ledger."""
         if not self._made(create=False):
-            return empty
-        self._cluster.read("POST", f"/{quoted(self._name)}/_refresh")
-        return self._cluster.read("POST", f"/{quoted(self._name)}/_search", orjson.dumps(body))
+            return None
+        try:
+            refreshed = self._cluster.read("POST", f"/{quoted(self._name)}/_refresh")
+            with self._understood():
+                if refreshed["_shards"]["failed"]:
+                    raise StoreUnavailable(f"The ledger {self.address} could not be refreshed.", _HEALTH)
+            return self._cluster.read(
+                "POST",
+                f"/{quoted(self._name)}/_search",
+                orjson.dumps(body),
+                allow_partial_search_results="false",
+            )
+        except IndexNotFound:
+            if self._is_gone():
+                return None
+            raise
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Around the reading of an answer: one that no cluster gives (a proxy's, perhaps) says nothing of any row."""
+        try:
+            yield
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise StoreUnavailable(
+                f"What answers for the ledger {self.address} is no ledger just now.", _WHO
+            ) from error
+
+    def _is_gone(self) -> bool:
+        """Looks whether the index was removed: then the next write makes it anew."""
+        with self._lock:
+            self._is_there = self._look()
+            return not self._is_there
 
     def _made(self, *, create: bool) -> bool:
         """Whether the index is there. Raises StoreTooNew, StoreCorrupt for an index that is no ledger."""
         with self._lock:
             if not self._is_there:
-                self._is_there = self._look() or (create and self._make())
+                self._is_there = self._look()
+            if create and not self._is_there:
+                self._make()
+                self._is_there = True
             return self._is_there
 
     def _look(self) -> bool:
@@ -166,12 +225,13 @@ class OpenSearchRows:
             found = self._cluster.read("GET", f"/{quoted(self._name)}/_mapping")
         except IndexNotFound:
             return False
-        if len(found) > 1:
-            indices = ", ".join(sorted(found))
-            raise StoreCorrupt(
-                f"{self.address} leads to several indices ({indices}).", "Point the alias at one of them."
-            )
-        for about in found.values():
+        with self._understood():
+            if len(found) > 1:
+                indices = ", ".join(sorted(found))
+                raise StoreCorrupt(
+                    f"{self.address} leads to several indices ({indices}).", "Point the alias at one of them."
+                )
+            (about,) = found.values()
             meta = about["mappings"].get("_meta", {}).get(META)
             if meta is None:
                 raise StoreCorrupt(f"{self.address} is no ledger.", "Choose another name: ingest.ledger_index.")
@@ -179,13 +239,20 @@ class OpenSearchRows:
                 raise StoreTooNew(f"The ledger {self.address} has version {meta['version']}.", "Upgrade dar-search.")
         return True
 
-    def _make(self) -> bool:
+    def _make(self) -> None:
         body = orjson.loads(_definition()) | {"aliases": {self._name: {"is_write_index": True}}}
+        index = f"{self._name}-000001"
         try:
-            self._cluster.send("PUT", f"/{quoted(self._name)}-000001", orjson.dumps(body), seconds=WRITE_TIMEOUT)
+            made = self._cluster.send("PUT", f"/{quoted(index)}", orjson.dumps(body), seconds=WRITE_TIMEOUT)
+            with self._understood():
+                made["acknowledged"]
         except IndexExists:
-            return self._look()  # another process was faster
-        return True
+            if self._look():
+                return  # another process was faster
+            raise StoreCorrupt(
+                f"There is an index {index}, and no alias {self._name} that leads to it.",
+                "Add the alias, if it is the ledger; else remove the index.",
+            ) from None
 
 
 @cache
@@ -207,5 +274,7 @@ def _source(row: Row) -> bytes:
 
 
 def _row(source: Mapping[str, Any]) -> Row:
-    columns = {name: source[name] for name in _COLUMNS}
-    return Row(Key(source["kind"], source["job"], source["number"]), **columns, body=dict(source["body"]))
+    """Raises LookupError, TypeError, ValueError for what is no row."""
+    columns = {name: int(source[name]) for name in _COLUMNS if name != "state"}
+    key = Key(source["kind"], source["job"], int(source["number"]))
+    return Row(key, str(source["state"]), **columns, body=dict(source["body"]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from dar_search.errors import StoreCorrupt
 from dar_search.ingestion.jobs.ledger.row_ledger import MAX_ATTEMPTS, RowLedger
 from dar_search.ingestion.jobs.ledger.rows import OF_A_JOB, Change, Key, Row, Wanted
 from dar_search.stores.sqlite.connections import Connections
@@ -82,6 +83,8 @@ class SQLiteRows:
             return [_row(found) for found in connection.execute(sql, values)]
 
     def sums(self, job: str) -> tuple[int, int, int]:
+        if self._connections.file() is None:
+            return 0, 0, 0
         with self._connections.reading() as connection:
             sql = "SELECT total(indexed), total(unchanged), total(failed) FROM ledger WHERE kind = 'shard' AND job = ?"
             indexed, unchanged, failed = connection.execute(sql, (job,)).fetchone()
@@ -112,7 +115,11 @@ def _values(change: Change) -> tuple[Any, ...]:
 
 
 def _row(found: Sequence[Any]) -> Row:
+    """Raises StoreCorrupt."""
     kind, job, number, state, indexed, unchanged, failed, body, _ = found
-    if kind == "items":
-        body = zlib.decompress(body)
-    return Row(Key(kind, job, number), state, indexed, unchanged, failed, orjson.loads(body))
+    try:
+        if kind == "items":
+            body = zlib.decompress(body)
+        return Row(Key(kind, job, number), state, indexed, unchanged, failed, dict(orjson.loads(body)))
+    except (zlib.error, ValueError, TypeError) as error:
+        raise StoreCorrupt(f'The ledger\'s row "{kind}" of the job "{job}" is damaged ({error}).', "") from error

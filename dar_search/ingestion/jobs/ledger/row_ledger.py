@@ -92,7 +92,7 @@ class RowLedger(RowAccess):
         counts: dict[str, Any] = {"indexed": indexed, "unchanged": unchanged, "failed": failed, "codes": codes}
         return dataclasses.replace(job_of(row), **counts)
 
-    def jobs(self, *, running: bool = False, limit: int = 100) -> list[Job]:
+    def jobs(self, *, running: bool = False, limit: int | None = 100) -> list[Job]:
         states = ("running", "paused") if running else None
         return [job_of(row) for row in self._rows.find(Wanted("job", states=states, limit=limit, newest=True))]
 
@@ -190,9 +190,9 @@ class RowLedger(RowAccess):
         except LeaseLost:
             return
 
-    def held(self, job: str) -> list[Held]:
+    def held(self, job: str | None = None) -> list[Held]:
         rows = self._rows.find(Wanted("shard", job=job, states=("held",)))
-        return [Held(job, r.key.number, r.body["token"], r.body["beat"], r.body["holder"]) for r in rows]
+        return [Held(r.key.job, r.key.number, r.body["token"], r.body["beat"], r.body["holder"]) for r in rows]
 
     def expire(self, held: Held) -> bool:
         key = Key("shard", held.job, held.shard)

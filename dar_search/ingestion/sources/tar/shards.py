@@ -58,7 +58,8 @@ class TarSource:
         if isinstance(problem, PictureError) and problem.code == "not_allowed":
             raise SourceNotAllowed(problem.message, problem.hint) from problem
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
-        raise SourceError(f'"{printable(self._paths[0])}" cannot be read: {reason}.', "Give tar files of pictures.")
+        message = f'"{printable(self._paths[0])}" cannot be read: {reason}.'
+        raise SourceError(message, "Give tar files of pictures.") from problem
 
     @property
     def origin(self) -> str:
