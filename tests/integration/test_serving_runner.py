@@ -87,21 +87,19 @@ def test_with_no_descriptor_left_new_callers_are_told_to_come_again_and_the_serv
     service: tuple[subprocess.Popen[str], str, int], http: urllib3.PoolManager
 ) -> None:
     _, address, _ = service
-    host, port = address.removeprefix("http://").split(":")
-    with urllib3.HTTPConnectionPool(host, int(port), maxsize=1, retries=False) as there_before:
-        pid = there_before.request("GET", "/pid").json()["pid"]
-        before = held_by(pid)
-        with no_descriptors(pid):
-            for _ in range(5):
-                refused = http.request("POST", f"{address}/pid", body=b"x" * 900)
-                assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-                assert refused.json()["code"] == "out_of_resources"
-            assert there_before.request("GET", "/pid").json()["pid"] == pid
-        assert http.request("GET", f"{address}/pid", headers={"Connection": "close"}).json()["pid"] == pid
-        limit = time.monotonic() + 30
-        while held_by(pid) != before:  # until the last caller's connection is closed
-            assert time.monotonic() < limit, (before, held_by(pid))
-            threading.Event().wait(0.02)
+    once = {"Connection": "close"}
+    pid = http.request("GET", f"{address}/pid", headers=once).json()["pid"]
+    before = held_by(pid)
+    with no_descriptors(pid):
+        for _ in range(5):
+            refused = http.request("POST", f"{address}/pid", body=b"x" * 900)
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert refused.json()["code"] == "out_of_resources"
+    assert http.request("GET", f"{address}/pid", headers=once).json()["pid"] == pid
+    limit = time.monotonic() + 30
+    while held_by(pid) != before:  # until the last caller's connection is closed
+        assert time.monotonic() < limit, (before, held_by(pid))
+        threading.Event().wait(0.02)
 
 
 def test_sigterm_lets_the_running_request_end_and_the_idle_connection_go(

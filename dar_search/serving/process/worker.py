@@ -83,9 +83,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         try:
             sock, client = listener.accept()
         except OSError as error:
-            if (short := OutOfResources.of(error)) is not None:
+            if (short := OutOfResources.of(error)) is None:
+                return  # its caller has gone already
+            if self._waiting:  # what they hold may do for the caller who waits to be accepted
+                self._make_room()
+            else:
                 self._spare.turn_away(listener, short)
-            return  # else its caller has gone already
+            return
         self._spare.keep()
         self.nr_conns += 1
         conn = Connection(self.cfg, sock, client, listener.getsockname())
