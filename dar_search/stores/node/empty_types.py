@@ -23,7 +23,7 @@ def write_empty_types(jar: Path, names: Iterable[str]) -> None:
 
 
 def empty_interface(path: str) -> bytes:
-    """The class file of `public interface PATH {}`, as the Java Virtual Machine Specification lays it out (4.1, 4.4)."""
+    """The class file of `public interface PATH {}`, as Java's virtual machine specification has it (4.1, 4.4)."""
     pool = (_text(path), _class(1), _text("java/lang/Object"), _class(3))
     return b"".join(
         (

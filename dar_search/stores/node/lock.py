@@ -1,4 +1,4 @@
-"""Prints the [artifacts] of an opensearch/local-node/VERSION.toml anew: `python -m dar_search.stores.node.lock VERSION`.
+"""Prints the [artifacts] of a file of opensearch/local-node/ anew: `python -m dar_search.stores.node.lock 3.5`.
 
 For maintainers, after a version in `roots` was changed. It needs jgo and the network. A jar that the file knows stays
 in its folder; a new one is put into lib, to be looked at.
