@@ -1,6 +1,6 @@
 """The roles of opensearch/roles are what the store and the ledger need on a cluster: no less, and no more.
 
-The security plugin is not to be had here. A gate before a real node maps each request to the actions that it stands
+The node has no security plugin. A gate before a real node maps each request to the actions that it stands
 for, and refuses what the role does not permit; the contract suite passes through it.
 """
 

@@ -72,19 +72,19 @@ class Reader(threading.Thread):
         super().__init__()
         self._index = arena.place.index()
         self._exact = exact
-        self._stop = threading.Event()
+        self._enough = threading.Event()
         self.searches = 0
         self.wrong: list[object] = []
 
     def stop(self) -> None:
-        self._stop.set()
+        self._enough.set()
         self.join()
 
     def run(self) -> None:
         vector = np.ones(GridEncoder.provenance.dimension, np.float32)
         request = SearchRequest(vector=vector, size=2 * PICTURES, depth=2 * PICTURES, exact=self._exact)
         try:
-            while not self._stop.is_set():
+            while not self._enough.is_set():
                 ids = [hit.id for hit in self._index.search(request).hits]
                 if not len(ids) == len(set(ids)) == PICTURES:
                     self.wrong.append(f"{len(ids)} hits, {len(set(ids))} of them different")
