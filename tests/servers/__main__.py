@@ -69,7 +69,17 @@ def outcome(run: Run, options: list[str]) -> Outcome:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", f"--junitxml={report}", *run.arguments, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-o",
+            "junit_family=xunit1",
+            f"--junitxml={report}",
+            *run.arguments,
+            *options,
+        ]
         subprocess.run(command, cwd=ROOT, env=env)
         cases = list(ElementTree.parse(report).iter("testcase"))  # pytest's own
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]

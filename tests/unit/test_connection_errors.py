@@ -59,6 +59,7 @@ def failed_whole(cause: str) -> dict[str, Any]:
     [
         (404, answer("index_not_found_exception"), IndexNotFound),
         (404, {"found": False}, StoreError),
+        (404, answer("search_context_missing_exception", "No search context found for id [7]"), StoreUnavailable),
         (400, answer("resource_already_exists_exception"), IndexExists),
         (400, answer("parsing_exception", "unknown query [hybrid]"), FeatureMissing),
         (400, answer("parsing_exception", "unknown query [knn]"), FeatureMissing),

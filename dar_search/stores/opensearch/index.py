@@ -14,7 +14,7 @@ from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.opensearch.bulk import Action, BulkWriter, Outcome
-from dar_search.stores.opensearch.cluster.calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
+from dar_search.stores.opensearch.cluster.calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, quoted
 from dar_search.stores.opensearch.cluster.features import Features
 from dar_search.stores.opensearch.documents import grave_action, index_action, is_grave, possible_ids, record
 from dar_search.stores.opensearch.foreign import without_foreign_fields, without_new_fields
@@ -291,8 +291,6 @@ class OpenSearchIndex:
         for start in range(0, len(wanted), _AT_ONCE):
             body = bodies.encode({"ids": wanted[start : start + _AT_ONCE]})
             for document in self._cluster.read("POST", path, body, **params)["docs"]:
-                if "error" in document:
-                    raise mapped_part(404, document["error"])
                 if document.get("found"):
                     if document["_index"] != index:  # the alias moved: do its vectors compare with this handle's?
                         index = self._current(age=0).index

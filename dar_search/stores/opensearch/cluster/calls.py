@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 # Seconds of one request; all others have the client's own limit (opensearch.timeout).
 WRITE_TIMEOUT = 120.0
 REFRESH_TIMEOUT = 600.0  # builds the graph of all that was written since the last one
+_PARTS = {"_msearch": "responses", "_mget": "docs"}  # requests of several reads -> where their answers are
 READ_PATIENCE = 5.0  # seconds that a read outlasts a cluster that is not there
 
 
@@ -38,7 +39,8 @@ class Cluster:
     def send(
         self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None, **params: Any
     ) -> Any:
-        """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work."""
+        """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work. A request of
+        several reads fails where one of them does."""
         try:
             return self._send(method, path, body, seconds, params)
         except IndexNotFound:
@@ -51,11 +53,16 @@ class Cluster:
         caller = caller_authorization()
         headers = None if caller is None else {"authorization": caller}
         try:
-            return self._client.transport.perform_request(
+            answer = self._client.transport.perform_request(
                 method, path, params=dict(params), body=body, timeout=seconds, headers=headers
             )
         except OpenSearchException as error:
             raise mapped(error) from error
+        action = path.rpartition("/")[2]
+        for part in answer.get(_PARTS[action], ()) if action in _PARTS else ():
+            if "error" in part:
+                raise mapped_part(part.get("status", 500), part["error"])
+        return answer
 
     def _is_starting(self) -> bool:
         """Where the caller may not ask this, the cluster's first answer stands."""

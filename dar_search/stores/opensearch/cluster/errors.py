@@ -183,6 +183,7 @@ _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
     "node_closed_exception": _node_lost,
     "no_node_available_exception": _node_lost,
     "no_shard_available_action_exception": _node_lost,
+    "search_context_missing_exception": _node_lost,  # between a search's two phases; or a point in time has expired
 }
 
 ERRORS: Mapping[type[Exception], Callable[[Any], DarError]] = {
