@@ -28,8 +28,8 @@ from dar_search.errors import (
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
 _LATER_HINT = "Try again later, or give the cluster more room."
-# Seen of k-NN 2.19.1 and 3.5.0 in one cluster: each writes for the oldest version that it knows of just then, so that for
-# a moment after a node came or went one reads otherwise than the other has written.
+# Seen of k-NN 2.19.1 and 3.5.0 in one cluster: each writes for the oldest version that it knows of just then, so that
+# for a moment after a node came or went one reads otherwise than the other has written.
 _MISREAD = r"unexpected byte \[|transport_serialization_exception|message not fully read"
 _MISREAD_HINT = "While nodes of two versions work together this passes; else give all nodes one version."
 _PROXY_HINT = "Check HTTPS_PROXY or opensearch.proxy (http://user:password@host:port), or name the cluster in NO_PROXY."
