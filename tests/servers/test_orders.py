@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,8 +28,9 @@ VERSIONS = ("2.19", "3.5")
 TIE = 1e-6
 #: What a filter leaves, of all.
 SHARES = {1.0: {}, 0.5: {"hundredth": {"lt": 50}}, 0.1: {"hundredth": {"lt": 10}}, 0.01: {"hundredth": 0}}
-#: Of the orders of an approximate graph; the others miss a picture (bench/RESULTS.md: recall@10 is 0.9995).
-EQUAL_ORDERS = 0.99
+#: Of the orders of two approximate graphs; the others miss a picture (bench/RESULTS.md: recall@10 is 0.9995), another
+#: one each time that a graph is built.
+EQUAL_ORDERS = 0.95
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,13 @@ def with_one_score(some: Sequence[Hit], others: Sequence[Hit]) -> bool:
     )
 
 
+def is_part_of(whole: Sequence[Hit], some: Sequence[Hit]) -> bool:
+    """Whether these are in the whole's order, with its scores; some of its hits may be missing."""
+    scores = {hit.id: hit.score for hit in whole}
+    falling = all(one.score >= next.score for one, next in itertools.pairwise(some))
+    return falling and all(abs(hit.score - scores.get(hit.id, np.inf)) <= TIE for hit in some)
+
+
 def share_equal(
     indices: dict[str, ImageIndex],
     requests: Sequence[SearchRequest],
@@ -125,7 +134,10 @@ def test_knn_orders_are_equal_on_sqlite_and_on_each_version(
     requests = [SearchRequest(vector=vector, filter=condition, exact=exact) for vector in encoder.encode_texts(asked)]
     equal, count = share_equal(indices, requests, ("sqlite", *VERSIONS), with_one_score)
     record_property("equal", f"{equal:.4f} of {count}")
-    assert equal == 1.0 if exact else equal >= EQUAL_ORDERS
+    assert equal >= (1.0 if exact else EQUAL_ORDERS)
+    for request in requests:
+        whole = indices["sqlite"].search(replace(request, size=request.depth)).hits
+        assert all(is_part_of(whole, indices[version].search(request).hits) for version in VERSIONS)
 
 
 @pytest.mark.timeout(1800)
