@@ -7,10 +7,10 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bundle test lint unit cases bench torture soak clean
+.PHONY: help install demo bundle test lint unit cases bench torture soak test-servers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv and install the project with all its extras
 
@@ -40,6 +40,9 @@ lint: install ## ruff, mypy, import-linter
 
 unit: install ## the tests alone (make unit ARGS="-k fusion")
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-servers: install ## what needs an OpenSearch, on 2.19, 3.5 and 3.9, and an upgrade; a summary by version
+	@$(BIN)/python -m tests.servers $(ARGS)
 
 torture: install ## workers killed 200 times over 5,000 pictures, and more; goes on where it stopped
 	@$(BIN)/python -m tests.torture

@@ -1,4 +1,8 @@
-"""Real OpenSearch clusters for tests: OPENSEARCH_URL, else Docker through testcontainers, else the local node."""
+"""Real OpenSearch clusters for tests: OPENSEARCH_URL, else Docker through testcontainers, else the local node.
+
+DAR_TEST_OPENSEARCH names the version that Docker or the local node runs: 2.19 (if it is not set), 3.5 or 3.9. What a
+cluster lacks is a reason to skip a test, and no failure: a version has a plugin or has not, whatever is installed here.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,44 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates
+import pytest
+
+from dar_search.settings import load_settings
+from dar_search.stores.node import DEFAULT_VERSION, ClusterRequest, LocalCluster, read_coordinates
+from dar_search.stores.opensearch.cluster.calls import Cluster
+from dar_search.stores.opensearch.cluster.connection import connect
+from dar_search.stores.opensearch.cluster.features import detect
 
 URL_VARIABLE = "OPENSEARCH_URL"
+VERSION_VARIABLE = "DAR_TEST_OPENSEARCH"
+#: Of a run's clusters. Read once: tests of the command take such variables away.
+VERSION = os.environ.get(VERSION_VARIABLE) or DEFAULT_VERSION
 
 
 @contextmanager
 def any_cluster() -> Iterator[str]:
-    """The address of a cluster with k-NN and neural-search; started if need be, and ended then."""
+    """The address of a cluster with all plugins that its version has; started if need be, and ended then."""
     with ExitStack() as stack:
         yield os.environ.get(URL_VARIABLE) or _in_docker(stack) or stack.enter_context(local_cluster()).url
 
 
-def local_cluster(nodes: int = 1, *, without: tuple[str, ...] = ()) -> LocalCluster:
-    """A local cluster, not yet started: for tests that kill nodes or leave plugins out."""
-    return LocalCluster(ClusterRequest(nodes, read_coordinates().names_without(without), quick=True, seconds=300))
+def local_cluster(nodes: int = 1, *, without: tuple[str, ...] = (), version: str = VERSION) -> LocalCluster:
+    """A local cluster, not yet started: for tests that kill nodes or leave plugins out (those that it has)."""
+    coordinates = read_coordinates(version)
+    plugins = coordinates.names_without([name for name in without if name in coordinates.plugins])
+    return LocalCluster(ClusterRequest(nodes, version, plugins, quick=True, seconds=300))
+
+
+def need(url: str, plugin: str) -> str:
+    """The cluster's address. Skips the test where it lacks "knn" or "neural-search"."""
+    client = connect(url, load_settings())
+    try:
+        features = detect(Cluster(client, retry_seconds=0))
+    finally:
+        client.close()
+    if not (features.has_knn if plugin == "knn" else features.hybrid):
+        pytest.skip(f"the cluster (OpenSearch {features.version}) has no {plugin}")
+    return url
 
 
 def _in_docker(stack: ExitStack) -> str | None:
@@ -34,7 +61,7 @@ def _in_docker(stack: ExitStack) -> str | None:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-    image = f"opensearchproject/opensearch:{read_coordinates().version}"
+    image = f"opensearchproject/opensearch:{read_coordinates(VERSION).version}"
     try:
         container = (
             DockerContainer(image)

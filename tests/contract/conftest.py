@@ -19,8 +19,11 @@ from dar_search.stores.sqlite.store import SQLiteStore
 from tests.contract.gallery import DIMENSION, PROVENANCE, gallery_records
 from tests.contract.ledgers import job, ledger, open_ledger, opensearch_ledger_opener  # noqa: F401  # fixtures
 from tests.contract.opensearch_kinds import (
+    LATER,
+    LATER_SUITES,
     OPENSEARCH_KINDS,
-    opensearch_fused_in_client_opener,  # noqa: F401  # fixtures
+    opensearch_3_5_opener,  # noqa: F401  # fixtures
+    opensearch_fused_in_client_opener,  # noqa: F401
     opensearch_opener,  # noqa: F401
     opensearch_three_nodes_opener,  # noqa: F401
 )
@@ -28,6 +31,19 @@ from tests.contract.opensearch_kinds import (
 KINDS = ("sqlite", *OPENSEARCH_KINDS)
 Opener = Callable[[], Store]
 NewIndex = Callable[..., ImageIndex]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The later version beside the run's own is for some suites."""
+    left_out = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("open_store") == LATER
+        and item.path.stem not in LATER_SUITES
+    ]
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")

@@ -45,18 +45,18 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
 
 
 @pytest.fixture
-def opensearch_ledger_opener(opensearch_url: str) -> Iterator[Callable[[], Ledger]]:
+def opensearch_ledger_opener(bare_opensearch_url: str) -> Iterator[Callable[[], Ledger]]:
     name = f"contract-ledger-{uuid.uuid4().hex[:12]}"
     opened: list[OpenSearchLedger] = []
 
     def opener() -> Ledger:
-        opened.append(OpenSearchLedger(opensearch_url, load_settings(), name))
+        opened.append(OpenSearchLedger(bare_opensearch_url, load_settings(), name))
         return opened[-1]
 
     yield opener
     for ledger in opened:
         ledger.close()
-    client = connect(opensearch_url, load_settings())
+    client = connect(bare_opensearch_url, load_settings())
     client.indices.delete(index=f"{name}-*")
     client.close()
 

@@ -12,6 +12,7 @@ from dar_search.stores.node import read_coordinates
 from dar_search.stores.node.home import prepared_home
 from dar_search.stores.opensearch.cluster.connection import mapped
 from dar_search.stores.opensearch.cluster.doctor import examine
+from dar_search.stores.opensearch.cluster.faults import faults_of
 from dar_search.stores.opensearch.cluster.permissions import NEEDS, role
 from tests.cluster_connections import connected, nginx_needed
 from tests.nginx import Doors
@@ -19,8 +20,8 @@ from tests.nginx import Doors
 pytestmark = pytest.mark.usefixtures("nothing_from_outside")
 
 
-def test_the_doctor_finds_everything_on_a_full_node(opensearch_url: str) -> None:
-    with connected(opensearch_url) as client:
+def test_the_doctor_finds_everything_on_a_full_node(opensearch_with_neural_search: str) -> None:
+    with connected(opensearch_with_neural_search) as client:
         before = client.transport.perform_request("GET", "/_cat/indices?format=json")
         report = examine(client, "photos")
         after = client.transport.perform_request("GET", "/_cat/indices?format=json")
@@ -32,6 +33,12 @@ def test_the_doctor_finds_everything_on_a_full_node(opensearch_url: str) -> None
     assert {"opensearch-knn", "opensearch-neural-search"} <= report.plugins
     assert all(permission.granted for permission in report.permissions)
     assert [line for line in report.observations if line.status == "fail"] == []
+    known = [line.detail for line in report.observations if line.subject == "known fault"]
+    assert known == [
+        f"{fault.symptom} ({fault.source}); dar-search {fault.here}"
+        for fault in faults_of(report.version, report.plugins)
+    ]
+    assert any("field alias" in detail for detail in known)
     assert {row["index"] for row in before} == {row["index"] for row in after}
 
 
@@ -74,7 +81,7 @@ def test_the_doctor_goes_on_where_it_may_not_ask(doors: Doors) -> None:
     with connected(doors.forbidding["no_asking"]) as client:
         report = examine(client)
     assert report.plugins is None
-    assert report.features["hybrid"] is True
+    assert report.features["knn"] is True
     assert {line.status for line in report.observations if line.subject == "permission"} == {"note"}
     with connected(doors.forbidding["no_search"]) as client:
         report = examine(client)

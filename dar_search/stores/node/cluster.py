@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,24 +42,23 @@ class LocalCluster:
     """
 
     def __init__(self, request: ClusterRequest | None = None) -> None:
-        request = request or ClusterRequest()
-        coordinates = read_coordinates()
-        user = _unprivileged_user()
+        self._request = request = request or ClusterRequest()
+        self._user = user = _unprivileged_user()
+        coordinates = read_coordinates(request.version)
         home, java = _laid_out(request, coordinates, user)
 
         self.version = coordinates.version
-        self._seconds = request.seconds
         self._disposable = None if request.data else _temporary_folder(user)
         self._ports: list[ReservedPort] = []
         try:
             web = [self._reserved(request.port + index if request.port else 0) for index in range(request.nodes)]
             inner = [self._reserved(0) for _ in range(request.nodes)]
-            folder = self._disposable or _kept_folder(request.data, user)
+            self._folder = self._disposable or _kept_folder(request.data, user)
         except BaseException:
             self._release()
             raise
         self.urls = tuple(f"http://{LOOPBACK}:{number}" for number in web)
-        server = Server(home, folder, java, coordinates.main_class, request.heap, request.quick, user, self._disposable)
+        server = self._server(coordinates, home, java)
         self._nodes = tuple(
             Node(_name(index), server, {**_settings(index, web, inner), **request.settings})
             for index in range(len(web))
@@ -104,9 +104,19 @@ class LocalCluster:
         if wait:
             self.wait()
 
+    def upgrade(self, index: int, version: str) -> None:
+        """Ends a node gently, starts it again as another version with its data and ports, and waits until the cluster
+        is whole. The cluster has that version when all nodes do."""
+        request = replace(self._request, version=version, plugins=None)
+        coordinates = read_coordinates(version)
+        server = self._server(coordinates, *_laid_out(request, coordinates, self._user))
+        self._nodes[index].stop()
+        self._nodes[index].become(server)
+        self.restart(index)
+
     def wait(self, status: str = "yellow") -> None:
         """Returns when every running node answers and all are one cluster of at least this status."""
-        deadline = time.monotonic() + self._seconds
+        deadline = time.monotonic() + self._request.seconds
         running = [(node, url) for node, url in zip(self._nodes, self.urls, strict=True) if node.running]
         for node, url in running:
             query = f"wait_for_nodes={len(running)}&wait_for_status={status}&timeout=1s"
@@ -114,7 +124,7 @@ class LocalCluster:
                 if not node.running:
                     raise _ended_badly(node, "ended at its start")
                 if time.monotonic() > deadline:
-                    raise _ended_badly(node, f"was not ready in {self._seconds:g} s")
+                    raise _ended_badly(node, f"was not ready in {self._request.seconds:g} s")
                 time.sleep(_POLL_SECONDS)
 
     def wait_for_end(self, ended: threading.Event) -> None:
@@ -140,6 +150,19 @@ class LocalCluster:
     ) -> None:
         self.close()
 
+    def _server(self, coordinates: Coordinates, home: Path, java: Java) -> Server:
+        return Server(
+            home=home,
+            folder=self._folder,
+            java=java,
+            java_options=coordinates.java_options,
+            main_class=coordinates.main_class,
+            heap=self._request.heap,
+            quick=self._request.quick,
+            user=self._user,
+            disposable=self._disposable,
+        )
+
     def _reserved(self, number: int) -> int:
         self._ports.append(ReservedPort(number))
         return self._ports[-1].number
@@ -154,7 +177,7 @@ class LocalCluster:
 def _laid_out(request: ClusterRequest, coordinates: Coordinates, user: User | None) -> tuple[Path, Java]:
     """The server's home and the Java that runs it, both readable by the user that it runs as."""
     cache = request.cache or cache_folder()
-    plugins = coordinates.plugins_named(tuple(request.plugins))
+    plugins = coordinates.plugins_named(tuple(coordinates.plugins if request.plugins is None else request.plugins))
     java = find_java(coordinates.java_lowest, coordinates.java_highest, request.java)
     home = prepared_home(coordinates, plugins, thai=java.thai, cache=cache, report=request.report)
     return home, readable_by(user, java, cache)

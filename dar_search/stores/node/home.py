@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -18,10 +19,12 @@ import platformdirs
 
 from dar_search.errors import FeatureMissing, StoreUnavailable
 from dar_search.stores.node.coordinates import Artifact, Coordinates, Module, Plugin
+from dar_search.stores.node.empty_types import write_empty_types
 
 _DOWNLOADS_AT_ONCE = 8
 _TRIES = 3
 _TIMEOUT_SECONDS = 60
+_DESCRIPTOR = "plugin-descriptor.properties"
 _THAI = "thai"
 THAI_POLICY = Path("config", "thai.policy")
 _THAI_GRANT = 'grant { permission java.lang.RuntimePermission "localeServiceProvider"; };\n'
@@ -65,7 +68,7 @@ def prepared_home(
     with _locked(cache / "lock"):
         if not full.is_dir():
             if report:
-                report(f"Fetching OpenSearch {coordinates.version} (about 75 MB, once) into {cache} ...")
+                report(f"Fetching OpenSearch {coordinates.version} (about 80 MB, once) into {cache} ...")
             with _appearing(full) as folder:
                 _lay_out(coordinates, folder, cache / "downloads")
             shutil.rmtree(cache / "downloads")
@@ -102,13 +105,14 @@ def _lay_out(coordinates: Coordinates, home: Path, downloads: Path) -> None:
         for folder in jar.into:
             (home / folder).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[jar], home / folder / files[jar].name)
-    for name in ("bin", "config"):  # the server wants them to be there
-        (home / name).mkdir()
+    for name in ("bin", "config", "plugins"):  # the server wants them to be there
+        (home / name).mkdir(exist_ok=True)
     for module in coordinates.modules:
         _describe(module, coordinates, home / "modules" / module.name)
     for plugin in coordinates.plugins.values():
         with zipfile.ZipFile(files[plugin.artifact]) as archive:
             archive.extractall(home / "plugins" / plugin.folder)
+        _do_without(plugin, home / "plugins" / plugin.folder)
 
 
 def _describe(module: Module, coordinates: Coordinates, folder: Path) -> None:
@@ -123,10 +127,25 @@ def _describe(module: Module, coordinates: Coordinates, folder: Path) -> None:
         "extended.plugins": ",".join(module.extends),
         "has.native.controller": "false",
     }
-    (folder / "plugin-descriptor.properties").write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+    (folder / _DESCRIPTOR).write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
     if module.permissions:
         grants = "".join(f"  permission {permission};\n" for permission in module.permissions)
         (folder / "plugin-security.policy").write_text(f"grant {{\n{grants}}};\n")
+
+
+def _do_without(plugin: Plugin, folder: Path) -> None:
+    """Lets a plugin start without the modules that it forgoes."""
+    if not plugin.forgoes:
+        return
+    descriptor = folder / _DESCRIPTOR
+    named = re.compile(r"^(extended\.plugins=)(.*)$", re.MULTILINE)
+    descriptor.write_text(
+        named.sub(
+            lambda line: line[1] + ",".join(name for name in line[2].split(",") if name not in plugin.forgoes),
+            descriptor.read_text(),
+        )
+    )
+    write_empty_types(folder / "empty-types.jar", plugin.empty_types)
 
 
 def _link(full: Path, home: Path, plugin_folders: set[str], thai: bool) -> None:

@@ -56,7 +56,7 @@ def find_java(lowest: int, highest: int, home: Path | None = None) -> Java:
     found = f" Found: {', '.join(unfit)}." if unfit else ""
     raise StoreUnavailable(
         f"There is no Java {lowest} to {highest}, which OpenSearch needs.{found}",
-        'Install one (Debian: openjdk-17-jre-headless), set JAVA_HOME, or: pip install "dar-search[node]".',
+        f'Install one (Debian: openjdk-{lowest}-jre-headless), set JAVA_HOME, or: pip install "dar-search[node]".',
     )
 
 

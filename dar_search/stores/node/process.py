@@ -71,6 +71,7 @@ class Server:
     Attributes:
         home: with lib, modules and plugins; shared, never written.
         folder: has a folder for each node.
+        java_options: that this version of the server wants.
         quick: starts with half the work, and then searches slower.
         disposable: a folder to remove if this process dies, or None.
     """
@@ -78,6 +79,7 @@ class Server:
     home: Path
     folder: Path
     java: Java
+    java_options: tuple[str, ...]
     main_class: str
     heap: str
     quick: bool
@@ -123,6 +125,10 @@ class Node:
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
             start_new_session=True,  # Ctrl-C is for the parent, which then ends the node in order
         )
+
+    def become(self, server: Server) -> None:
+        """Another server from its next start on, with the same data, ports and settings."""
+        self._server = server
 
     def stop(self) -> None:
         """Ends the process gently: what was written is on disk, connections are closed."""
@@ -179,8 +185,7 @@ class Node:
             f"-XX:ErrorFile={self.folder / 'logs' / 'crash-%p.log'}",
             f"-Djava.io.tmpdir={self.folder / 'tmp'}",
             "-Dfile.encoding=UTF-8",
-            "-Djava.security.manager=allow",
-            "-Djava.locale.providers=SPI,COMPAT",
+            *self._server.java_options,
             "-Djna.nosys=true",
             "-Dio.netty.noUnsafe=true",
             "-Dio.netty.noKeySetOptimization=true",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dar_search.errors import SettingsError
+from dar_search.stores.node.coordinates import DEFAULT_VERSION
 
 MOST_NODES = 3
 
@@ -18,7 +19,8 @@ class ClusterRequest:
 
     Attributes:
         nodes: 1 to 3.
-        plugins: of "knn" and "neural-search".
+        version: one of `coordinates.versions()`, such as "2.19".
+        plugins: of "knn" and "neural-search", which not every version has; None: all that it has.
         port: the first node's HTTP port, the next ones' follow; 0: any free ones.
         data: a folder that keeps the indices between runs; None: a temporary one, removed at the end.
         heap: of each node, as Java writes it ("512m").
@@ -31,7 +33,8 @@ class ClusterRequest:
     """
 
     nodes: int = 1
-    plugins: Sequence[str] = ("knn", "neural-search")
+    version: str = DEFAULT_VERSION
+    plugins: Sequence[str] | None = None
     port: int = 0
     data: Path | None = None
     heap: str = "512m"

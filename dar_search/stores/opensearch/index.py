@@ -14,7 +14,7 @@ from dar_search.filters import Filter
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.opensearch.bulk import Action, BulkWriter, Outcome
-from dar_search.stores.opensearch.cluster.calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, mapped_part, quoted
+from dar_search.stores.opensearch.cluster.calls import REFRESH_TIMEOUT, WRITE_TIMEOUT, Cluster, quoted
 from dar_search.stores.opensearch.cluster.features import Features
 from dar_search.stores.opensearch.cluster.forms import (
     COUNT,
@@ -291,8 +291,6 @@ class OpenSearchIndex:
             documents = DOCUMENTS.read(answer)["docs"]
             DOCUMENTS.each(documents, some)
             for document in documents:
-                if "error" in document:
-                    raise mapped_part(404, document["error"])
                 if document.get("found"):
                     if document.get("_index") != index:  # the alias moved: do its vectors compare with this handle's?
                         index = self._current(age=0).index

@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 # Seconds of one request; all others have the client's own limit (opensearch.timeout).
 WRITE_TIMEOUT = 120.0
 REFRESH_TIMEOUT = 600.0  # builds the graph of all that was written since the last one
+_PARTS = {"_msearch": "responses", "_mget": "docs"}  # requests of several reads -> where their answers are
 READ_PATIENCE = 5.0  # seconds that a read outlasts a cluster that is not there
 
 
@@ -40,7 +41,8 @@ class Cluster:
     def send(
         self, method: str, path: str, body: bytes | None = None, *, seconds: float | None = None, **params: Any
     ) -> Any:
-        """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work."""
+        """One request; the answer's JSON. Raises StoreError: StoreUnavailable where another try may work. A request of
+        several reads fails where one of them does."""
         try:
             return self._send(method, path, body, seconds, params)
         except IndexNotFound:
@@ -53,11 +55,13 @@ class Cluster:
         caller = caller_authorization()
         headers = None if caller is None else {"authorization": caller}
         try:
-            return self._client.transport.perform_request(
+            answer = self._client.transport.perform_request(
                 method, path, params=dict(params), body=body, timeout=seconds, headers=headers
             )
         except OpenSearchException as error:
             raise mapped(error) from error
+        _refuse_failed_part(_PARTS.get(path.rpartition("/")[2], ""), answer)
+        return answer
 
     def _is_starting(self) -> bool:
         """Where the caller may not ask this, the cluster's first answer stands."""
@@ -100,6 +104,17 @@ def patiently(seconds: float) -> Iterator[AbstractContextManager[Any]]:
         wait=lambda state: limited(pause(state)),
         reraise=True,
     )
+
+
+def _refuse_failed_part(parts: str, answer: Any) -> None:
+    """Raises as `mapped_part`. What has another form is refused where it is read (`forms`)."""
+    found = answer.get(parts) if isinstance(answer, Mapping) else None
+    for part in found if isinstance(found, list) else ():
+        if isinstance(part, Mapping) and "error" in part:
+            status, error = part.get("status", 500), part["error"]
+            raise mapped_part(
+                status if isinstance(status, int) else 500, error if isinstance(error, Mapping) else {"reason": error}
+            )
 
 
 def quoted(name: str) -> str:

@@ -16,12 +16,13 @@ from opensearchpy import OpenSearch
 from opensearchpy.exceptions import AuthorizationException, OpenSearchException, RequestError
 
 from dar_search.stores.opensearch.cluster.errors import mapped
+from dar_search.stores.opensearch.cluster.faults import faults_of, version_number
 from dar_search.stores.opensearch.cluster.features import NO_FAISS, NO_FAISS_ATTRIBUTE
 from dar_search.stores.opensearch.cluster.forms import NODES, ROOT, Node
 from dar_search.stores.opensearch.cluster.permissions import Permission, role, try_permissions
 
 _LOWEST = (2, 19)
-_SERVER_RRF_IS_RIGHT = (3, 1)
+_SERVER_RRF_HAS_WEIGHTS, _SERVER_RRF_JOINS_SHARDS = (3, 1), (3, 5)
 _INSTALL = "Install it on every node (bin/opensearch-plugin install {}), or use the full distribution."
 _FAISS_UNKNOWN = (
     "not known until a faiss index is in use; a node without its native library ends when one is written to"
@@ -81,9 +82,10 @@ def examine(client: OpenSearch, index: str = "dar") -> Report:
         for writing in (False, True)
     }
     observations = (
-        _server(version, distribution),
+        _server(version, distribution, nodes or []),
         *_offers(features, version),
         *_rights(permissions),
+        *(_known_faults(version, plugins) if distribution == "opensearch" else ()),
     )
     return Report(version, distribution, plugins, features, permissions, observations, roles[False], roles[True])
 
@@ -135,7 +137,7 @@ def _faiss(client: OpenSearch, nodes: list[Node]) -> bool | None:
 
 
 def _nodes(client: OpenSearch) -> list[Node] | None:
-    answer = _ask(client, "GET", "/_nodes/plugins?filter_path=nodes.*.name,nodes.*.plugins.name,nodes.*.attributes")
+    answer = _ask(client, "GET", "/_nodes/plugins?filter_path=nodes.*.version,nodes.*.plugins.name,nodes.*.attributes")
     return None if answer is None else list(NODES.read(answer).get("nodes", {}).values())
 
 
@@ -155,12 +157,15 @@ def _ask(client: OpenSearch, method: str, path: str) -> Any:
         raise mapped(error) from error
 
 
-def _server(version: str, distribution: str) -> Observation:
+def _server(version: str, distribution: str, nodes: list[Node]) -> Observation:
     if distribution != "opensearch":
         said = f"{distribution or 'unknown'} {version}".strip()
         return Observation("server", "fail", f"{said} is no OpenSearch", "Give the address of an OpenSearch cluster.")
-    if _numbers(version) < _LOWEST:
+    if version_number(version) < _LOWEST:
         return Observation("server", "fail", f"OpenSearch {version}", "Update it to 2.19 or later.")
+    found = sorted({node["version"] for node in nodes if "version" in node}, key=version_number)
+    if len(found) > 1:
+        return Observation("server", "note", f"nodes of OpenSearch {' and '.join(found)}", "End the upgrade.")
     return Observation("server", "ok", f"OpenSearch {version}")
 
 
@@ -180,8 +185,10 @@ def _offers(features: Mapping[str, bool | None], version: str) -> tuple[Observat
             _INSTALL.format("opensearch-neural-search"),
         )
     )
-    weights = "with weights" if _numbers(version) >= _SERVER_RRF_IS_RIGHT else "without weights, by shard"
-    rrf = f"on the server {weights}" if features["rrf"] else "not on the server"
+    number = version_number(version)
+    weights = "with weights" if number >= _SERVER_RRF_HAS_WEIGHTS else "without weights"
+    by_shard = "" if number >= _SERVER_RRF_JOINS_SHARDS else ", by shard"
+    rrf = f"on the server {weights}{by_shard}" if features["rrf"] else "not on the server"
     engines = (Observation("engine lucene", "ok", "there"), faiss) if features["knn"] else ()
     return (knn, *engines, fusion, Observation("RRF", "ok", f"{rrf}; done in the client"))
 
@@ -213,5 +220,8 @@ def _rights(permissions: tuple[Permission, ...]) -> tuple[Observation, ...]:
     )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+def _known_faults(version: str, plugins: frozenset[str] | None) -> tuple[Observation, ...]:
+    return tuple(
+        Observation("known fault", "note", f"{fault.symptom} ({fault.source}); dar-search {fault.here}", fault.advice)
+        for fault in faults_of(version, plugins)
+    )

@@ -29,6 +29,10 @@ from dar_search.stores.callers import caller_authorization
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
 _LATER_HINT = "Try again later, or give the cluster more room."
+# Seen of k-NN 2.19.1 and 3.5.0 in one cluster: each writes for the oldest version that it knows of just then, so that
+# for a moment after a node came or went one reads otherwise than the other has written.
+_MISREAD = r"unexpected byte \[|transport_serialization_exception|message not fully read"
+_MISREAD_HINT = "While nodes of two versions work together this passes; else give all nodes one version."
 _PROXY_HINT = "Check HTTPS_PROXY or opensearch.proxy (http://user:password@host:port), or name the cluster in NO_PROXY."
 # What a server says of a part that it has not got -> the plugin that has it.
 _MISSING_PARTS: Mapping[str, str] = {
@@ -134,6 +138,8 @@ def _answered(error: Any) -> DarError:
         return _forbidden(said)
     if status == 407:
         return StoreUnavailable("The proxy before the cluster asks for a user and a password.", _PROXY_HINT)
+    if status == 500 and re.search(_MISREAD, said):
+        return StoreUnavailable(f"Nodes of the cluster misread each other: {said}.", _MISREAD_HINT)
     if status == 413:
         return StoreError("The request is larger than the server takes.", "Raise the proxy's limit of a body (50 MB).")
     if status in (429, 502, 503, 504):
@@ -186,6 +192,7 @@ _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
     "node_closed_exception": _node_lost,
     "no_node_available_exception": _node_lost,
     "no_shard_available_action_exception": _node_lost,
+    "search_context_missing_exception": _node_lost,  # between a search's two phases; or a point in time has expired
 }
 
 ERRORS: Mapping[type[Exception], Callable[[Any], DarError]] = {

@@ -211,6 +211,7 @@ class Plugin(TypedDict):
 
 
 class Node(TypedDict, total=False):
+    version: str
     plugins: list[Plugin]
     attributes: Object
     settings: Object

@@ -25,7 +25,7 @@ from dar_search.method.fusion import Fused, Range, in_order, leg_range
 from dar_search.ports import SearchRequest
 from dar_search.stores import bodies
 from dar_search.stores.bodies import Body
-from dar_search.stores.opensearch.cluster.calls import Cluster, mapped_part, quoted
+from dar_search.stores.opensearch.cluster.calls import Cluster, quoted
 from dar_search.stores.opensearch.cluster.features import Features
 from dar_search.stores.opensearch.cluster.forms import (
     CANDIDATES,
@@ -191,8 +191,6 @@ class Searcher:
         CANDIDATES.each(responses, searches)
         found = []
         for (name, _, _), response in zip(searches, responses, strict=True):
-            if "error" in response:
-                raise mapped_part(response.get("status", 0), response["error"])
             pairs = [hit["sort"] for hit in response.get("hits", {}).get("hits", [])]
             scores = self._raw(name, [score for score, _ in pairs], request)
             found.append((name, {id: score for (_, id), score in zip(pairs, scores, strict=True)}))
