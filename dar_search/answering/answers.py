@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dar_search.answering.time_limits import limited
@@ -43,6 +44,7 @@ class Asked:
         schedule, imagination: as in `rewriting.rewrite`.
         options: as in `retrieval.search`.
         edits, edit_weights: as in `edits.edited`.
+        pictures: of the user's own, embedded, as in `edits.with_pictures`; without words they are the query.
         outside_models: False: the fallback reformulates, and no word goes to the reformulator.
         without_imagination: why nothing is to be imagined, where it is not (the service is too busy).
     """
@@ -56,6 +58,7 @@ class Asked:
     options: SearchOptions = SearchOptions()
     edits: QueryEdits = QueryEdits()
     edit_weights: EditWeights = EditWeights()
+    pictures: Mapping[str, FloatArray] = field(default_factory=dict)
     outside_models: bool = True
     without_imagination: str = ""
 
@@ -107,6 +110,11 @@ class Running:
 
     asked: Asked
     began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def wordless(self) -> bool:
+        """Pictures alone are asked for."""
+        return bool(self.asked.pictures) and not self.asked.dialogue.text
 
     def took(self) -> float:
         return time.perf_counter() - self.began

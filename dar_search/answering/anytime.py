@@ -21,13 +21,16 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dar_search.answering.answers import Answer, Asked, Imagined, Models, Running, answer_of, query_of, without_pictures
 from dar_search.answering.crews import Crew
 from dar_search.answering.index_crew import IndexCrew, silent_index
 from dar_search.answering.time_limits import limited
 from dar_search.data import FloatArray, Imagination, Leg, Reformulation, RewrittenQuery, SearchResult
-from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, StoreError
-from dar_search.method.edits import edited
+from dar_search.errors import DarError, ModelBusy, ModelError, ModelFailed, ModelTimeout, StoreError
+from dar_search.method.edits import edited, with_pictures, wordless
 from dar_search.method.questions import NextQuestion, QuestionOptions, stored_question, survey, written_question
 from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import check_words, imagine, reformulate, unweighted
@@ -79,13 +82,28 @@ class AnytimeSearcher:
         Raises DialogueError, RequestError, and ModelError where the text cannot be encoded.
         """
         turn = Running(asked)
-        written, imagining = self._begin(turn)
-        text = self._encoded(turn, written, last=True)
-        pictures, leg = self._imagined(turn, imagining, turn.left())
-        query = query_of(turn, written, text, pictures, leg)
+        if turn.wordless:
+            query = wordless(self.models.encoder.provenance.dimension)
+        else:
+            written, imagining = self._begin(turn)
+            text = self._encoded(turn, written, last=True)
+            pictures, leg = self._imagined(turn, imagining, turn.left())
+            query = query_of(turn, written, text, pictures, leg)
         if index is None or not asked.edits:
-            return query
+            return with_pictures(query, asked.pictures, asked.edit_weights)
         return self._index_crew.ask(lambda: self._edited(turn, query, index), turn.longest())
+
+    def embedded(self, pixels: NDArray[np.uint8], asked: Asked) -> FloatArray:
+        """The embedding of a picture that the encoder's `Preparation` made, (height, width, 3), by the deadline and its
+        overtime. Raises ModelError."""
+        encoder = self.models.encoder
+        work = self._crews["encoding"].start(lambda: encoder.encode_prepared(pixels[None])[0])
+        try:
+            embedding: FloatArray = work.result(Running(asked).longest())
+        except TimeoutError:
+            work.cancel()
+            raise ModelTimeout("The encoder did not answer in time.", "Ask again, or raise deadline_ms.") from None
+        return embedding
 
     def answer(self, asked: Asked, index: ImageIndex) -> Answer:
         """The best answer that the deadline allows.
@@ -126,6 +144,9 @@ class AnytimeSearcher:
 
     def _answers(self, turn: Running, index: ImageIndex, patience: float | None) -> Iterator[Answer]:
         """patience: None for one answer by the deadline; else the text's, and seconds to wait for the imagination."""
+        if turn.wordless:
+            yield self._searched(turn, wordless(self.models.encoder.provenance.dimension), index, final=True)
+            return
         written, imagining = self._begin(turn)
         try:
             text = self._encoded(turn, written, last=not turn.asked.options.keyword)
@@ -233,6 +254,7 @@ class AnytimeSearcher:
 
     def _edited(self, turn: Running, query: RewrittenQuery, index: ImageIndex) -> RewrittenQuery:
         asked = turn.asked
+        query = with_pictures(query, asked.pictures, asked.edit_weights)
         return edited(query, asked.edits, index, weights=asked.edit_weights, cache=self.models.cache)
 
     def _searched(
@@ -256,7 +278,7 @@ class AnytimeSearcher:
 
         limit = turn.longest() if seconds is None else max(0.0, seconds)
         both = self._index_crew.start(run(options), limit)
-        hedge = seconds is None and options.keyword
+        hedge = seconds is None and options.keyword and not turn.wordless
         patience = min(limit, max(0.8 * turn.left(), 3 * self._index_crew.typical)) if hedge else limit
         done = wait([both], patience).done
         if not done and hedge:

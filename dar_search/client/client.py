@@ -11,9 +11,11 @@ A service that is too busy (429, or 503 with Retry-After) is asked again when it
 
 from __future__ import annotations
 
+import base64
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -38,7 +40,7 @@ class DarClient:
 
     A dialogue is a `Dialogue`, or any of the forms that `dialogues.parse_dialogue` reads: a list of a caption and
     "question? answer" strings, an object, or plain text. Options are the routes' own: filter, size, offset, depth,
-    fields, schedule, weights, fusion, keyword, exact, explain, imagine, edits, deadline_ms, outside_models,
+    fields, schedule, weights, fusion, keyword, exact, explain, imagine, edits, image, deadline_ms, outside_models,
     conversation; what is not given is as the service's settings have it.
 
     Raises InputError for a dialogue that does not read, the error that the service names, and ServiceUnreachable.
@@ -77,11 +79,11 @@ class DarClient:
             self._headers["Authorization"] = authorization
         self._pool = pool_for(self._url)
 
-    def search(self, dialogue: Any, *, index: str | None = None, **options: Any) -> Answer:
-        """The best answer that the deadline allows."""
+    def search(self, dialogue: Any = None, *, index: str | None = None, **options: Any) -> Answer:
+        """The best answer that the deadline allows. image: a picture's bytes or path, beside the dialogue or alone."""
         return answer_from(self._ask("/search", self._body(dialogue, index, options)))
 
-    def stream(self, dialogue: Any, *, index: str | None = None, **options: Any) -> Iterator[Answer]:
+    def stream(self, dialogue: Any = None, *, index: str | None = None, **options: Any) -> Iterator[Answer]:
         """The text's answer first, then the imagined one; the last is `final`. Closing the iterator ends it early."""
         response = self._send("/search", self._body(dialogue, index, options), accept=_EVENTS)
         try:
@@ -98,7 +100,7 @@ class DarClient:
         finally:
             response.close()
 
-    def rewrite(self, dialogue: Any, *, index: str | None = None, **options: Any) -> dict[str, Any]:
+    def rewrite(self, dialogue: Any = None, *, index: str | None = None, **options: Any) -> dict[str, Any]:
         """What a search would send, and nothing searched, as the service says it."""
         return self._ask("/rewrite", self._body(dialogue, index, options))
 
@@ -133,10 +135,14 @@ class DarClient:
         self.close()
 
     def _body(self, dialogue: Any, index: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-        read = dialogue if isinstance(dialogue, Dialogue) else parse_dialogue(dialogue)
         named = index or self._index
         given = {name: value for name, value in options.items() if value is not None}
-        return {**given, "dialogue": as_json(read)} | ({"index": named} if named else {})
+        if "image" in given:
+            given["image"] = _encoded(given["image"])
+        if dialogue is not None or "image" not in given:
+            read = dialogue if isinstance(dialogue, Dialogue) else parse_dialogue(dialogue)
+            given["dialogue"] = as_json(read)
+        return given | ({"index": named} if named else {})
 
     def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         response = self._send(route, body, accept="application/json")
@@ -230,6 +236,17 @@ class DarClient:
 
     def _not_understood(self, what: str) -> ServiceUnreachable:
         return ServiceUnreachable(f"{self._url} {what}.", "Is it a dar-search query service of this version?")
+
+
+def _encoded(image: Any) -> str:
+    """A picture as the route takes it. Raises RequestError for what is neither its bytes nor a file."""
+    try:
+        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+    except (OSError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"The image cannot be read ({type(error).__name__}).", "Give its bytes or a path."
+        ) from error
+    return base64.b64encode(data).decode()
 
 
 class _Busy(Exception):

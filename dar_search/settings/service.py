@@ -80,7 +80,9 @@ class QuerySettings(BaseModel):
     )
     served_indices: tuple[str, ...] = Field((), description='The indices that may be searched; "*": all.')
     outside_models: bool = Field(True, description="false: dialogues never leave for a language model elsewhere.")
-    body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30, description="The largest body of a request.")
+    body_bytes: int = Field(
+        16 << 20, ge=1024, le=1 << 30, description="The largest body of a request, in which a picture may be."
+    )
     most_hits: int = Field(100, ge=1, le=10_000, description="The largest page.")
     most_imaginations: int = Field(16, ge=0, le=64, description="The most imaginations of each prompt.")
     search_log: Path | None = Field(

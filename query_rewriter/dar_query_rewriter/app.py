@@ -23,7 +23,7 @@ from dar_query_rewriter.answering import (
     rewriting_out,
     search_out,
 )
-from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, question_from
+from dar_query_rewriter.asking import ChoiceIn, QuestionIn, SearchIn, asked_from, image_from, question_from
 from dar_query_rewriter.request_shown import request_shown
 from dar_query_rewriter.service import QueryService
 from dar_search import __version__
@@ -73,6 +73,7 @@ def create_app(service: QueryService) -> OpenAPI:
         authorization = request.headers.get("Authorization", "")
         with service.answering(asked, authorization):
             index = service.open(body.index, asked)
+            asked = service.with_picture(asked, image_from(body))
             if request.accept_mimetypes.best_match(["application/json", MEDIA_TYPE]) == MEDIA_TYPE:
                 return _streamed(service, asked, index, body, authorization)
             answer = service.search(asked, index)
@@ -89,6 +90,7 @@ def create_app(service: QueryService) -> OpenAPI:
         _log_dialogue(service, asked)
         with service.answering(asked, request.headers.get("Authorization", "")):
             index = service.open(body.index, asked)
+            asked = service.with_picture(asked, image_from(body))
             query = service.rewrite(asked, index)
             shown = service.searcher.ask(lambda: request_shown(query, asked.options, service.settings, index), asked)
         _log_legs(request.environ, query.legs)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from dar_search.answering.answers import Asked
-from dar_search.data import ScoreFusion
+from dar_search.data import Dialogue, ScoreFusion
 from dar_search.errors import RequestError
 from dar_search.filters import parse_filter
 from dar_search.method.dialogues import MAX_CHARACTERS, MAX_TURNS, parse_dialogue
@@ -142,6 +143,16 @@ class SearchIn(DialogueAsked):
 
     model_config = ConfigDict(**_STRICT, json_schema_extra={"example": SEARCH_EXAMPLE})
 
+    dialogue: DialogueIn | Annotated[list[Text], Field(min_length=1, max_length=MAX_TURNS + 1)] | None = Field(  # type: ignore[assignment]
+        None,
+        description='A dialogue, or ["caption", "question? answer", ...]; may be left out where there is an image.',
+    )
+    image: Annotated[str, Field(min_length=1, max_length=1 << 26)] | None = Field(
+        None,
+        description="A picture that what is looked for is like: a file's bytes, base64. It counts as much as the words "
+        "(the setting picture_weight); without a dialogue it is the query.",
+    )
+
     size: Annotated[int, Field(ge=1, le=10_000)] = Field(10, description="Hits on a page.")
     offset: Annotated[int, Field(ge=0, le=10_000)] = Field(0, description="Hits before the page.")
     depth: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
@@ -181,6 +192,8 @@ def asked_from(body: SearchIn, settings: Settings) -> Asked:
     limits = settings.query
     if body.size > limits.most_hits:
         raise RequestError(f"A page has at most {limits.most_hits} hits here.", "Ask for fewer, or for another page.")
+    if body.dialogue is None and body.image is None:
+        raise RequestError("The request has neither a dialogue nor an image.", "Send one of them, or both.")
     if body.weights is not None and body.schedule is not None:
         raise RequestError("weights and schedule exclude each other.", "Send one of them.")
     count = settings.imagine_count if body.imagine.count is None else body.imagine.count
@@ -196,8 +209,18 @@ def asked_from(body: SearchIn, settings: Settings) -> Asked:
         ),
         options=_options(body, settings),
         edits=QueryEdits() if body.edits is None else parse_edits(body.edits.model_dump()),
-        edit_weights=EditWeights(settings.more_like_weight, settings.not_this_weight),
+        edit_weights=EditWeights(settings.more_like_weight, settings.not_this_weight, settings.picture_weight),
     )
+
+
+def image_from(body: SearchIn) -> bytes | None:
+    """The picture's bytes. Raises RequestError."""
+    if body.image is None:
+        return None
+    try:
+        return base64.b64decode(body.image, validate=True)
+    except ValueError:
+        raise RequestError("The image is not base64.", "Send a file's bytes, encoded so.") from None
 
 
 def question_from(body: QuestionIn, settings: Settings) -> tuple[Asked, QuestionOptions]:
@@ -218,7 +241,7 @@ def _asked(body: DialogueAsked, settings: Settings) -> Asked:
     if deadline_ms > limits.most_deadline_ms:
         raise RequestError(f"The longest deadline here is {limits.most_deadline_ms} ms.")
     return Asked(
-        dialogue=parse_dialogue(_raw_dialogue(body)),
+        dialogue=Dialogue("") if body.dialogue is None else parse_dialogue(_raw_dialogue(body)),
         seconds=deadline_ms / 1000,
         overtime=limits.overtime_ms / 1000,
         imagined_seconds=limits.most_deadline_ms / 1000,

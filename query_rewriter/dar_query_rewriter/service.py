@@ -15,7 +15,21 @@ from dar_search.answering.crews import Crew
 from dar_search.answering.search_log import LoggedSearch, SearchLog
 from dar_search.answering.time_limits import limited, within
 from dar_search.data import Dialogue, Leg, RewrittenQuery
-from dar_search.errors import DarError, ModelFailed, Overloaded, SettingsError, StoreForbidden
+from dar_search.errors import (
+    DarError,
+    ModelFailed,
+    ModelTimeout,
+    Overloaded,
+    PictureError,
+    RequestError,
+    SettingsError,
+    StoreForbidden,
+)
+from dar_search.ingestion.decoding.decoders import Decoders
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
+from dar_search.ingestion.decoding.limits import limits_of
+from dar_search.ingestion.decoding.standing import StandingDecoders
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.method.questions import NextQuestion, QuestionOptions
 from dar_search.ports import ImageIndex, Store
 from dar_search.serving.admission import Gate
@@ -67,6 +81,8 @@ class QueryService:
         self._text_gate = Gate("searches", running=limits.searches, waiting=0)
         self._stream_gate = Gate("streams", running=limits.streams, waiting=0)
         self._probes = Crew("probing", threads=2, waiting=2)
+        self._decoding: StandingDecoders | None = None
+        self._decoding_lock = threading.Lock()
         self._warm, self._closed = threading.Event(), threading.Event()
         self._models_state = "loading"
         self._resources = ExitStack()
@@ -117,6 +133,32 @@ class QueryService:
             self._indices = ServedIndices(self._store, self._models.encoder.provenance, self.settings.query)
         indices = self._indices
         return self.searcher.ask(lambda: indices.open(name), asked)
+
+    def with_picture(self, asked: Asked, image: bytes | None) -> Asked:
+        """With a picture of the caller's, decoded in a process of its own and embedded. Raises PictureError,
+        RequestError, ModelError, ResourceError."""
+        if image is None:
+            return asked
+        if not image:
+            raise RequestError("The image has no bytes.", "Send a file's bytes, in base64.")
+        outcome = self._decoded(image, asked)
+        if not isinstance(outcome, Decoded):
+            code, message = (outcome.code, outcome.message) if isinstance(outcome, Undecodable) else ("", "")
+            raise PictureError(code or "undecodable", f"The image cannot be used. {message}")
+        return replace(asked, pictures={outcome.sha256: self.searcher.embedded(outcome.pixels, asked)})
+
+    def _decoded(self, image: bytes, asked: Asked) -> Outcome:
+        with self._decoding_lock:
+            if self._decoding is None:
+                preparation, limits = self._models.encoder.preparation, limits_of(self.settings.ingest.decode)
+                self._decoding = StandingDecoders(lambda: Decoders(preparation, limits, processes=1))
+                self._resources.callback(self._decoding.close)
+        work = self._decoding.submit(Job(SourceItem("image", "the image", b""), data=image))
+        try:
+            return work.result(limited(asked.seconds + asked.overtime))
+        except TimeoutError:
+            work.cancel()
+            raise ModelTimeout("The image was not decoded in time.", "Ask again, or raise deadline_ms.") from None
 
     def search(self, asked: Asked, index: ImageIndex) -> Answer:
         """The best answer by the deadline; waiting for a place counts. Raises Overloaded, and as the searcher does."""

@@ -174,22 +174,19 @@ def test_the_service_refuses_a_filter_that_no_store_can_hold(client: DarClient) 
         client.search("a red house", filter={"taken": {"gte": "March"}})
 
 
-def test_the_service_takes_ten_thousand_long_values_and_says_what_more_need(client: DarClient) -> None:
+def test_the_service_takes_as_many_long_values_as_a_filter_may_have(client: DarClient) -> None:
     values = [f"{number:060d}" for number in range(65_535)]
-    asked = {"code": [*values[:10_000], "007"]}
-    assert [hit.id for hit in client.search("a red house", filter=asked).hits] == ["kept", "next"]
-    with pytest.raises(BodyTooLarge) as raised:
+    hits = client.search("a red house", filter={"code": [*values, "007"]}).hits
+    assert [hit.id for hit in hits] == ["kept", "next"]
+    with pytest.raises(FilterError, match="65,536"):
+        client.search("a red house", filter={"code": [*values, "007", "8"]})
+
+
+def test_a_service_with_less_room_says_what_more_values_need(tmp_path: Path) -> None:
+    values = [f"{number:060d}" for number in range(65_535)]
+    with serving(tmp_path / "served.db", body_bytes=1 << 20) as client, pytest.raises(BodyTooLarge) as raised:
         client.search("a red house", filter={"code": values})
     assert "query.body_bytes" in raised.value.hint
-
-
-def test_a_service_with_room_takes_as_many_values_as_a_filter_may_have(tmp_path: Path) -> None:
-    values = [f"{number:060d}" for number in range(65_535)]
-    with serving(tmp_path / "served.db", body_bytes=5 << 20) as client:
-        hits = client.search("a red house", filter={"code": [*values, "007"]}).hits
-        assert [hit.id for hit in hits] == ["kept", "next"]
-        with pytest.raises(FilterError, match="65,536"):
-            client.search("a red house", filter={"code": [*values, "007", "8"]})
 
 
 def test_the_service_reads_a_longer_number_exactly_and_says_so(client: DarClient) -> None:

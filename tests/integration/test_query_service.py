@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from werkzeug.test import Client
 
 from dar_search.client import DarClient
@@ -154,8 +156,8 @@ class TestSearch:
         problem = asked(client, status=400, dialogue={"caption": ["in confidence"]})
         assert "confidence" not in json.dumps(problem)
 
-    def test_one_megabyte_is_refused_and_two_depths_of_json_too(self, client: Client) -> None:
-        response = client.post(f"{V1}/search", json=SEARCH | {"dialogue": {"caption": "x" * 1_100_000}})
+    def test_17_megabytes_are_refused_and_two_depths_of_json_too(self, client: Client) -> None:
+        response = client.post(f"{V1}/search", json=SEARCH | {"dialogue": {"caption": "x" * 17_000_000}})
         assert response.status_code == 413
         deep = b'{"filter":' + b'{"a":' * 70 + b"1" + b"}" * 71
         response = client.post(f"{V1}/search", data=deep, content_type="application/json")
@@ -238,3 +240,68 @@ class TestQuestion:
         assert answer["source"] != "language_model"
         released.set()
         made.service.close()
+
+
+@pytest.fixture(scope="module")
+def grey() -> Iterator[Service]:
+    """With pictures of three greys beside the captions."""
+    made = Service()
+    index = made.store.open("photos")
+    for level in (40, 120, 200):
+        embedding = made.encoder.encode_prepared(np.full((1, 8, 8, 3), level, np.uint8))[0]
+        index.write([ImageRecord(f"grey{level}", embedding, f"file:///{level}.png", caption="a wall")])
+    yield made
+    made.service.close()
+
+
+class TestPictures:
+    """A picture that the caller brings, decoded and encoded as ingestion does it."""
+
+    @pytest.mark.parametrize(
+        ("image", "code"),
+        [
+            ("§", "bad_request"),
+            ("AAAA=A", "bad_request"),
+            (base64.b64encode(b"no picture").decode(), "not_a_picture"),
+            (base64.b64encode(b"\x89PNG\r\n\x1a\n").decode(), None),
+        ],
+    )
+    def test_what_is_no_picture_is_the_callers_error(self, grey: Service, image: str, code: str | None) -> None:
+        answer = Client(grey.app).post(f"{V1}/search", json={"index": "photos", "image": image})
+        assert answer.status_code == 400
+        assert answer.json is not None
+        assert answer.json["code"] == code or code is None
+        assert answer.json["message"]
+
+    def test_it_finds_itself_alone_and_beside_words_on_both_routes_and_by_the_client(self, grey: Service) -> None:
+        client, image = Client(grey.app), base64.b64encode(_png(120)).decode()
+        alone = client.post(f"{V1}/search", json={"index": "photos", "image": image}).json
+        assert alone is not None
+        assert alone["hits"][0]["id"] == "grey120"
+        assert alone["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
+        assert {name: leg["status"] for name, leg in alone["legs"].items()} == {
+            "reformulation": "off", "imagination": "off", "knn": "ok", "keyword": "off",
+        }  # fmt: skip
+        (edit,) = alone["edits"]
+        assert (edit["kind"], edit["weight"]) == ("picture", 1.0)
+        both = asked(client, image=image, explain=True, size=10)
+        hit = next(hit for hit in both["hits"] if hit["id"] == "grey120")
+        assert hit["explanation"]["edits"][f"picture:{edit['id']}"] > 0
+        assert "p0" in [hit["id"] for hit in both["hits"]]
+        assert asked(client, "rewrite", image=image)["edits"] == [edit]
+        with served(grey) as url, DarClient(url, index="photos") as asking:
+            assert asking.search(image=_png(200)).hits[0].id == "grey200"
+            assert next(iter(asking.stream(image=_png(40)))).hits[0].id == "grey40"
+            with pytest.raises(RequestError, match="cannot be read"):
+                asking.search(image="no such file")
+
+    def test_with_neither_words_nor_picture_there_is_nothing_to_search_for(self, client: Client) -> None:
+        answer = client.post(f"{V1}/search", json={"index": "photos"})
+        assert answer.status_code == 400
+        assert "neither a dialogue nor an image" in answer.text
+
+
+def _png(level: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20), (level,) * 3).save(file, "PNG")
+    return file.getvalue()

@@ -15,8 +15,8 @@ from dar_search.cli.running.opening import opened_index, opened_store
 from dar_search.cli.shown.output import busy
 from dar_search.data import Dialogue, FloatArray, RewrittenQuery, SearchResult
 from dar_search.filters import Filter, parse_expressions
+from dar_search.ingestion.decoding.decoders import decode_files
 from dar_search.ingestion.decoding.limits import limits_of
-from dar_search.ingestion.decoding.queried import decode_files
 from dar_search.method.edits import EditWeights, with_pictures, wordless
 from dar_search.method.retrieval import SearchOptions, search
 from dar_search.method.rewriting import ImaginationOptions, rewrite

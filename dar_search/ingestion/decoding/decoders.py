@@ -6,19 +6,23 @@ A process that hangs or dies costs one failure: it is replaced, and the work goe
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
+from pathlib import Path
 
-from dar_search.errors import DecodersUnavailable
+from dar_search.errors import DecodersUnavailable, PictureError
 from dar_search.ingestion.decoding.bringing import brought
 from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
-from dar_search.ingestion.decoding.jobs import Job, Outcome, Undecodable
+from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.sources.outside import IN_ORDER, Outside
+from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
 
 MAX_FAILED_STARTS = 3
@@ -184,3 +188,17 @@ class Decoders:
                 message = f"The decoder process died of this picture ({ending})."
             yield Undecodable(job, code, message)
         self._again.extendleft(reversed(jobs))
+
+
+def decode_files(paths: Sequence[Path], preparation: Preparation, limits: DecodeLimits) -> list[Decoded]:
+    """The pictures that somebody searches with, upright, in their order, decoded as ingestion does it: so a picture finds
+    itself. Raises PictureError, naming the file."""
+    jobs = [Job(SourceItem(str(path), str(path), os.fsencode(path.absolute()))) for path in paths]
+    decoded: dict[str, Decoded] = {}
+    with closing(Decoders(preparation, limits, processes=1).bursts(jobs)) as bursts:
+        for outcome in chain.from_iterable(bursts):
+            if isinstance(outcome, Undecodable):
+                raise PictureError(outcome.code, f"{outcome.job.item.key}: {outcome.message}")
+            if isinstance(outcome, Decoded):
+                decoded[outcome.job.item.id] = outcome
+    return [decoded[job.item.id] for job in jobs]

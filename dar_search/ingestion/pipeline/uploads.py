@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from dar_search.data import Failure, ImageRecord
-from dar_search.errors import DarError, InternalError, ModelFailed, OutOfResources, PictureError
+from dar_search.errors import DarError, ModelFailed, PictureError
 from dar_search.ingestion.decoding.decoder_handle import COMMAND
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.decoding.standing import StandingDecoders
 from dar_search.ingestion.jobs.data import version_of
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.pipeline.records import record_of
@@ -28,14 +26,8 @@ from dar_search.ingestion.sources.locations import record_id
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.ports import Encoder, ImageIndex
 
-_LOG = logging.getLogger(__name__)
 ORIGIN = "urn:dar:upload"
 MAX_ID_BYTES = 512
-# Seconds after which decoders that failed are tried without a picture: with each failure longer.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
-# Whatever it is found to be, the decoders work.
-_PROBE = SourceItem("probe", "urn:dar:probe", b"")
-_Waiting = tuple[Job, Future[Outcome]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +71,7 @@ class Uploads:
         self._fetch = fetch
         self._places = threading.BoundedSemaphore(at_once)
         preparation = encoder.preparation
-        self._decoding = _Decoding(lambda: Decoders(preparation, limits, processes=processes, command=command))
+        self._decoding = StandingDecoders(lambda: Decoders(preparation, limits, processes=processes, command=command))
 
     def put(self, index: ImageIndex, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
         """Each upload's record as it is in the index now and found by searches, or why it is not, in their order.
@@ -143,110 +135,3 @@ class Uploads:
         index.refresh()
         for (place, _), record in zip(decoded, records, strict=True):
             yield place, refused.get(record.id, record)
-
-
-class _Decoding:
-    """Decoder processes that stay, and the thread that they live by. Starts with the first picture.
-
-    What goes wrong costs the pictures in hand, and all is begun anew: with the next picture, or soon without one.
-    """
-
-    def __init__(self, make: Callable[[], Decoders]) -> None:
-        self._make = make
-        self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
-        self._under_way: dict[int, _Waiting] = {}
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._trouble: DarError | None = None
-        self._pause = _FIRST_PAUSE
-        self._closed = False
-
-    def submit(self, job: Job) -> Future[Outcome]:
-        """Raises OutOfResources; ModelFailed after `close`."""
-        future: Future[Outcome] = Future()
-        with self._lock:
-            if self._closed:
-                raise _ended()
-            self._begin()
-            self._waiting.put((job, future))
-        return future
-
-    def trouble(self) -> DarError | None:
-        """Why no picture can be decoded just now, as far as is known."""
-        with self._lock:
-            if self._trouble is not None and not self._closed:
-                with contextlib.suppress(OutOfResources):  # it is the trouble already
-                    self._begin()
-        return self._trouble
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-        self._waiting.put(None)
-        if self._thread is not None:
-            self._thread.join()
-
-    def _begin(self) -> None:
-        if self._thread is not None:
-            return
-        thread = threading.Thread(target=self._run, name="dar-uploads", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self._trouble = OutOfResources.of(error) or InternalError(f"No thread can be started: {error}.")
-            raise self._trouble from error
-        self._thread = thread
-
-    def _run(self) -> None:
-        while not self._closed:
-            try:
-                for outcome in self._make().decode(self._jobs()):
-                    self._works()
-                    _, future = self._under_way.pop(id(outcome.job))
-                    future.set_result(outcome)
-            except DarError as error:
-                self._fails(error)
-            except Exception as error:  # noqa: BLE001  # a defect costs the pictures in hand, not those that come later
-                _LOG.exception("Uploads are decoded anew.")
-                self._fails(OutOfResources.of(error) or InternalError(f"Decoding failed: {type(error).__name__}."))
-        self._refuse(_ended())
-
-    def _works(self) -> None:
-        if self._trouble is not None:
-            _LOG.warning("Uploads are decoded again.")
-        self._trouble, self._pause = None, _FIRST_PAUSE
-
-    def _fails(self, error: DarError) -> None:
-        if self._trouble is None:
-            _LOG.warning("Uploads cannot be decoded: %s", error)
-        else:
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        self._trouble = error
-        self._refuse(error)
-
-    def _refuse(self, error: DarError) -> None:
-        while not self._waiting.empty():
-            if (waiting := self._waiting.get()) is not None:
-                self._under_way[id(waiting[0])] = waiting
-        for _, future in self._under_way.values():
-            future.set_exception(type(error)(error.message, error.hint))
-        self._under_way.clear()
-
-    def _jobs(self) -> Iterator[Job | None]:
-        while True:
-            try:
-                # With nothing under way this thread may sleep; else the decoders' answers are waited for.
-                waiting = self._waiting.get(not self._under_way, None if self._trouble is None else self._pause)
-            except queue.Empty:
-                if self._under_way:
-                    yield None
-                    continue
-                waiting = Job(_PROBE, data=b"no picture"), Future()
-            if waiting is None:
-                return
-            self._under_way[id(waiting[0])] = waiting
-            yield waiting[0]
-
-
-def _ended() -> ModelFailed:
-    return ModelFailed("The service is ending.", "Send it again.")
