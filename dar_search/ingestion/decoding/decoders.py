@@ -191,8 +191,8 @@ class Decoders:
 
 
 def decode_files(paths: Sequence[Path], preparation: Preparation, limits: DecodeLimits) -> list[Decoded]:
-    """The pictures that somebody searches with, upright, in their order, decoded as ingestion does it: so a picture finds
-    itself. Raises PictureError, naming the file."""
+    """The pictures that somebody searches with, upright, in their order, decoded as ingestion does it: so a picture
+    finds itself. Raises PictureError, naming the file."""
     jobs = [Job(SourceItem(str(path), str(path), os.fsencode(path.absolute()))) for path in paths]
     decoded: dict[str, Decoded] = {}
     with closing(Decoders(preparation, limits, processes=1).bursts(jobs)) as bursts:
