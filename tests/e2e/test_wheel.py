@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +64,15 @@ def test_the_wheel_holds_what_the_package_reads_at_run_time(installed: Path) -> 
     assert (package / "py.typed").exists()
     assert list((package / "demo/bundle").rglob("*.safetensors"))
     assert not [path for path in package.rglob("*") if path.suffix in {".pt", ".bin", ".pkl", ".ckpt"}]
+
+
+def test_the_first_ingest_without_a_network_ends_with_the_one_line_way_on(installed: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "photo.png")
+    env = clean_environment(tmp_path) | {"HF_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": str(tmp_path / "hub")}
+    command = [installed / "bin/dar", "ingest", ".", "--index", "photos"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "cannot be reached" in line
+    assert "dar models fetch" in line
+    assert "--encoder demo" in line
