@@ -15,6 +15,7 @@ from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
+from dar_search.ingestion.pipeline.agreement import check_vectors
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed
@@ -122,6 +123,8 @@ class Worker:
     def _work(self, job: Job, shard: int) -> None:
         self._check_answers(job)
         source = self._open_pictures(job)
+        if not job.shards:  # before an index is made for what would be refused
+            check_vectors(source, self._encoder, self._decoders())
         index = self._open_index(job)
         watch = _Watch(self._ledger, job.id, self._stopping)
         patience = PausingPatience(
@@ -146,9 +149,6 @@ class Worker:
                 proceed=watch.proceed,
             )
             bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
-            decoders = Decoders(
-                self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside
-            )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
             drained = drain(
@@ -156,7 +156,7 @@ class Worker:
                 job.id,
                 feed,
                 source,
-                decoders,
+                self._decoders(),
                 Tally(),
                 patience,
                 lambda: watch.proceed() and not self._is_silent(lister, job),
@@ -168,6 +168,9 @@ class Worker:
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _decoders(self) -> Decoders:
+        return Decoders(self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside)
 
     def _is_silent(self, lister: Lister, job: Job) -> bool:
         """Whether the source has said nothing for so long that others, who wait, come first."""
