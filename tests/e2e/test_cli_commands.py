@@ -1,13 +1,15 @@
 """What each command answers, in its exit status, on standard output and on standard error."""
 
+import dataclasses
 import json
-import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from dar_search.stores.sqlite.store import SQLiteStore
 from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder
 
@@ -273,9 +275,10 @@ def test_chat_survives_a_line_that_is_no_turn(dar: Dar, indexed: Path) -> None:
 def test_chat_opens_no_address_of_an_unknown_kind(dar: Dar, indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("typer.launch", lambda target: opened.append(target))
-    with sqlite3.connect(Path("data/images.sqlite")) as connection:
-        changed = connection.execute("UPDATE records SET source = 'smb://evil/share' WHERE caption LIKE '%number 3'")
-        assert changed.rowcount == 1
+    with closing(SQLiteStore(Path("data/images.sqlite"))) as store:
+        index = store.open("photos")
+        (record,) = (one for one in index.get(list(index.ids())).values() if one.caption.endswith("number 3"))
+        index.write([dataclasses.replace(record, source="smb://evil/share")])
     dar("chat", "--index", "photos", "--size", "6", typed="number 3\n" + "".join(f"/open {n}\n" for n in range(1, 7)))
     assert len(opened) == 5
     assert all(Path(target).exists() for target in opened)

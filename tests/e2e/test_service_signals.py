@@ -18,7 +18,8 @@ def test_a_worker_that_has_only_begun_ends_in_order(tmp_path: Path, broker: tupl
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAR_", "OPENSEARCH_"))}
     process = subprocess.Popen(
         [DAR, "ingest-work", "--store", f"sqlite:{tmp_path / 'store.db'}", *broker],
-        env=kept | {"HOME": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=kept | {"HOME": str(tmp_path), "DAR_ENCODER": "demo"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
     assert any("Working on the jobs" in line for line in process.stderr)

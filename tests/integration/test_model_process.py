@@ -197,7 +197,6 @@ def test_the_process_ends_with_its_parent_even_in_a_hang(tmp_path: Path) -> None
             "-c",
             textwrap.dedent(f"""
                 from dar_search.models.process.supervisor import Limits, ModelProcess
-from tests.shortages import held_by, no_descriptors
                 process = ModelProcess({FACTORY!r}, {{}}, Limits(batch_s=600))
                 process.warm_up()
                 process.submit("trouble", [("hang", 1)])
