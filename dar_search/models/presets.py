@@ -116,7 +116,7 @@ def is_here(encoder: str) -> bool:
     if encoder == "demo" or Path(source).expanduser().exists():
         return True
     if kind != "open_clip" or encoder.count(":") > 1:
-        return hub.cached_file(source, ("config.json", "open_clip_config.json")) is not None
+        return hub.cached_file(source, ("config.json", "modules.json", "open_clip_config.json")) is not None
     from dar_search.models.encoders import open_clip_encoder
 
     repository = next((part.hub for one in presets() for part in one.parts if part.name == encoder), "")
