@@ -13,7 +13,7 @@ TEMPLATE = (
 )
 
 
-def chat_folder(folder: Path, kind: Literal["qwen2", "llama"], *, template: str | None = TEMPLATE) -> Path:
+def chat_folder(folder: Path, kind: Literal["qwen2", "qwen3", "llama"], *, template: str | None = TEMPLATE) -> Path:
     """A causal language model with a byte-level tokenizer and a chat template."""
     import torch
     import transformers
@@ -31,6 +31,8 @@ def chat_folder(folder: Path, kind: Literal["qwen2", "llama"], *, template: str 
         model: Any = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
         # As Qwen's own checkpoints have it, so that a loader must cope with sampling settings.
         model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20)
+    elif kind == "qwen3":
+        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes, head_dim=8))
     else:
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
     model.save_pretrained(folder)
@@ -55,13 +57,24 @@ def _byte_tokenizer() -> tuple[Any, int]:
 
 
 def picture_model_folder(
-    folder: Path, kind: Literal["sd", "sdxl", "sd3", "lcm", "sana-sprint", "z-image"], *, checker: bool = False
+    folder: Path,
+    kind: Literal["sd", "sdxl", "sd3", "lcm", "sana-sprint", "z-image", "flux2-klein"],
+    *,
+    checker: bool = False,
 ) -> Path:
     """A text-to-image pipeline of diffusers that draws 32 x 32 pixels, saved by its own `save_pretrained`."""
     import torch
 
     torch.manual_seed(0)
-    makers = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "lcm": _lcm, "sana-sprint": _sana_sprint, "z-image": _z_image}
+    makers = {
+        "sd": _sd,
+        "sdxl": _sdxl,
+        "sd3": _sd3,
+        "lcm": _lcm,
+        "sana-sprint": _sana_sprint,
+        "z-image": _z_image,
+        "flux2-klein": _flux2_klein,
+    }
     pipeline = makers[kind](folder, checker)
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
@@ -229,4 +242,33 @@ def _z_image(folder: Path, checker: bool) -> Any:
     return diffusers.ZImagePipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), vae=_vae(16), text_encoder=text, tokenizer=tokenizer,
         transformer=transformer,
+    )  # fmt: skip
+
+
+def _flux2_klein(folder: Path, checker: bool) -> Any:
+    """FLUX.2 klein, whose text encoder's layers 9, 18 and 27 are what the transformer reads."""
+    import diffusers
+    import transformers
+
+    tokenizer, size = _byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    text = transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            vocab_size=size, hidden_size=8, intermediate_size=8, num_hidden_layers=28, num_attention_heads=1,
+            num_key_value_heads=1, head_dim=8, bos_token_id=None, eos_token_id=0, pad_token_id=0,
+            tie_word_embeddings=True,
+        )
+    ).eval()  # fmt: skip
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=3 * 8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, latent_channels=4, norm_num_groups=4,
+        sample_size=32,
+    )  # fmt: skip
+    return diffusers.Flux2KleinPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), vae=vae, text_encoder=text, tokenizer=tokenizer,
+        transformer=transformer, is_distilled=True,
     )  # fmt: skip

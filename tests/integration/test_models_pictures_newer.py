@@ -25,8 +25,8 @@ pytestmark = [
         "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:diffusers.schedulers"
     ),
 ]
-# The second is one that `AutoPipelineForText2Image` maps, with parts that none of the older kinds has.
-KINDS = {"sana-sprint": "SanaSprintPipeline", "z-image": "ZImagePipeline"}
+# `AutoPipelineForText2Image` lacks the first; the others have parts that none of the older kinds has.
+KINDS = {"sana-sprint": "SanaSprintPipeline", "z-image": "ZImagePipeline", "flux2-klein": "Flux2KleinPipeline"}
 SIZE = {"width": 32, "height": 32}
 
 
@@ -58,16 +58,21 @@ def test_a_picture_is_that_of_the_plain_class(folders: dict[str, Path], encoder:
         pipeline = getattr(diffusers, KINDS[kind]).from_pretrained(folders[kind])
         pipeline.set_progress_bar_config(disable=True)
         plain = pipeline(
-            "a red car", num_inference_steps=2, guidance_scale=3.0, generator=torch.Generator().manual_seed(5), **SIZE
+            prompt="a red car",
+            num_inference_steps=2,
+            guidance_scale=3.0,
+            generator=torch.Generator().manual_seed(5),
+            **SIZE,
         ).images
     ours = _imaginer(folders[kind], encoder, guidance=3.0).imagine("a red car", count=1, seed=5)
     np.testing.assert_allclose(ours[0].embedding, encoder.encode_images(plain)[0], atol=1e-3)
 
 
-def test_several_prompts_of_z_image_drawn_together_are_what_each_would_be_alone(
-    folders: dict[str, Path], encoder: Encoder
+@pytest.mark.parametrize("kind", ["z-image", "flux2-klein"])
+def test_several_prompts_drawn_together_are_what_each_would_be_alone(
+    folders: dict[str, Path], encoder: Encoder, kind: str
 ) -> None:
-    imaginer = _imaginer(folders["z-image"], encoder)
+    imaginer = _imaginer(folders[kind], encoder)
     requests = [("a red car", 2, 5), ("a green tree", 1, 9)]
     for (prompt, count, seed), together in zip(requests, imaginer.imagine_all(requests), strict=True):
         for one, other in zip(together, imaginer.imagine(prompt, count=count, seed=seed), strict=True):
