@@ -68,6 +68,11 @@ class Preparation:
         """Whether what is prepared is a canvas, to be read with `own_shape`."""
         return self.most > 0
 
+    @property
+    def side(self) -> int:
+        """Of the largest square that the encoder looks at, pixels."""
+        return math.isqrt(self.most) if self.keeps_ratio else max(self.height, self.width)
+
     def describe(self) -> str:
         """One line that goes into an index's provenance, such as "crop 224x224 bicubic"."""
         if self.keeps_ratio:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -13,11 +14,12 @@ import transformers
 from PIL import Image
 
 from dar_search.errors import ModelFailed
+from dar_search.ingestion.decoding.decode import DecodeLimits, decode
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.models.encoders.transformers_encoder import transformers_encoder
-from dar_search.preparation import own_shape
+from dar_search.preparation import Preparation, own_shape
 from tests import checkpoints
 
 TEXTS = ["a red car", "", "Two Dogs, near a SMALL table. " * 20, "ein Hund läuft über die Straße"]
@@ -72,6 +74,14 @@ def test_a_decoder_process_prepares_it_as_this_one_does(folder: Path, tmp_path: 
     (decoded,) = Decoders(encoder.preparation).decode([Job(SourceItem("1", "picture.png", bytes(path)))])
     assert isinstance(decoded, Decoded)
     np.testing.assert_array_equal(decoded.pixels, encoder.preparation.prepare(picture))
+
+
+def test_a_jpeg_of_too_many_pixels_is_read_at_the_fraction_that_the_encoder_looks_at() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (2400, 1800), "red").save(file, "JPEG")
+    shape = Preparation.own_ratio("blocks", "bicubic", step=32, most=512 * 512)
+    decoded = decode(file.getvalue(), shape, DecodeLimits(max_pixels=2_000_000))
+    assert own_shape(decoded.pixels, shape.step).shape == (416, 576, 3)
 
 
 @pytest.mark.parametrize(
