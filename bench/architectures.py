@@ -161,12 +161,94 @@ def _qwen() -> Parts:
     return {"model": transformers.Qwen2ForCausalLM(config)}
 
 
+def _siglip2(**sizes: int) -> Callable[[], Parts]:
+    def make() -> Parts:
+        import transformers
+
+        # The vocabulary is Gemma's.
+        text = {"vocab_size": 256000, "max_position_embeddings": 64, "projection_size": sizes.get("hidden_size", 768)}
+        return {"model": transformers.Siglip2Model(
+            transformers.Siglip2Config(text_config={**text, **sizes}, vision_config=sizes)
+        )}  # fmt: skip
+
+    return make
+
+
+def _qwen3_4b() -> Parts:
+    import transformers
+
+    config = transformers.Qwen3Config(
+        vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    # Without the words' own layer, whose weights are those of the embedding.
+    return {"model": transformers.Qwen3Model(config)}
+
+
+def _qwen3_vl_2b() -> Parts:
+    import transformers
+
+    text = {
+        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28,
+        "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    }  # fmt: skip
+    vision = {
+        "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16, "out_hidden_size": 2048,
+        "deepstack_visual_indexes": [5, 11, 17], "num_position_embeddings": 2304, "patch_size": 16,
+    }  # fmt: skip
+    return {"model": transformers.Qwen3VLModel(transformers.Qwen3VLConfig(text_config=text, vision_config=vision))}
+
+
+def _flux2_klein() -> Parts:
+    import diffusers
+
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=128, num_layers=5, num_single_layers=20, attention_head_dim=128, num_attention_heads=24,
+        joint_attention_dim=7680, guidance_embeds=False,
+    )  # fmt: skip
+    return {"transformer": transformer, "vae": diffusers.AutoencoderKLFlux2(), "text_encoder": _qwen3_4b()["model"]}
+
+
+def _z_image() -> Parts:
+    import diffusers
+
+    return {
+        "transformer": diffusers.ZImageTransformer2DModel(),
+        "vae": _vae(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False),
+        "text_encoder": _qwen3_4b()["model"],
+    }
+
+
+def _sana_sprint() -> Parts:
+    import diffusers
+    import transformers
+
+    transformer = diffusers.SanaTransformer2DModel(
+        num_attention_heads=36, num_layers=28, num_cross_attention_heads=16, cross_attention_head_dim=72,
+        cross_attention_dim=1152, guidance_embeds=True, qk_norm="rms_norm_across_heads",
+    )  # fmt: skip
+    blocks = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+    vae = diffusers.AutoencoderDC(encoder_block_types=blocks, decoder_block_types=blocks)
+    return {
+        "transformer": transformer, "vae": vae, "text_encoder": transformers.Gemma2Model(transformers.Gemma2Config()),
+    }  # fmt: skip
+
+
 MODELS: dict[str, Callable[[], Parts]] = {
     "open_clip:ViT-B-32/laion2b_s34b_b79k": _open_clip("ViT-B-32"),
     "open_clip:ViT-H-14/laion2b_s32b_b79k": _open_clip("ViT-H-14"),
     "open_clip:ViT-bigG-14/laion2b_s39b_b160k": _open_clip("ViT-bigG-14"),
     "transformers:Salesforce/blip-itm-base-coco": _blip,
+    "transformers:google/siglip2-base-patch16-naflex": _siglip2(),
+    "transformers:google/siglip2-so400m-patch16-naflex": _siglip2(
+        hidden_size=1152, intermediate_size=4304, num_hidden_layers=27, num_attention_heads=16
+    ),
+    "sentence-transformers:Qwen/Qwen3-VL-Embedding-2B": _qwen3_vl_2b,
     "chat:Qwen/Qwen2.5-7B-Instruct": _qwen,
+    "chat:Qwen/Qwen3-4B-Instruct-2507": _qwen3_4b,
+    "diffusers:black-forest-labs/FLUX.2-klein-4B": _flux2_klein,
+    "diffusers:Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers": _sana_sprint,
+    "diffusers:Tongyi-MAI/Z-Image-Turbo": _z_image,
     "diffusers:SimianLuo/LCM_Dreamshaper_v7": _lcm_dreamshaper,
     "diffusers:stabilityai/sd-turbo": _sd_turbo,
     "diffusers:stabilityai/sdxl-turbo": _sdxl_turbo,

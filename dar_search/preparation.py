@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Fit = Literal["crop", "crop-floor", "squash", "pad"]
+Fit = Literal["crop", "crop-floor", "squash", "pad", "patches", "blocks"]
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 # Where the whole would be resized to more pixels than this, as thin pictures would, only what the crop keeps is.
 # Pillow's box gives the same up to its rounding; where the whole costs little, the result is the library's to the bit.
 _MOST_PIXELS = 1 << 24
 # Pixels, of the smaller picture, on each side: Lanczos's.
 _FILTER_REACH = 3
+# A picture of its own shape travels in a canvas: its pixels row after row, then a row whose first pixels say its size.
+_CANVAS_WIDTH = 256
+# The most a picture of "blocks" may be longer than wide, as its library has it (200) with room for rounding.
+_MOST_LONGER = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,12 @@ class Preparation:
         height, width: of the result, pixels.
         fit: "crop" (shortest side to size, centre crop as torchvision's), "crop-floor" (the same with the odd pixel
             where transformers leaves it), "squash" (aspect ratio ignored), "pad" (longest side to size, the rest
-            filled).
+            filled), or at its own ratio, in a canvas of height by width whose last row says the picture's size (see
+            `own_shape`): "patches" (as many whole patches as are allowed: SigLIP 2 NaFlex), "blocks" (near its own
+            size, between two numbers of pixels: Qwen's vision models).
         resample: the filter, always antialiased.
         fill: grey level 0-255 of the padding.
+        step: what both sides are multiples of, pixels, where a picture keeps its ratio; least, most: pixels, of all.
     """
 
     height: int
@@ -45,9 +52,31 @@ class Preparation:
     fit: Fit = "crop"
     resample: Resample = "bicubic"
     fill: int = 0
+    step: int = 0
+    least: int = 0
+    most: int = 0
+
+    @classmethod
+    def own_ratio(
+        cls, fit: Literal["patches", "blocks"], resample: Resample, *, step: int, most: int, least: int = 0
+    ) -> Preparation:
+        """A preparation that keeps each picture's ratio."""
+        return cls(-(-most // _CANVAS_WIDTH) + 1, _CANVAS_WIDTH, fit, resample, step=step, least=least, most=most)
+
+    @property
+    def keeps_ratio(self) -> bool:
+        """Whether what is prepared is a canvas, to be read with `own_shape`."""
+        return self.most > 0
+
+    @property
+    def side(self) -> int:
+        """Of the largest square that the encoder looks at, pixels."""
+        return math.isqrt(self.most) if self.keeps_ratio else max(self.height, self.width)
 
     def describe(self) -> str:
         """One line that goes into an index's provenance, such as "crop 224x224 bicubic"."""
+        if self.keeps_ratio:
+            return f"{self.fit} {self.step} of {self.least}-{self.most} pixels {self.resample}"
         padding = f" fill {self.fill}" if self.fit == "pad" else ""
         return f"{self.fit} {self.width}x{self.height} {self.resample}{padding}"
 
@@ -64,11 +93,19 @@ class Preparation:
     def fitted_rgb(self, rgb: Image.Image) -> Image.Image:
         """What `fitted` makes of a picture that `colours.rgb.to_rgb` has given."""
         resample = Image.Resampling[self.resample.upper()]
+        if self.keeps_ratio:
+            size = _patched_size if self.fit == "patches" else _blocked_size
+            return self._canvas(_resized(rgb, *size(rgb.width, rgb.height, self), resample))
         if self.fit == "squash":
             return _resized(rgb, self.width, self.height, resample)
         if self.fit in ("crop", "crop-floor"):
             return self._cropped(rgb, resample)
         return self._padded(rgb, resample)
+
+    def _canvas(self, image: Image.Image) -> Image.Image:
+        size = b"".join(b"\xff\xff\xff" if side >> bit & 1 else b"\0\0\0" for side in image.size for bit in range(16))
+        pixels = image.tobytes().ljust((self.height - 1) * self.width * 3, b"\0")
+        return Image.frombytes("RGB", (self.width, self.height), pixels + size.ljust(self.width * 3, b"\0"))
 
     def _cropped(self, rgb: Image.Image, resample: Image.Resampling) -> Image.Image:
         # torchvision's Resize(int): the shortest side becomes `size`, the other is truncated, not rounded.
@@ -92,6 +129,44 @@ class Preparation:
         canvas = Image.new("RGB", (self.width, self.height), (self.fill,) * 3)
         canvas.paste(fitted, ((self.width - width) // 2, (self.height - height) // 2))
         return canvas
+
+
+def own_shape(canvas: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """What `Preparation.prepare` gave where it keeps a picture's ratio -> the picture, (height, width, 3) uint8.
+
+    Of zeros alone, such as services try an encoder with, it is a black one of `step` by `step`.
+    """
+    width, height = (sum(1 << bit for bit in range(16) if canvas[-1, at + bit, 0] > 127) or step for at in (0, 16))
+    return canvas[:-1].reshape(-1, 3)[: width * height].reshape(height, width, 3)
+
+
+def _patched_size(width: int, height: int, wanted: Preparation) -> tuple[int, int]:
+    """The size of the most whole patches at the picture's ratio, as SigLIP 2's processor finds it, by halving."""
+    low, high, close = 1e-6, 100.0, 1e-5
+
+    def sides(scale: float) -> tuple[int, int]:
+        across, down = (max(1, math.ceil(side * scale / wanted.step)) for side in (width, height))
+        return across * wanted.step, down * wanted.step
+
+    while high - low >= close:
+        middle = (low + high) / 2
+        across, down = sides(middle)
+        low, high = (middle, high) if across * down <= wanted.most else (low, middle)
+    return sides(low)
+
+
+def _blocked_size(width: int, height: int, wanted: Preparation) -> tuple[int, int]:
+    """The picture's size in whole blocks, scaled where it has too few pixels or too many, as Qwen's processors do."""
+    width, height = min(width, height * _MOST_LONGER), min(height, width * _MOST_LONGER)
+    step = wanted.step
+    across, down = round(width / step) * step, round(height / step) * step
+    if across * down > wanted.most:
+        scale = math.sqrt(width * height / wanted.most)
+        across, down = (max(step, math.floor(side / scale / step) * step) for side in (width, height))
+    elif across * down < wanted.least:
+        scale = math.sqrt(wanted.least / (width * height))
+        across, down = (math.ceil(side * scale / step) * step for side in (width, height))
+    return across, down
 
 
 def _region(

@@ -235,15 +235,13 @@ def blip_folder(folder: Path) -> Path:
     return folder
 
 
-def siglip2_folder(folder: Path) -> Path:
-    """A SigLIP 2 of fixed resolution, as on the hub: SiglipModel with a Gemma tokenizer that keeps capital letters."""
+def gemma_tokenizer(folder: Path) -> int:
+    """A Gemma tokenizer as SigLIP 2 has it, of single letters, whose texts end with <eos>; the vocabulary's size."""
     import string
 
-    import torch
     import transformers
     from tokenizers import Tokenizer, processors
 
-    torch.manual_seed(0)
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *string.printable[:94]]
     transformers.GemmaTokenizer(
@@ -254,9 +252,19 @@ def siglip2_folder(folder: Path) -> Path:
         single="$A <eos>", pair="$A <eos> $B <eos>", special_tokens=[("<eos>", 1)]
     )
     core.save(str(folder / "tokenizer.json"))
+    return len(pieces)
+
+
+def siglip2_folder(folder: Path) -> Path:
+    """A SigLIP 2 of fixed resolution, as on the hub: SiglipModel with a Gemma tokenizer that keeps capital letters."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    vocabulary = gemma_tokenizer(folder)
     model = transformers.SiglipModel(
         transformers.SiglipConfig(
-            text_config=_text(len(pieces), hidden_size=DIMENSION, projection_size=DIMENSION),
+            text_config=_text(vocabulary, hidden_size=DIMENSION, projection_size=DIMENSION),
             vision_config=_vision(hidden_size=DIMENSION),
         )
     )
@@ -265,6 +273,31 @@ def siglip2_folder(folder: Path) -> Path:
             parameter.copy_(torch.randn_like(parameter) / 2)
     model.save_pretrained(folder)
     transformers.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def naflex_folder(folder: Path) -> Path:
+    """A SigLIP 2 NaFlex, of at most 12 patches of 16 pixels."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    vocabulary = gemma_tokenizer(folder)
+    vision = {name: value for name, value in _vision(hidden_size=DIMENSION).items() if name != "image_size"}
+    model = transformers.Siglip2Model(
+        transformers.Siglip2Config(
+            text_config=_text(
+                vocabulary, hidden_size=DIMENSION, projection_size=DIMENSION, bos_token_id=2, eos_token_id=1,
+                pad_token_id=0,
+            ),
+            vision_config={**vision, "num_patches": 16},
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) / 4)
+    model.save_pretrained(folder)
+    transformers.Siglip2ImageProcessor(patch_size=16, max_num_patches=12).save_pretrained(folder)
     return folder
 
 

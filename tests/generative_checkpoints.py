@@ -13,13 +13,37 @@ TEMPLATE = (
 )
 
 
-def chat_folder(folder: Path, kind: Literal["qwen2", "llama"], *, template: str | None = TEMPLATE) -> Path:
+def chat_folder(folder: Path, kind: Literal["qwen2", "qwen3", "llama"], *, template: str | None = TEMPLATE) -> Path:
     """A causal language model with a byte-level tokenizer and a chat template."""
-    import tokenizers
     import torch
     import transformers
 
     torch.manual_seed(0)
+    tokenizer, vocabulary = _byte_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    sizes = {
+        "vocab_size": vocabulary, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4096,
+        "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0,
+    }  # fmt: skip
+    if kind == "qwen2":
+        model: Any = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
+        # As Qwen's own checkpoints have it, so that a loader must cope with sampling settings.
+        model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20)
+    elif kind == "qwen3":
+        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes, head_dim=8))
+    else:
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    model.save_pretrained(folder)
+    return folder
+
+
+def _byte_tokenizer() -> tuple[Any, int]:
+    """A tokenizer of single bytes, and how many tokens it has."""
+    import tokenizers
+    import transformers
+
     special = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {name: number for number, name in enumerate([*special, *letters])}
@@ -29,29 +53,29 @@ def chat_folder(folder: Path, kind: Literal["qwen2", "llama"], *, template: str 
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>", additional_special_tokens=special[1:]
     )
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    sizes = {
-        "vocab_size": len(vocabulary), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4096,
-        "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0,
-    }  # fmt: skip
-    if kind == "qwen2":
-        model: Any = transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**sizes))
-        # As Qwen's own checkpoints have it, so that a loader must cope with sampling settings.
-        model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.8, top_k=20)
-    else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
-    model.save_pretrained(folder)
-    return folder
+    return tokenizer, len(vocabulary)
 
 
-def picture_model_folder(folder: Path, kind: Literal["sd", "sdxl", "sd3", "lcm"], *, checker: bool = False) -> Path:
+def picture_model_folder(
+    folder: Path,
+    kind: Literal["sd", "sdxl", "sd3", "lcm", "sana-sprint", "z-image", "flux2-klein"],
+    *,
+    checker: bool = False,
+) -> Path:
     """A text-to-image pipeline of diffusers that draws 32 x 32 pixels, saved by its own `save_pretrained`."""
     import torch
 
     torch.manual_seed(0)
-    pipeline = {"sd": _sd, "sdxl": _sdxl, "sd3": _sd3, "lcm": _lcm}[kind](folder, checker)
+    makers = {
+        "sd": _sd,
+        "sdxl": _sdxl,
+        "sd3": _sd3,
+        "lcm": _lcm,
+        "sana-sprint": _sana_sprint,
+        "z-image": _z_image,
+        "flux2-klein": _flux2_klein,
+    }
+    pipeline = makers[kind](folder, checker)
     pipeline.save_pretrained(folder, safe_serialization=True)
     return folder
 
@@ -162,4 +186,89 @@ def _sd3(folder: Path, checker: bool) -> Any:
         transformer=transformer, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), vae=_vae(16),
         text_encoder=_clip_text(size, projection=True), tokenizer=tokenizer,
         text_encoder_2=_clip_text(size, projection=True), tokenizer_2=second, text_encoder_3=None, tokenizer_3=None,
+    )  # fmt: skip
+
+
+def _sana_sprint(folder: Path, checker: bool) -> Any:
+    """SANA-Sprint draws at one of its own sizes (of 1024 x 1024) and fits that to what was asked for."""
+    import diffusers
+    import transformers
+
+    tokenizer, size = _byte_tokenizer()
+    text = transformers.Gemma2Model(
+        transformers.Gemma2Config(
+            vocab_size=size, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=4, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+        )
+    ).eval()  # fmt: skip
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=4, num_layers=1,
+        num_cross_attention_heads=2, cross_attention_head_dim=4, cross_attention_dim=8, caption_channels=8,
+        guidance_embeds=True, qk_norm="rms_norm_across_heads",
+    )  # fmt: skip
+    levels = 6  # 32 pixels a latent, as the real one
+    vae = diffusers.AutoencoderDC(
+        latent_channels=4, attention_head_dim=4, encoder_block_out_channels=(4,) * levels,
+        decoder_block_out_channels=(4,) * levels, encoder_layers_per_block=(1,) * levels,
+        decoder_layers_per_block=(1,) * levels, encoder_qkv_multiscales=((),) * levels,
+        decoder_qkv_multiscales=((),) * levels, downsample_block_type="conv", upsample_block_type="interpolate",
+    )  # fmt: skip
+    return diffusers.SanaSprintPipeline(
+        tokenizer=tokenizer, text_encoder=text, vae=vae, transformer=transformer, scheduler=diffusers.SCMScheduler()
+    )
+
+
+def _z_image(folder: Path, checker: bool) -> Any:
+    """Z-Image, whose text encoder is a Qwen3 that is spoken to through its chat template."""
+    import diffusers
+    import torch
+    import transformers
+
+    tokenizer, size = _byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    text = transformers.Qwen3Model(
+        transformers.Qwen3Config(
+            vocab_size=size, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=8, bos_token_id=None, eos_token_id=0, pad_token_id=0,
+        )
+    ).eval()  # fmt: skip
+    transformer = diffusers.ZImageTransformer2DModel(
+        dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16, axes_dims=[8, 4, 4],
+        axes_lens=[1024, 64, 64],
+    )  # fmt: skip
+    with torch.no_grad():  # the class leaves these as memory had them
+        transformer.x_pad_token.fill_(1)
+        transformer.cap_pad_token.fill_(1)
+    return diffusers.ZImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), vae=_vae(16), text_encoder=text, tokenizer=tokenizer,
+        transformer=transformer,
+    )  # fmt: skip
+
+
+def _flux2_klein(folder: Path, checker: bool) -> Any:
+    """FLUX.2 klein, whose text encoder's layers 9, 18 and 27 are what the transformer reads."""
+    import diffusers
+    import transformers
+
+    tokenizer, size = _byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    text = transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            vocab_size=size, hidden_size=8, intermediate_size=8, num_hidden_layers=28, num_attention_heads=1,
+            num_key_value_heads=1, head_dim=8, bos_token_id=None, eos_token_id=0, pad_token_id=0,
+            tie_word_embeddings=True,
+        )
+    ).eval()  # fmt: skip
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=3 * 8, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, latent_channels=4, norm_num_groups=4,
+        sample_size=32,
+    )  # fmt: skip
+    return diffusers.Flux2KleinPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), vae=vae, text_encoder=text, tokenizer=tokenizer,
+        transformer=transformer, is_distilled=True,
     )  # fmt: skip

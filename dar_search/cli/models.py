@@ -186,10 +186,11 @@ def _show(preset: Preset, *, as_json: bool) -> None:
         return
     console = answer_console()
     console.print(plain_text(preset.purpose, "bold"))
-    table = _table("", "model", "licence", "download", "memory")
+    table = _table("", "model", "licence", "download", "memory", "languages", "run here with")
     for part in preset.parts:
         sizes = (_size(part.download_mb), _size(part.memory_mb))
-        table.add_row(part.role, plain_text(part.name), plain_text(part.licence), *sizes)
+        languages = "many" if part.many_languages else ""
+        table.add_row(part.role, plain_text(part.name), plain_text(part.licence), *sizes, languages, part.run)
     console.print(table)
     if preset.differs:
         console.print(columns_of([("differs", preset.differs)]), markup=False, soft_wrap=True)

@@ -18,6 +18,8 @@ ENCODERS = (
     "open_clip:hf-hub:ORG/NAME",
     "transformers:FOLDER",
     "transformers:ORG/NAME",
+    "sentence-transformers:FOLDER",
+    "sentence-transformers:ORG/NAME",
 )
 REFORMULATORS = ("rules", "demo", "endpoint:MODEL", "chat:FOLDER", "chat:ORG/NAME")
 IMAGINERS = (
@@ -63,6 +65,10 @@ def encoder(
         from dar_search.models.encoders.transformers_encoder import transformers_encoder
 
         return transformers_encoder(source, device=device, dtype=dtype, options=chosen)
+    if kind == "sentence-transformers" and source:
+        from dar_search.models.encoders.sentence_encoder import sentence_encoder
+
+        return sentence_encoder(source, device=device, dtype=dtype, options=chosen)
     raise _unknown("encoder", name, ENCODERS)
 
 

@@ -195,7 +195,7 @@ _KINDS = (
     (
         "modules.json",
         "a folder of sentence-transformers",
-        "Where it holds a CLIP, name the folder inside, such as {folder}/0_CLIPModel",
+        "As an encoder it is called sentence-transformers:{folder}",
     ),
     (
         "config.json",

@@ -37,6 +37,8 @@ class Part:
         licence: its name, or where it is; the model's own page counts.
         download_mb, memory_mb: rounded, in MB of 10^6 bytes.
         hub: the repository of the weights, where the name does not say it.
+        many_languages: whether its makers say that it knows many, and not English alone or with another.
+        run: what of it this project has run: "these weights", or its classes with "random weights".
     """
 
     role: Role
@@ -45,6 +47,8 @@ class Part:
     download_mb: int
     memory_mb: int
     hub: str = ""
+    many_languages: bool = False
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def is_here(encoder: str) -> bool:
     if encoder == "demo" or Path(source).expanduser().exists():
         return True
     if kind != "open_clip" or encoder.count(":") > 1:
-        return hub.cached_file(source, ("config.json", "open_clip_config.json")) is not None
+        return hub.cached_file(source, ("config.json", "modules.json", "open_clip_config.json")) is not None
     from dar_search.models.encoders import open_clip_encoder
 
     repository = next((part.hub for one in presets() for part in one.parts if part.name == encoder), "")

@@ -1,4 +1,4 @@
-"""The chat reformulator over tiny Qwen2 and Llama checkpoints of the real classes."""
+"""The chat reformulator over tiny Qwen2, Qwen3 and Llama checkpoints of the real classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dar_search.models.reformulators.question_writer import ChatQuestionWriter
 from tests import generative_checkpoints
 
 DIALOGUE = Dialogue("a car", (Turn("what colour is it?", "red"),))
-KINDS = ("qwen2", "llama")
+KINDS = ("qwen2", "qwen3", "llama")
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def _folder(name: str, content: str = "{}") -> Callable[[Path], None]:
         (_folder("pytorch_lora_weights.safetensors"), "adapter (LoRA)", "Merge it"),
         (_folder("model_index.json"), "a folder of diffusers", "diffusers:{}"),
         (_folder("open_clip_config.json"), "a folder of open_clip", "open_clip:{}"),
-        (_folder("modules.json", "[]"), "sentence-transformers", "{}/0_CLIPModel"),
+        (_folder("modules.json", "[]"), "sentence-transformers", "sentence-transformers:{}"),
         (_folder("snapshots/abc/config.json"), "the hub cache's own", "{}/snapshots/abc"),
         (_folder("clip/config.json"), "but clip/ in it has", "{}/clip"),
         (_folder("notes.txt"), "There are notes.txt", "right folder"),

@@ -23,6 +23,16 @@ def test_the_dialogue_goes_in_as_json_data_that_it_cannot_break_out_of() -> None
     assert said == {"caption": attack, "turns": [{"question": "is it red?", "answer": attack}]}
 
 
+def test_a_dialogue_in_another_language_goes_in_as_it_is_and_is_to_stay_in_it() -> None:
+    german = Dialogue("ein Hund auf einer Straße", (Turn("Welche Farbe hat er?", "weiß, glaube ich"),))
+    system, user = instructions.messages(german)
+    assert "in the language that the caption and the answers are in" in system["content"]
+    assert "weiß, glaube ich" in user["content"]
+    answer = '{"text": "ein weißer Hund auf einer Straße", "prompts": ["ein weißer Hund, Straße"]}'
+    read = instructions.read(answer, reformulator="m")
+    assert (read.text, read.prompts) == ("ein weißer Hund auf einer Straße", ("ein weißer Hund, Straße",))
+
+
 def test_a_long_dialogue_keeps_its_last_turns_and_is_cut() -> None:
     turns = tuple(Turn(f"question {number}?", "x" * 10_000) for number in range(500))
     _, user = instructions.messages(Dialogue("c" * 100_000, turns))

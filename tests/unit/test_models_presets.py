@@ -22,6 +22,7 @@ def test_a_preset_names_each_of_its_parts_with_licence_and_size(preset: presets.
     assert presets.names_of(preset.settings) == {part.role: part.name for part in preset.parts}
     for part in preset.parts:
         assert part.licence
+        assert part.run == ("these weights" if part.name in ("demo", "rules") else "random weights")
         assert (part.download_mb > 0) == (part.memory_mb > 0) or part.name == "demo"
         kinds = {
             "encoder": catalogue.ENCODERS,

@@ -23,6 +23,12 @@ def added(*turns: str, caption: str = "a picture") -> str:
     return text.removeprefix(caption).removeprefix(", ")
 
 
+def test_a_dialogue_in_another_language_stays_in_it_and_its_answers_are_only_joined() -> None:
+    turns = Turn("Welche Farbe hat der Hund?", "braun"), Turn("Was macht er?", "er läuft über eine Wiese")
+    text = RULES.reformulate(Dialogue("ein Hund", turns)).text
+    assert text == "ein Hund, braun, er läuft über eine wiese"
+
+
 @pytest.mark.parametrize(
     ("turn", "expected"),
     [

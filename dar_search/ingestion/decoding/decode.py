@@ -139,7 +139,7 @@ def _draft(image: ImageFile.ImageFile, preparation: Preparation, limits: DecodeL
     looks at.
     """
     shortest, longest = min(image.size), max(image.size)
-    looked_at = max(preparation.height, preparation.width) / shortest
+    looked_at = preparation.side / shortest
     fraction = _fraction(image.size, max(DRAFT_MARGIN * looked_at, THUMBNAIL_SIDE / longest))
     smallest = _fraction(image.size, max(looked_at, THUMBNAIL_SIDE / longest))
     while fraction < smallest and image.width * image.height > limits.max_pixels * fraction**2:

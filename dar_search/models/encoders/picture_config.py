@@ -34,7 +34,7 @@ _PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "ViT": {**_COMMON, **_HALF, "size": {"height": 224, "width": 224}, "resample": 2},
 }  # fmt: skip
 _ENDINGS = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
-_USUAL: Mapping[str, str] = {"clip": "CLIP", "siglip": "Siglip", "blip": "Blip"}
+USUAL: Mapping[str, str] = {"clip": "CLIP", "siglip": "Siglip", "blip": "Blip"}
 # What names or places a processor, and what can change nothing where pictures are RGB by then.
 _INCIDENTAL = frozenset(
     {"image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "do_convert_rgb",
@@ -92,7 +92,7 @@ def _changes_nothing(key: str, value: Any, given: Mapping[str, Any], shape: Prep
 def _processor(given: Mapping[str, Any], kind: str, model: str) -> str:
     named = str(given.get("image_processor_type") or given.get("feature_extractor_type") or "")
     if not named:
-        return _USUAL[kind]
+        return USUAL[kind]
     ending = next((ending for ending in _ENDINGS if named.endswith(ending)), "")
     family = named.removesuffix(ending) if ending else named
     if family not in _PROCESSORS:

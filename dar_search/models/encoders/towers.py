@@ -17,7 +17,7 @@ from dar_search.errors import InputError, ModelFailed, SettingsError
 from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.lanes import Lanes
-from dar_search.preparation import Preparation
+from dar_search.preparation import Preparation, own_shape
 
 if TYPE_CHECKING:
     import torch
@@ -72,13 +72,16 @@ class Card:
     Attributes:
         mean, std: of each channel, in the range 0-1.
         load: makes the towers on a device, in a dtype; called once.
+        whole: the towers take pictures one by one as (height, width, 3) uint8, by `whole_pictures`, for they are of
+            their own shape, or because their library normalises them.
     """
 
     provenance: Provenance
     preparation: Preparation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    load: Callable[[torch.device, torch.dtype], Towers]
+    load: Callable[[torch.device, torch.dtype], Any]
+    whole: bool = False
 
 
 class TowersEncoder:
@@ -153,7 +156,7 @@ class TowersEncoder:
     @cached_property
     def _towers(self) -> Towers:
         with failures_named(f"Loading {self.provenance.encoder}"):
-            towers = self._card.load(self._device, self._dtype)
+            towers: Towers = self._card.load(self._device, self._dtype)
             accelerate(
                 towers.parts,
                 channels_last=self._options.channels_last,
@@ -183,10 +186,17 @@ class TowersEncoder:
 
         towers = self._towers  # loaded here, not in a lane
         if self._device.type == "cpu":
-            return self._lanes.batches(pixels, lambda part: towers.pictures(self._normalised(part)))
+            return self._lanes.batches(pixels, lambda part: self._features(towers, part))
         with torch.inference_mode():
-            rows: FloatArray = towers.pictures(self._normalised(pixels)).float().cpu().numpy()
+            rows: FloatArray = self._features(towers, pixels).float().cpu().numpy()
             return rows
+
+    def _features(self, towers: Any, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        if not self._card.whole:
+            return towers.pictures(self._normalised(pixels))  # type: ignore[no-any-return]
+        shape = self.preparation
+        pictures = [own_shape(one, shape.step) for one in pixels] if shape.keeps_ratio else list(pixels)
+        return towers.whole_pictures(pictures)  # type: ignore[no-any-return]
 
     def _unit_rows(self, batches: Sequence[FloatArray]) -> FloatArray:
         dimension = self.provenance.dimension

@@ -1,4 +1,4 @@
-"""Encoders of transformers: CLIP, SigLIP (and SigLIP 2 with fixed resolution), and BLIP image-text retrieval.
+"""Encoders of transformers: CLIP, SigLIP, SigLIP 2 (of fixed resolution, and NaFlex), and BLIP image-text retrieval.
 
 BLIP is what the DAR and ChatIR papers search with: the projected first token of the picture and of the text, as the
 contrastive half of `BlipForImageTextRetrieval` has them. Their released evaluation joins all reformulations so far
@@ -18,13 +18,15 @@ from dar_search.data import Provenance
 from dar_search.errors import ModelFailed
 from dar_search.models import tokenizing, weights
 from dar_search.models.completeness import buffers, require_complete
-from dar_search.models.encoders import picture_config
+from dar_search.models.encoders import naflex, picture_config
 from dar_search.models.encoders.quiet import quiet_libraries
 from dar_search.models.encoders.towers import DEFAULTS, Card, Towers, TowersEncoder, TowersOptions, cut
 from dar_search.preparation import Preparation
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 IGNORED = ("*/*",)
@@ -34,6 +36,7 @@ SEPARATOR = "[SEP]"
 _CLASSES: Mapping[str, tuple[str, int, int]] = {
     "clip": ("CLIPModel", 512, 224),
     "siglip": ("SiglipModel", 768, 224),
+    "siglip2": ("Siglip2Model", 768, 0),  # pictures of their own shape
     "blip": ("BlipForImageTextRetrieval", 256, 384),
 }
 
@@ -63,20 +66,26 @@ def _card(source: str, name: str) -> Card:
     config = weights.read_config(where / "config.json")
     kind = str(config.get("model_type"))
     if kind not in _CLASSES:
-        flexible = " (NaFlex: pictures of any shape)" if kind == "siglip2" else ""
         raise ModelFailed(
-            f"{name} is a {kind} model{flexible}, which is no encoder that is supported.",
-            "Choose a CLIP, SigLIP (fixed resolution) or BLIP image-text retrieval model, or an open_clip one.",
+            f"{name} is a {kind} model, which is no encoder that is supported.",
+            "Choose a CLIP, SigLIP or BLIP image-text retrieval model, or an open_clip or sentence-transformers one.",
         )
     pictures = picture_config.read(where, model=name)
-    preparation, mean, std = picture_config.preparation(pictures, kind, model=name)
-    _require_size(config, kind, preparation, name)
+    if kind == "siglip2":
+        preparation, mean, std = naflex.preparation(pictures, config, model=name)
+    else:
+        preparation, mean, std = picture_config.preparation(pictures, kind, model=name)
+        _require_size(config, kind, preparation, name)
     files = weights.check(where, model=name)
     shape = {"config": {**config, "transformers_version": "", "_name_or_path": ""}, "pictures": dict(pictures)}
     tokenizing.require_files(where, model=name)
     revision = weights.revision(files, shape, tokenizing.digest(where))
     provenance = Provenance(name, revision, _dimension(kind, config), preparation.describe())
-    return Card(provenance, preparation, mean, std, partial(_load, where, kind, name))
+    patches = None
+    if preparation.keeps_ratio:
+        patches = naflex.Patches(preparation.step, preparation.most // preparation.step**2, mean, std)
+    load = partial(_load, where, kind, name, patches)
+    return Card(provenance, preparation, mean, std, load, whole=patches is not None)
 
 
 def _dimension(kind: str, config: Mapping[str, Any]) -> int:
@@ -99,7 +108,9 @@ def _require_size(config: Mapping[str, Any], kind: str, preparation: Preparation
         )
 
 
-def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.dtype) -> Towers:
+def _load(
+    where: Path, kind: str, name: str, patches: naflex.Patches | None, device: torch.device, dtype: torch.dtype
+) -> Towers:
     weights.require("torch", "transformers", "ftfy")
     import transformers
 
@@ -133,6 +144,8 @@ def _load(where: Path, kind: str, name: str, device: torch.device, dtype: torch.
     # SigLIP's own tokenizer lowers, and leaves out punctuation. SigLIP 2 was trained on lower-cased texts, which its
     # tokenizer in transformers does not do. Source: big_vision's SigLIP 2, transformers #43054.
     clean = str if isinstance(tokenizer, transformers.SiglipTokenizer) else str.lower
+    if patches:
+        return NaflexTowers(model, tokenizer, device, context, padded=True, clean=clean, patches=patches)
     return ClipTowers(model, tokenizer, device, context, padded=True, clean=clean)
 
 
@@ -183,6 +196,23 @@ class ClipTowers:
             return_attention_mask=True,
             return_tensors="pt",
         ).to(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class NaflexTowers(ClipTowers):
+    """SigLIP 2 whose pictures are of their own shape.
+
+    Attributes:
+        patches: makes patches of pictures.
+    """
+
+    patches: naflex.Patches | None = None
+
+    def whole_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """(height, width, 3) of each, in whole patches -> (n, d)."""
+        assert self.patches is not None  # noqa: S101  # for mypy
+        given = self.patches.of(pictures, self.device, self.model.dtype)
+        return _pooled(self.model.get_image_features(**given))
 
 
 @dataclass(frozen=True, slots=True)

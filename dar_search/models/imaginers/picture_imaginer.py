@@ -1,8 +1,8 @@
 """An Imaginer that draws pictures with any text-to-image model of diffusers, and encodes them.
 
-A folder in diffusers' layout (model_index.json) that `AutoPipelineForText2Image` knows: SD, SD-Turbo, SDXL,
-SDXL-Turbo, SD 3, LCM, PixArt, Sana, Flux and others. Each picture has a noise generator of its own, so that the
-first of sixteen is the first of one.
+A folder in diffusers' layout (model_index.json) of any of its text-to-image classes: SD, SD-Turbo, SDXL, SDXL-Turbo,
+SD 3, LCM, PixArt, SANA, SANA-Sprint, FLUX, Z-Image, Qwen-Image and others. Each picture has a noise generator of its
+own, so that the first of sixteen is the first of one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dar_search.models.acceleration import accelerate
 from dar_search.models.devices import failures_named, resolve_device, resolve_dtype
 from dar_search.models.encoders.quiet import quiet_libraries
 from dar_search.models.identity import imagination_id
-from dar_search.models.imaginers import diffusers_folder
+from dar_search.models.imaginers import diffusers_folder, pipeline_class
 from dar_search.models.imaginers.diffusers_parts import load_parts, require_checked
 from dar_search.models.options import read_options
 from dar_search.ports import Encoder
@@ -209,9 +209,10 @@ class PictureImaginer:
         accepted = inspect.signature(type(self._pipeline).__call__).parameters
         if options.negative_prompt and "negative_prompt" not in accepted:
             raise SettingsError(f"{self._name} takes no negative prompt.", "Leave it empty for this model.")
-        result = self._pipeline(
-            **{name: value for name, value in values.items() if value is not None and name in accepted}
-        )
+        given = {name: value for name, value in values.items() if value is not None and name in accepted}
+        if "intermediate_timesteps" in accepted and options.steps not in (None, 2):
+            given["intermediate_timesteps"] = None  # SANA-Sprint's default is for two steps, and refuses others
+        result = self._pipeline(**given)
         stopped = getattr(result, "nsfw_content_detected", None) or [False] * len(wanted)
         return [None if bad else picture for picture, bad in zip(result.images, stopped, strict=True)]
 
@@ -240,7 +241,7 @@ class PictureImaginer:
 
     def _loaded(self, device: torch.device, dtype: torch.dtype) -> Any:
         with quiet_libraries():
-            from diffusers import AutoPipelineForText2Image
+            kind = pipeline_class.text_to_image(self._folder, model=self._name)
 
         index = weights.read_config(self._folder / diffusers_folder.INDEX)
         # A part that a folder leaves empty (SD 3 without its third text encoder) must be given as None all the same.
@@ -251,7 +252,7 @@ class PictureImaginer:
             absent["requires_safety_checker"] = False
         with quiet_libraries():
             loaded = load_parts(self._folder, dtype, model=self._name, without=self._left_out)
-            pipeline = AutoPipelineForText2Image.from_pretrained(
+            pipeline = kind.from_pretrained(
                 self._folder,
                 dtype=dtype,
                 use_safetensors=True,
