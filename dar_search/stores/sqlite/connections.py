@@ -178,8 +178,9 @@ class Connections:
             raise kind(
                 f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
             ) from error
-        with suppress(OSError):  # what it is, SQLite says better
-            os.close(owner_only.opener(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+        # Never by opening it: closing any descriptor of a file takes all of SQLite's locks on it from this process.
+        with suppress(OSError):  # it is there, or SQLite says better what it is; some systems let only root do this
+            os.mknod(os.path.realpath(self.path), 0o600)
 
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.
