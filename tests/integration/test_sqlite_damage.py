@@ -13,8 +13,9 @@ import pytest
 
 from dar_search.errors import StoreCorrupt, StoreError
 from dar_search.stores.sqlite import full_text, indices
+from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.store import SQLiteStore
-from tests.damaged_stores import PROVENANCE, answers, records, run, sound
+from tests.damaged_stores import PROVENANCE, SIZE, answers, records, run, sound
 from tests.grid_encoder import GridEncoder
 from tests.ingestion_runs import counts, fill
 from tests.ingestion_runs import run as ingest
@@ -153,6 +154,24 @@ def test_an_older_file_gets_its_checksums_with_the_upgrade(path: Path) -> None:
     change(path, "UPDATE vectors SET embedding = zeroblob(64) WHERE key % 3 = 0")
     with pytest.raises(StoreCorrupt):
         answers_of(path)
+
+
+class _WrittenTo(SQLiteStore):
+    """A store that somebody writes to just after an index was looked up."""
+
+    def _find(self, name: str) -> IndexRow:
+        row = super()._find(name)
+        other = SQLiteStore(self._path)
+        assert other.open(name).write(records(SIZE, 1)) == []
+        other.close()
+        return row
+
+
+def test_an_index_that_is_written_to_is_examined_without_a_false_alarm(path: Path) -> None:
+    store = _WrittenTo(path)
+    found = store.examine("photos")
+    store.close()
+    assert (found.sound, found.pictures) == (True, SIZE + 1), found
 
 
 def test_a_log_that_lost_writes_is_said_and_left_as_it_is(tmp_path: Path) -> None:

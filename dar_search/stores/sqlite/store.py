@@ -104,8 +104,11 @@ class SQLiteStore:
 
     def examine(self, name: str) -> Examined:
         """Reads all of an index. Takes time in proportion to it."""
-        row = self._find(name)
+        found = self._find(name)
         with self._connections.reading() as connection:
+            row = indices.find(connection, found.id)  # as this transaction sees it: others may be writing
+            if row is None or row.token != found.token:
+                raise self._not_found(name)
             whole = Whole(connection, row)
             for _ in whole.records():
                 pass
