@@ -157,14 +157,14 @@ def test_an_older_file_gets_its_checksums_with_the_upgrade(path: Path) -> None:
 
 
 class _WrittenTo(SQLiteStore):
-    """A store that somebody writes to just after an index was looked up."""
+    """A store that somebody writes to just after its indices were looked up."""
 
-    def _find(self, name: str) -> IndexRow:
-        row = super()._find(name)
+    def _rows(self) -> list[IndexRow]:
+        rows = super()._rows()
         other = SQLiteStore(self._path)
-        assert other.open(name).write(records(SIZE, 1)) == []
+        assert other.open("photos").write(records(SIZE, 1)) == []
         other.close()
-        return row
+        return rows
 
 
 def test_an_index_that_is_written_to_is_examined_without_a_false_alarm(path: Path) -> None:
@@ -172,6 +172,21 @@ def test_an_index_that_is_written_to_is_examined_without_a_false_alarm(path: Pat
     found = store.examine("photos")
     store.close()
     assert (found.sound, found.pictures) == (True, SIZE + 1), found
+
+
+def test_a_copy_of_a_store_that_is_written_to_says_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    class _Copied(SQLiteStore):
+        def _rows(self) -> list[IndexRow]:
+            other = SQLiteStore(path)
+            assert other.open("photos").delete(["picture-000"]) == 1
+            other.close()
+            return super()._rows()
+
+    store = _Copied(path)
+    about_file, copied = store.save_to(tmp_path / "saved.sqlite")
+    store.close()
+    assert copied.pictures == SIZE
+    assert "wrote" in about_file.problems[0]
 
 
 def test_a_log_that_lost_writes_is_said_and_left_as_it_is(tmp_path: Path) -> None:

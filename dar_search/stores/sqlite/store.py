@@ -22,7 +22,7 @@ from dar_search.stores.provenance import check_dimension, check_provenance
 from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
 from dar_search.stores.sqlite.damage.examining import Whole
-from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest
+from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest, unfinished
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow, index_rows
 from dar_search.stores.sqlite.vectors import Vectors
@@ -123,23 +123,28 @@ class SQLiteStore:
     def save_to(self, path: Path) -> list[Examined]:
         """Copies all that is whole to a new file; the first of what it gives is about the file itself, and has no name.
 
-        Raises StoreError where there is something at the path already.
+        The file is there once it is complete. Raises StoreError where there is something at the path already.
         """
-        if path.exists():
-            raise StoreError(f'There is something at "{path}" already.', "Give the path of a new file.")
         found: list[Examined] = []
         copied: dict[int, int] = {}
-        new = SQLiteStore(path)
-        try:
-            with self._connections.reading() as connection:
-                for row in index_rows(connection):
-                    index = new.create(row.name, row.provenance)
-                    found.append(copy_index(connection, row, index))
-                    copied[row.id] = new._find(row.name).id
-                with new._connections.writing(create=True) as written:
-                    problems = copy_rest(connection, written, copied)
-        finally:
-            new.close()
+        with unfinished(path) as part:
+            new = SQLiteStore(part)
+            try:
+                with self._connections.reading() as connection:
+                    rows = index_rows(connection)
+                    for row in rows:
+                        index = new.create(row.name, row.provenance)
+                        found.append(copy_index(connection, row, index))
+                        copied[row.id] = new._find(row.name).id
+                    with new._connections.writing(create=True) as written:
+                        problems = copy_rest(connection, written, copied)
+                if self._rows() != rows:
+                    problems.append("Somebody wrote to the store while it was copied: the copy lacks that.")
+                new._seal()
+                with new._connections.plain() as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # all of it in the one file
+            finally:
+                new.close()
         return [Examined("", 0, problems=tuple(problems)), *found]
 
     def close(self) -> None:
