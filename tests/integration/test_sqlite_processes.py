@@ -196,7 +196,7 @@ store.close()
 
 def test_a_store_that_another_process_opens_and_closes_keeps_what_is_written_after(path: Path) -> None:
     def counted() -> int:
-        return int(subprocess.run([sys.executable, "-c", COUNTER, str(path)], stdout=subprocess.PIPE, check=True).stdout)
+        return int(subprocess.check_output([sys.executable, "-c", COUNTER, str(path)]))
 
     store = SQLiteStore(path)
     index = store.create("photos", PROVENANCE)
