@@ -77,10 +77,12 @@ class BoundedConnection(Urllib3HttpConnection):  # type: ignore[misc]  # opensea
                 raise SerializationError(f"an answer of more than {LARGEST_ANSWER >> 20} MiB") from error
             if budget.exceeded != "time" and not isinstance(error, ConnectionTimeout):
                 raise
-            # Whatever made this one hang, other connections that are as old may hang too.
-            old = self.pool
-            self._create_urllib3_pool()
-            old.close()
+            if seconds == (timeout or self.timeout):
+                # Whatever made this one hang, other connections that are as old may hang too. One that had less time,
+                # as its caller's ran out, says nothing of the others: it is closed itself.
+                old = self.pool
+                self._create_urllib3_pool()
+                old.close()
             raise ConnectionTimeout("TIMEOUT", str(error.error), error) from error
         finally:
             _budget.reset(token)
