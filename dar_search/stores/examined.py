@@ -48,5 +48,6 @@ class Savable(Protocol):
     """A store that can copy what is whole of it to another place."""
 
     def save_to(self, path: Path) -> list[Examined]:
-        """To a new file: each index, as it is examined. Raises StoreError where there is something at the path."""
+        """To a new file: each index, as it is examined. Raises StoreError where there is something at the path.
+        Unless it raises, the file is there, and complete."""
         ...

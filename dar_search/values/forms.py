@@ -35,7 +35,7 @@ class Form(Generic[T]):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"])) or "all of it"
-            raise self.wrong(f"{place[:200]}: {first['msg']}") from None
+            raise self.wrong(f"{place[:200]}{_document(answer, first['loc'])}: {first['msg']}") from None
 
     def wrong(self, why: str) -> StoreCorrupt:
         return StoreCorrupt(f"The cluster's answer to {self._what} is of another form ({why}).", _HINT)
@@ -44,3 +44,14 @@ class Form(Generic[T]):
         """Raises StoreCorrupt where there are not as many parts as were asked for."""
         if len(parts) != len(asked):
             raise self.wrong(f"{len(parts)} parts for {len(asked)}")
+
+
+def _document(answer: object, place: Sequence[int | str]) -> str:
+    """Of which document a place in an answer is, where it is of one."""
+    id = None
+    for part in place:
+        if isinstance(answer, dict):
+            id, answer = answer.get("_id", id), answer.get(part)
+        elif isinstance(answer, list) and isinstance(part, int) and part < len(answer):
+            answer = answer[part]
+    return f' of the document "{id[:200]}"' if isinstance(id, str) else ""

@@ -111,6 +111,7 @@ def test_a_damaged_file_is_checked_and_saved_by_the_command(dar: Dar, light_mode
     assert "Save what is whole with --save-to" in dar("index", "check").err
     saved = dar("index", "check", "--save-to", "saved.sqlite")
     assert (saved.status, "5 pictures whole, 1 not." in saved.out, lost in saved.out) == (3, True, True)
+    assert "images.sqlite-wal" in saved.err  # a log of the old file's would ruin the copy that takes its place
     (indexed.parent / "saved.sqlite").replace(path)
     again = dar("ingest", "photos.jsonl", "--index", "photos", "--json").json
     assert (again["indexed"], again["unchanged"]) == (1, 5)

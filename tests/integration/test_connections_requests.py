@@ -7,14 +7,17 @@ import json
 import logging
 import select
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from opensearchpy.exceptions import OpenSearchException
+from opensearchpy.exceptions import ConnectionTimeout, OpenSearchException
 
+from dar_search.answering.time_limits import within
 from dar_search.settings import load_settings
 from dar_search.stores.opensearch.cluster.connection import connect, mapped
 from tests.cluster_connections import connected, nginx_needed, settings
@@ -148,4 +151,55 @@ def test_the_client_connects_no_sooner_than_it_must() -> None:
         with pytest.raises(OpenSearchException):
             client.transport.perform_request("GET", "/", timeout=0.2)
         assert select.select([listening], [], [], 0)[0]  # a connection that is made does show
+        client.close()
+
+
+class _Waiting(_Recorder):
+    """Answers /slow once it is told to, and /both when two are asking."""
+
+    opened: list[tuple[str, int]]
+    both: threading.Barrier
+    told: threading.Event
+
+    def setup(self) -> None:
+        super().setup()
+        self.opened.append(self.client_address)
+
+    def _answer(self) -> None:
+        if self.path == "/both":
+            self.both.wait(60)
+        if self.path == "/slow":
+            self.told.wait(60)
+            self.close_connection = True  # nobody waits for it any more
+            return
+        super()._answer()
+
+    do_GET = _answer
+
+
+def test_a_request_cut_by_its_callers_deadline_leaves_the_other_connections() -> None:
+    opened: list[tuple[str, int]] = []
+    told = threading.Event()
+    shared = {"seen": [], "opened": opened, "both": threading.Barrier(2), "told": told}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Waiting,), shared))
+    server.daemon_threads = True
+    with serving(server):
+        client = connect(f"http://127.0.0.1:{server.server_port}", settings())
+        ask = client.transport.perform_request
+
+        def ask_twice_at_once() -> int:
+            """How many connections that took which were not there."""
+            before = len(opened)
+            with ThreadPoolExecutor(2) as threads:
+                list(threads.map(lambda path: ask("GET", path), ["/both", "/both"]))
+            return len(opened) - before
+
+        assert ask_twice_at_once() == 2
+        with within(0.2), pytest.raises(ConnectionTimeout):
+            ask("GET", "/slow")
+        assert ask_twice_at_once() == 1
+        with pytest.raises(ConnectionTimeout):  # one that had all the time of a request shows that something hangs
+            ask("GET", "/slow", timeout=0.2)
+        assert ask_twice_at_once() == 2
+        told.set()
         client.close()

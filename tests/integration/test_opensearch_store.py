@@ -438,3 +438,28 @@ def test_a_default_pipeline_is_skipped_where_the_settings_say_so(
 def _unit() -> FloatArray:
     vector: FloatArray = np.full(DIMENSION, DIMENSION**-0.5, np.float32)
     return vector
+
+
+def test_a_document_of_another_program_costs_no_page(store: OpenSearchStore, name: str) -> None:
+    vector = np.eye(DIMENSION, dtype=np.float32)
+    index = store.create(name, PROVENANCE)
+    index.write([ImageRecord("ours", vector[0], "ours.png", caption="a dog")])
+
+    def put(id: str, **fields: Any) -> None:
+        document = {"id": id, "vector": vector[1].tolist(), **fields}
+        store._cluster.send("PUT", f"/{name}-000001/_doc/{id}?refresh=true", bodies.encode(document))
+
+    put("nulls", source=None, caption=None, thumbnail=None, width=None, metadata=None)
+    put("lists", source=["theirs.png"], caption=["a dog", None, "and 7 cats"], digest=7, width="640", height=480.0)
+    found = index.search(SearchRequest(vector[0], thumbnails=True)).hits
+    assert {hit.id: (hit.source, hit.caption, hit.thumbnail) for hit in found} == {
+        "ours": ("ours.png", "a dog", None),
+        "nulls": ("", "", None),
+        "lists": ("theirs.png", "a dog and 7 cats", None),
+    }
+    records = index.get(["nulls", "lists"])
+    assert (records["nulls"].width, records["nulls"].metadata) == (0, {})
+    assert (records["lists"].width, records["lists"].height, records["lists"].digest) == (640, 480, "7")
+    put("odd", width="640.5")
+    with pytest.raises(StoreCorrupt, match='width of the document "odd"'):
+        index.get(["ours", "odd"])

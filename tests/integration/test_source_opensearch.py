@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from dar_search.errors import SourceError, SourceNotAllowed
+from dar_search.errors import SourceError, SourceNotAllowed, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Undecodable
 from dar_search.ingestion.failures import FAILURE_CODES
@@ -22,6 +22,7 @@ from dar_search.ingestion.sources.source import BadItem, SourceItem
 from dar_search.preparation import Preparation
 from dar_search.settings import load_settings
 from dar_search.settings.fetch import FetchSettings
+from dar_search.stores.opensearch.cluster import bounded_connections
 from dar_search.stores.opensearch.cluster.calls import Cluster
 from dar_search.stores.opensearch.cluster.connection import connect
 from tests.pictures import jpeg, photograph
@@ -213,6 +214,17 @@ def test_pages_grow_and_nothing_is_listed_twice_or_lost(
         ids = [item.id for item in listed(outside, f"opensearch:{index}")]
         assert len(ids) == 500
         assert set(ids) == {str(number) for number in range(500)}
+
+
+def test_documents_too_large_for_a_page_are_listed_on_smaller_ones(
+    cluster: Cluster, index: str, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = base64.b64encode(bytes(9_000)).decode()
+    fill(cluster, index, {str(number): {"media": {"picture": text}} for number in range(60)})
+    monkeypatch.setattr(bounded_connections, "LARGEST_ANSWER", 64 << 10)  # five of them
+    with pytest.raises(StoreError, match="too large"):
+        cluster.read("POST", f"/{index}/_search", b'{"size": 60}')
+    assert sorted(int(item.id) for item in listed(outside, f"opensearch:{index}")) == list(range(60))
 
 
 def test_a_document_that_changes_meanwhile_is_met_later(cluster: Cluster, index: str, outside: Outside) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from dar_search.errors import StoreCorrupt, StoreError
 from dar_search.stores.sqlite import full_text, indices
+from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.store import SQLiteStore
-from tests.damaged_stores import PROVENANCE, answers, records, run, sound
+from tests.damaged_stores import PROVENANCE, SIZE, answers, records, run, sound
 from tests.grid_encoder import GridEncoder
 from tests.ingestion_runs import counts, fill
 from tests.ingestion_runs import run as ingest
@@ -153,6 +154,92 @@ def test_an_older_file_gets_its_checksums_with_the_upgrade(path: Path) -> None:
     change(path, "UPDATE vectors SET embedding = zeroblob(64) WHERE key % 3 = 0")
     with pytest.raises(StoreCorrupt):
         answers_of(path)
+
+
+class _WrittenTo(SQLiteStore):
+    """A store that somebody writes to just after its indices were looked up."""
+
+    def _rows(self, *, damaged: bool = False) -> list[IndexRow]:
+        rows = super()._rows(damaged=damaged)
+        other = SQLiteStore(self._path)
+        assert other.open("photos").write(records(SIZE, 1)) == []
+        other.close()
+        return rows
+
+
+def test_an_index_that_is_written_to_is_examined_without_a_false_alarm(path: Path) -> None:
+    store = _WrittenTo(path)
+    found = store.examine("photos")
+    store.close()
+    assert (found.sound, found.pictures) == (True, SIZE + 1), found
+
+
+def test_a_copy_of_a_store_that_is_written_to_says_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    class _Copied(SQLiteStore):
+        def _rows(self, *, damaged: bool = False) -> list[IndexRow]:
+            other = SQLiteStore(path)
+            assert other.open("photos").delete(["picture-000"]) == 1
+            other.close()
+            return super()._rows(damaged=damaged)
+
+    store = _Copied(path)
+    about_file, copied = store.save_to(tmp_path / "saved.sqlite")
+    store.close()
+    assert copied.pictures == SIZE
+    assert "wrote" in about_file.problems[0]
+
+
+@pytest.mark.parametrize(("table", "whole"), [("records", False), ("thumbnails", False), ("facets", True)])
+def test_an_older_file_with_a_damaged_page_is_upgraded_and_saved_around_it(
+    path: Path, tmp_path: Path, table: str, whole: bool
+) -> None:
+    older = sqlite3.connect(path, isolation_level=None)
+    before = SQLiteStore(path).open("photos").get([record.id for record in records()])
+    make_older(older)
+    (size,) = older.execute("PRAGMA page_size").fetchone()
+    # Records, thumbnails: a leaf of several.
+    pages = older.execute(
+        "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY pageno", (table,)
+    ).fetchall()
+    older.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    older.close()
+    with path.open("r+b") as file:
+        file.seek((pages[len(pages) // 2][0] - 1) * size)
+        file.write(b"\xff" * 64)
+    store = SQLiteStore(path)
+    assert store.problems()
+    found = store.examine("photos")
+    assert not found.sound
+    assert found.pictures + len(found.lost) == SIZE
+    assert (found.pictures == SIZE) == whole
+    with pytest.raises(StoreCorrupt):
+        answers(store)
+    _, copied = store.save_to(tmp_path / "saved.sqlite")
+    store.close()
+    assert copied.lost == found.lost
+    saved = SQLiteStore(tmp_path / "saved.sqlite")
+    assert saved.examine("photos").sound
+    after = saved.open("photos").get(list(before))
+    assert before.keys() - after.keys() == set(found.lost)
+    assert all(one.embedding.tobytes() == before[id].embedding.tobytes() for id, one in after.items())
+    saved.close()
+
+
+def test_tables_that_somebody_changed_are_said_and_saved_from(path: Path, tmp_path: Path) -> None:
+    before = answers_of(path)
+    changed = sqlite3.connect(path, isolation_level=None)
+    changed.execute("ALTER TABLE records ADD COLUMN stars INTEGER")
+    changed.close()
+    with pytest.raises(StoreCorrupt, match="records"):
+        answers_of(path)
+    store = SQLiteStore(path)
+    assert "records" in store.problems()[0]
+    assert store.names() == ["photos"]
+    assert store.examine("photos").sound
+    _, copied = store.save_to(tmp_path / "saved.sqlite")
+    store.close()
+    assert copied.pictures == SIZE
+    assert answers_of(tmp_path / "saved.sqlite") == before
 
 
 def test_a_log_that_lost_writes_is_said_and_left_as_it_is(tmp_path: Path) -> None:

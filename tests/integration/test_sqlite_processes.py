@@ -183,6 +183,35 @@ def test_processes_that_make_one_store_and_write_to_it_at_once_get_along(path: P
     assert_all_there(path, expected)
 
 
+COUNTER = """
+import sys
+from pathlib import Path
+from dar_search.stores.sqlite.store import SQLiteStore
+
+store = SQLiteStore(Path(sys.argv[1]))
+print(store.open("photos").count())
+store.close()
+"""
+
+
+def test_a_store_that_another_process_opens_and_closes_keeps_what_is_written_after(path: Path) -> None:
+    def counted() -> int:
+        return int(subprocess.check_output([sys.executable, "-c", COUNTER, str(path)]))
+
+    store = SQLiteStore(path)
+    index = store.create("photos", PROVENANCE)
+    index.write(batch(0))
+    beside = SQLiteStore(path)  # such as a ledger of jobs in the same file
+    beside.create("others", PROVENANCE)
+    beside.close()
+    assert counted() == BATCH
+    assert path.with_name("store.db-wal").exists()  # the last that closes a file removes its log: that was not the last
+    index.write(batch(1))
+    assert (index.count(), counted()) == (2 * BATCH, 2 * BATCH)
+    store.close()
+    assert counted() == 2 * BATCH
+
+
 def test_searches_see_whole_writes_and_never_go_back(index: SQLiteIndex, path: Path) -> None:
     writer = start_writer(path, 0)
     assert writer.stdout is not None

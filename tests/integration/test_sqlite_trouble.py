@@ -39,6 +39,8 @@ try:
     store = SQLiteStore(path)
     if use == "create":
         store.create("new", PROVENANCE)
+    elif use == "save":
+        store.save_to(path.with_name("saved.db"))
     elif use == "count":
         print(store.open("photos").count())
     else:
@@ -123,6 +125,25 @@ def test_a_limit_on_the_files_size_stops_a_write_and_keeps_the_ones_before(path:
     said = attempt(path, "write", limit=3 << 20)
     assert said.splitlines()[-1].startswith("store_error StoreError ")
     assert_only_whole_writes(path, said)
+
+
+def test_a_copy_that_cannot_be_finished_leaves_nothing_that_looks_like_one(path: Path) -> None:
+    store = SQLiteStore(path)
+    for number in range(1, 12):
+        store.open("photos").write(batch(number))
+    store.create("empty", PROVENANCE)
+    store.close()
+    assert attempt(path, "save", limit=512 << 10).startswith("store_error StoreError ")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    log = path.with_name("saved.db-wal")
+    log.touch()
+    assert f'"{log}" already' in attempt(path, "save")
+    log.unlink()
+    assert attempt(path, "save") == ""
+    assert sorted(file.name for file in path.parent.iterdir()) == ["saved.db", path.name]
+    saved = SQLiteStore(path.with_name("saved.db"))
+    assert saved.open("photos").count() == 12 * BATCH
+    saved.close()
 
 
 def test_a_full_disk_stops_a_write_and_keeps_the_ones_before(path: Path, tmp_path: Path) -> None:

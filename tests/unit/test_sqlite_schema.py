@@ -76,7 +76,7 @@ def test_an_older_file_is_upgraded_step_by_step_with_all_that_is_in_it(
 
 def test_an_upgrade_that_fails_leaves_the_file_as_it_was(path: Path, connection: sqlite3.Connection) -> None:
     with pytest.raises(ValueError, match="power cut"):
-        schema.prepare(connection, path, (*schema.STEPS, add_colour, fail_halfway))
+        schema.prepare(connection, path, (*schema.STEPS, fail_halfway))
     assert schema.version(connection) == len(schema.STEPS)
     connection.close()
     assert SQLiteStore(path).open("photos").get(["a"])["a"].caption == "a dog"

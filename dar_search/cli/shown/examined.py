@@ -27,6 +27,11 @@ def show_examined(address: str, problems: Sequence[str], found: Sequence[Examine
         for problem in index.problems:
             console.print(plain_text(f"  {problem}"))
     if saved is not None:
-        note(f"Saved to {saved}. Put it in the old file's place, and run `dar ingest` on the same sources again.")
+        old = Path(address.removeprefix("sqlite:"))
+        note(
+            f"Saved to {saved}. To put it in the old file's place, end all that uses the store, move {old.name}, "
+            f"{old.name}-wal and {old.name}-shm away, those that are there (the old log would ruin the copy), and then "
+            "rename the copy. Run `dar ingest` on the same sources again."
+        )
     elif address.startswith("sqlite:") and (problems or not all(index.sound for index in found)):
-        note("Save what is whole with --save-to FILE, or restore the file from a copy.")
+        note("Save what is whole with --save-to FILE.")

@@ -118,7 +118,13 @@ class OpenSearchSource:
         place = after - 1 if done else after
         with _PointInTime(self._cluster, index, shard) as point:
             while True:
-                hits, taken = point.page(self._fields.names(), size, place)
+                try:
+                    hits, taken = point.page(self._fields.names(), size, place)
+                except StoreError as error:
+                    if size == 1 or "too large" not in error.message:
+                        raise
+                    size //= 2  # documents with large pictures
+                    continue
                 for hit in hits:
                     number = hit["sort"][0]
                     skipped = done if number == after else 0

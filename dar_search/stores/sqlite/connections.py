@@ -28,6 +28,7 @@ _KEPT_IDLE = 16
 class _Open:
     connection: sqlite3.Connection
     file: tuple[int, int]
+    wrong: str  # about its tables
 
 
 class Connections:
@@ -66,13 +67,17 @@ class Connections:
         return status.st_dev, status.st_ino
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection in a transaction that sees one state. Raises StoreError."""
-        with store_errors(self.path), self._borrowed(create=False) as connection:
+    def reading(self, *, damaged: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction that sees one state. Raises StoreError.
+
+        Args:
+            damaged: to look at what is there, even where the tables are not as they were made.
+        """
+        with store_errors(self.path), self._borrowed(create=False, damaged=damaged) as connection:
             connection.execute("BEGIN")
             schema.check_version(connection, self.path)
             yield connection
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK")  # as good as COMMIT, which SQLite refuses where it has met damage
 
     @contextmanager
     def writing(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -109,10 +114,12 @@ class Connections:
         self._finalizer()
 
     @contextmanager
-    def _borrowed(self, *, create: bool) -> Iterator[sqlite3.Connection]:
+    def _borrowed(self, *, create: bool, damaged: bool = False) -> Iterator[sqlite3.Connection]:
         opened = self._take() or self._open(create=create)
         sound = False
         try:
+            if opened.wrong and not damaged:
+                raise sqlite3.DatabaseError(opened.wrong)
             yield opened.connection
             sound = True
         except sqlite3.Error:
@@ -163,10 +170,11 @@ class Connections:
         )
         try:
             schema.prepare(connection, self.path, patience_s=self._patience_s)
+            wrong = schema.wrong_tables(connection)
         except BaseException:
             connection.close()
             raise
-        return _Open(connection, file or (0, 0))
+        return _Open(connection, file or (0, 0), wrong)
 
     def _make(self) -> None:
         """The file and its folder, where they are not there: what people said and showed is for their owner alone.
@@ -178,8 +186,9 @@ class Connections:
             raise kind(
                 f'The folder "{self.path.parent}" cannot be made ({error.strerror}).', "Give another path."
             ) from error
-        with suppress(OSError):  # what it is, SQLite says better
-            os.close(owner_only.opener(str(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+        # Never by opening it: closing any descriptor of a file takes all of SQLite's locks on it from this process.
+        with suppress(OSError):  # it is there, or SQLite says better what it is; some systems let only root do this
+            os.mknod(os.path.realpath(self.path), 0o600)
 
     def _notice_fork(self) -> None:
         # A connection must not be used, nor closed, in a child of the process that opened it.

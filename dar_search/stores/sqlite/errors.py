@@ -11,8 +11,8 @@ from pathlib import Path
 from dar_search.errors import StoreCorrupt, StoreError, StoreForbidden, StoreUnavailable
 
 _RESTORE = (
-    "`dar index check` says what is damaged and saves the rest (--save-to); or restore the file from a copy, or move "
-    "it away and ingest again."
+    "`dar index check` says what is damaged and saves the rest (--save-to); or end all that uses the file, move it "
+    "away with the -wal and -shm beside it, and restore it from a copy, or ingest again."
 )
 _WRITABLE = "The file and its folder must be writable, for searching too: SQLite keeps its log beside the file."
 

@@ -59,8 +59,6 @@ def prepare(
     connection.execute(f"PRAGMA journal_size_limit = {2 * CHECKPOINT_BYTES}")
     if version(connection) < len(steps):
         _upgrade(connection, path, steps)
-    if steps is STEPS:
-        _check_tables(connection)
 
 
 def check_version(connection: sqlite3.Connection, path: Path, newest: int = len(STEPS)) -> None:
@@ -88,10 +86,10 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> bool:
     )
 
 
-def _check_tables(connection: sqlite3.Connection) -> None:
-    """Raises sqlite3.DatabaseError where a table is not the one that the steps make: SQLite takes what it finds."""
-    if not _tables() <= set(connection.execute(_TABLES)):
-        raise sqlite3.DatabaseError("malformed tables")
+def wrong_tables(connection: sqlite3.Connection) -> str:
+    """What tables are not those that the steps make, for the error; "" where all are: SQLite takes what it finds."""
+    others = sorted({name for name, _ in _tables() - set(connection.execute(_TABLES))})
+    return f"malformed tables: {', '.join(others)}" if others else ""
 
 
 @functools.cache
@@ -126,15 +124,16 @@ def _use_log(connection: sqlite3.Connection, path: Path, patience_s: float) -> N
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) -> None:
-    """All missing steps in one transaction: killed halfway, the file is as it was."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Each missing step in a transaction of its own: killed halfway, the file is as the step before made it."""
     try:
-        _check_owner(connection, path)  # somebody else may have been here first
-        check_version(connection, path, len(steps))
-        for number, step in enumerate(steps[version(connection) :], version(connection) + 1):
-            step(connection)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
+        while version(connection) < len(steps):
+            connection.execute("BEGIN IMMEDIATE")
+            _check_owner(connection, path)  # somebody else may have been here first
+            check_version(connection, path, len(steps))
+            if (made := version(connection)) < len(steps):
+                steps[made](connection)
+                connection.execute(f"PRAGMA user_version = {made + 1}")
+            connection.execute("COMMIT")
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

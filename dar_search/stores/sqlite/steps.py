@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from dar_search.stores.fields import EXACT_FLOATS
 from dar_search.stores.sqlite import full_text, sums
+from dar_search.stores.sqlite.damage.tolerant import keys_of, listed_ids, tolerant
 
 APPLICATION_ID = 0x44415253  # "DARS"
 KEY_BITS = 40
+_AT_ONCE = 256
 
 Step = Callable[[sqlite3.Connection], None]
 
@@ -153,36 +158,113 @@ _FIFTH = (
 )
 
 
+_SUMMED = {
+    "records": "key, index_id, id, source, origin, digest, width, height, caption, metadata, version",
+    "vectors": "key, embedding",
+    "thumbnails": "key, picture",
+}
+
+
 def _add_sums(connection: sqlite3.Connection) -> None:
+    """What is damaged gets checksums that nothing has, so that it is found, and the rest of the file can be used."""
     for statement in _FIFTH:
         connection.execute(statement)
-    totals: dict[int, int] = {}
-    kept = connection.execute(
-        "SELECT records.*, embedding, picture "
-        "FROM records LEFT JOIN vectors USING (key) LEFT JOIN thumbnails USING (key)"
-    )
-    while batch := kept.fetchmany(1_000):
-        rows = []
-        for *record, vector, picture in batch:
-            key = record[0]
-            of_vector = sums.of_blob(key, vector)
-            totals[record[1]] = sums.total([of_vector], totals.get(record[1], 0))
-            of_picture = None if picture is None else sums.of_blob(key, picture)
-            rows.append((key, sums.of_id(key, record[2]), sums.of_row(*record), of_vector, of_picture))
-        connection.executemany("INSERT INTO sums VALUES (?, ?, ?, ?, ?)", rows)
-    for (field,) in connection.execute("SELECT id FROM fields").fetchall():
-        facets = connection.execute("SELECT value, key FROM facets WHERE field = ?", (field,))
-        facets_total = sums.total(sums.of_facet(*facet) for facet in facets)
-        connection.execute("UPDATE fields SET facets = ? WHERE id = ?", (facets_total, field))
     columns = "id, name, token, encoder, revision, dimension, preparation, change, numbers"
-    for row in connection.execute(f"SELECT {columns} FROM indices").fetchall():  # noqa: S608
-        fields = connection.execute("SELECT id, name, type, facets FROM fields WHERE index_id = ?", row[:1])
-        of_fields = sums.total(sums.of_row(*field) for field in fields)
-        of_index = (totals.get(row[0], 0), of_fields, full_text.total(connection, row[0]), row[7])
-        connection.execute(
-            "UPDATE indices SET vectors = ?, fields = ?, words = ?, sealed = ?, sum = ? WHERE id = ?",
-            (*of_index, sums.of_row(*row, *of_index), row[0]),
-        )
+    with _reader(connection) as kept:
+        for row in kept.execute(f"SELECT {columns} FROM indices").fetchall():  # noqa: S608
+            of_vectors = _add_records_sums(connection, kept, row[0], row[-1])
+            of_words = _words_total(kept, row[0])
+            sealed = -1 if of_words == sums.UNREADABLE else row[7]
+            of_index = (of_vectors, _add_fields_sums(connection, kept, row[0]), of_words, sealed)
+            connection.execute(
+                "UPDATE indices SET vectors = ?, fields = ?, words = ?, sealed = ?, sum = ? WHERE id = ?",
+                (*of_index, sums.of_row(*row, *of_index), row[0]),
+            )
+
+
+@contextmanager
+def _reader(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Another connection to the file: SQLite writes nothing more in a transaction that has met damage."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    if not path:  # in memory
+        yield connection
+        return
+    kept = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        kept.execute("PRAGMA temp_store = MEMORY")
+        yield kept
+    finally:
+        kept.close()
+
+
+def _add_records_sums(connection: sqlite3.Connection, kept: sqlite3.Connection, index_id: int, numbers: int) -> int:
+    """The total of an index's vectors'."""
+    first, last = (index_id << KEY_BITS) + 1, (index_id << KEY_BITS) + numbers
+    listed, total = {key for key, _ in listed_ids(kept, index_id)}, 0
+    for start in range(first, last + 1, _AT_ONCE):
+        end = min(start + _AT_ONCE, last + 1)
+        seen = (keys_of(kept, table, start, end) for table in ("records", "vectors"))
+        keys = sorted(listed.intersection(range(start, end)).union(*seen))
+        rows = [(key, *of_key) for key, *of_key in zip(keys, *_sums_of(kept, keys), strict=True)]
+        connection.executemany("INSERT INTO sums (key, id, record, vector, thumbnail) VALUES (?, ?, ?, ?, ?)", rows)
+        total = sums.total([of_vector for _, _, _, of_vector, _ in rows], total)
+    return total
+
+
+def _sums_of(kept: sqlite3.Connection, keys: Sequence[int]) -> Iterator[list[int | None]]:
+    """Of the keys' ids, records, vectors and thumbnails."""
+    lost = dict.fromkeys(keys, (sums.UNREADABLE, sums.UNREADABLE))
+    records = lost | {
+        key: (sums.of_id(key, row[1]), sums.of_row(key, *row)) for key, *row in _read(kept, "records", keys)
+    }
+    yield [records[key][0] for key in keys]
+    yield [records[key][1] for key in keys]
+    vectors = {key: sums.of_blob(key, vector) for key, vector in _read(kept, "vectors", keys)}
+    yield [vectors.get(key, sums.UNREADABLE) for key in keys]
+    unread: list[int] = []
+    pictures = {key: sums.of_blob(key, picture) for key, picture in _read(kept, "thumbnails", keys, unread)}
+    yield [pictures.get(key, sums.UNREADABLE if key in unread else None) for key in keys]
+
+
+def _read(
+    kept: sqlite3.Connection, table: str, keys: Sequence[int], unread: list[int] | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """The rows that can be read; the keys of those that cannot come to `unread`."""
+
+    def some(keys: Sequence[int]) -> list[tuple[Any, ...]]:
+        sql = f"SELECT {_SUMMED[table]} FROM {table} WHERE key BETWEEN ? AND ?"  # noqa: S608  # our own names
+        return kept.execute(sql, (keys[0], keys[-1])).fetchall()
+
+    wanted = set(keys)
+    found = tolerant(some, keys, (unread if unread is not None else []).extend)
+    return (row for row in found if row[0] in wanted)
+
+
+def _words_total(kept: sqlite3.Connection, index_id: int) -> int:
+    try:
+        full_text.compare(kept, index_id)
+        return full_text.total(kept, index_id)
+    except sqlite3.DatabaseError:
+        return sums.UNREADABLE
+
+
+def _add_fields_sums(connection: sqlite3.Connection, kept: sqlite3.Connection, index_id: int) -> int:
+    """The total of an index's fields'."""
+    try:
+        fields = kept.execute("SELECT id, name, type FROM fields WHERE index_id = ?", (index_id,)).fetchall()
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return sums.UNREADABLE
+    totals = {field[0]: _facets_total(kept, field[0]) for field in fields}
+    connection.executemany("UPDATE fields SET facets = ? WHERE id = ?", [(one, id) for id, one in totals.items()])
+    return sums.total(sums.of_row(*field, totals[field[0]]) for field in fields)
+
+
+def _facets_total(kept: sqlite3.Connection, field: int) -> int:
+    try:
+        facets = kept.execute("SELECT value, key FROM facets WHERE field = ?", (field,))
+        return sums.total(sums.of_facet(*facet) for facet in facets)
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return sums.UNREADABLE
 
 
 #: Step n makes a file of version n out of one of version n - 1. A step that has been released is never changed.

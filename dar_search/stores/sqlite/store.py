@@ -22,7 +22,7 @@ from dar_search.stores.provenance import check_dimension, check_provenance
 from dar_search.stores.sqlite import indices, schema, writing
 from dar_search.stores.sqlite.connections import Connections
 from dar_search.stores.sqlite.damage.examining import Whole
-from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest
+from dar_search.stores.sqlite.damage.saving import copy_index, copy_rest, unfinished
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow, index_rows
 from dar_search.stores.sqlite.vectors import Vectors
@@ -66,7 +66,7 @@ class SQLiteStore:
         return self._index(row)
 
     def names(self) -> list[str]:
-        return [row.name for row in self._rows()]
+        return [row.name for row in self._rows(damaged=True)]
 
     def drop(self, name: str) -> None:
         row = self._find(name)
@@ -86,7 +86,7 @@ class SQLiteStore:
         lines = {"store": f"SQLite {sqlite3.sqlite_version}, exact search in memory", "file": str(self._path)}
         if self._connections.file() is None:
             return lines | {"file": f"{self._path} (not there yet: made with the first index)"}
-        with self._connections.reading() as connection:
+        with self._connections.reading(damaged=True) as connection:
             size = self._path.stat().st_size / 1e6
             version = schema.version(connection)
             lines["file"] = f"{self._path}, {size:,.1f} MB, version {version}"
@@ -104,39 +104,52 @@ class SQLiteStore:
 
     def examine(self, name: str) -> Examined:
         """Reads all of an index. Takes time in proportion to it."""
-        row = self._find(name)
-        with self._connections.reading() as connection:
+        found = self._find(name, damaged=True)
+        with self._connections.reading(damaged=True) as connection:
+            row = indices.find(connection, found.id)  # as this transaction sees it: others may be writing
+            if row is None or row.token != found.token:
+                raise self._not_found(name)
             whole = Whole(connection, row)
             for _ in whole.records():
                 pass
             return whole.examined()
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with the file's structure, a line each."""
-        with self._connections.reading() as connection:
-            found = [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})")]
-        return [] if found == ["ok"] else found
+        """What is wrong with the file's structure, as SQLite finds, and with its tables; a line each."""
+        with self._connections.reading(damaged=True) as connection:
+            wrong = schema.wrong_tables(connection)
+            found = [wrong] if wrong else []
+            try:
+                found += [line for (line,) in connection.execute(f"PRAGMA integrity_check({_NAMED})") if line != "ok"]
+            except sqlite3.DatabaseError as error:  # it gives up where it cannot even look
+                found.append(f"SQLite's integrity_check: {error}")
+        return found
 
     def save_to(self, path: Path) -> list[Examined]:
         """Copies all that is whole to a new file; the first of what it gives is about the file itself, and has no name.
 
-        Raises StoreError where there is something at the path already.
+        The file is there once it is complete. Raises StoreError where there is something at the path already.
         """
-        if path.exists():
-            raise StoreError(f'There is something at "{path}" already.', "Give the path of a new file.")
         found: list[Examined] = []
         copied: dict[int, int] = {}
-        new = SQLiteStore(path)
-        try:
-            with self._connections.reading() as connection:
-                for row in index_rows(connection):
-                    index = new.create(row.name, row.provenance)
-                    found.append(copy_index(connection, row, index))
-                    copied[row.id] = new._find(row.name).id
-                with new._connections.writing(create=True) as written:
-                    problems = copy_rest(connection, written, copied)
-        finally:
-            new.close()
+        with unfinished(path) as part:
+            new = SQLiteStore(part)
+            try:
+                with self._connections.reading(damaged=True) as connection:
+                    rows = index_rows(connection)
+                    for row in rows:
+                        index = new.create(row.name, row.provenance)
+                        found.append(copy_index(connection, row, index))
+                        copied[row.id] = new._find(row.name).id
+                    with new._connections.writing(create=True) as written:
+                        problems = copy_rest(connection, written, copied)
+                if self._rows(damaged=True) != rows:
+                    problems.append("Somebody wrote to the store while it was copied: the copy lacks that.")
+                new._seal()
+                with new._connections.plain() as connection:
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # all of it in the one file
+            finally:
+                new.close()
         return [Examined("", 0, problems=tuple(problems)), *found]
 
     def close(self) -> None:
@@ -161,15 +174,18 @@ class SQLiteStore:
                     indices.seal(connection, row)
             connection.execute("COMMIT")
 
-    def _rows(self) -> list[IndexRow]:
+    def _rows(self, *, damaged: bool = False) -> list[IndexRow]:
         if self._connections.file() is None:
             return []
-        with self._connections.reading() as connection:
-            return index_rows(connection)
+        with self._connections.reading(damaged=damaged) as connection:
+            rows = index_rows(connection)
+            if not rows and (wrong := schema.wrong_tables(connection)):
+                raise sqlite3.DatabaseError(wrong)
+            return rows
 
-    def _find(self, name: str) -> IndexRow:
+    def _find(self, name: str, *, damaged: bool = False) -> IndexRow:
         check_name(name)
-        row = next((row for row in self._rows() if row.name == name), None)
+        row = next((row for row in self._rows(damaged=damaged) if row.name == name), None)
         if row is None:
             raise self._not_found(name)
         return row

@@ -19,6 +19,8 @@ import orjson
 
 _TOTAL = (1 << 63) - 1
 _LOW = 0xFFFFFFFF
+UNREADABLE = -2
+"""In place of a checksum, or a total, of what could not be read when checksums came to the file: nothing has it."""
 
 
 def of_row(*values: Any) -> int:

@@ -27,6 +27,10 @@ _PART = 1 << 20
 _budget: ContextVar[Budget | None] = ContextVar("dar_cluster_budget", default=None)  # of the request under way
 
 
+class AnswerTooLarge(SerializationError):  # type: ignore[misc]
+    """Of more bytes than LARGEST_ANSWER."""
+
+
 class BoundedConnection(Urllib3HttpConnection):  # type: ignore[misc]  # opensearch-py is not typed for mypy here
     """Through a proxy where the host has one, and with a limit of its own for connecting: a host that is gone is known
     at once, and a slow answer is still waited for."""
@@ -74,13 +78,15 @@ class BoundedConnection(Urllib3HttpConnection):  # type: ignore[misc]  # opensea
             return super().perform_request(*args, timeout=limits, **kwargs)
         except ConnectionError as error:
             if budget.exceeded == "bytes":
-                raise SerializationError(f"an answer of more than {LARGEST_ANSWER >> 20} MiB") from error
+                raise AnswerTooLarge(f"more than {LARGEST_ANSWER >> 20} MiB") from error
             if budget.exceeded != "time" and not isinstance(error, ConnectionTimeout):
                 raise
-            # Whatever made this one hang, other connections that are as old may hang too.
-            old = self.pool
-            self._create_urllib3_pool()
-            old.close()
+            if seconds == (timeout or self.timeout):
+                # Whatever made this one hang, other connections that are as old may hang too. One that had less time,
+                # as its caller's ran out, says nothing of the others: it is closed itself.
+                old = self.pool
+                self._create_urllib3_pool()
+                old.close()
             raise ConnectionTimeout("TIMEOUT", str(error.error), error) from error
         finally:
             _budget.reset(token)

@@ -25,6 +25,7 @@ from dar_search.errors import (
     StoreUnavailable,
 )
 from dar_search.stores.callers import caller_authorization
+from dar_search.stores.opensearch.cluster.bounded_connections import AnswerTooLarge
 
 _LONGEST_REASON = 300
 _FULL_HINT = "Often the disk is full: free some, then lift the block (index.blocks.read_only_allow_delete: null)."
@@ -84,7 +85,9 @@ def _improperly_configured(error: Any) -> DarError:
     return SettingsError(f"The connection to OpenSearch is set up wrongly: {error}.", "Check the opensearch settings.")
 
 
-def _not_json(error: Any) -> DarError:
+def _not_read(error: Any) -> DarError:
+    if isinstance(error, AnswerTooLarge):
+        return StoreError(f"The cluster's answer is too large: {error}.", "Ask for less at once.")
     return StoreError("The server's answer is not JSON.", "Is it OpenSearch, and is the path in the address right?")
 
 
@@ -197,7 +200,7 @@ _BY_TYPE: Mapping[str, Callable[[str], DarError]] = {
 
 ERRORS: Mapping[type[Exception], Callable[[Any], DarError]] = {
     foreign.ImproperlyConfigured: _improperly_configured,
-    foreign.SerializationError: _not_json,
+    foreign.SerializationError: _not_read,
     foreign.SSLError: _tls,
     foreign.ConnectionTimeout: _timed_out,
     foreign.ConnectionError: _unreachable,

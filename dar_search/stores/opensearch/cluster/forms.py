@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Generic, NotRequired, TypeVar
 
 import orjson
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from typing_extensions import TypedDict
 
 from dar_search.values.forms import Flag, Form, Number, Object, Whole
@@ -39,21 +40,39 @@ class About(TypedDict, total=False):
     settings: Object
 
 
-class Source(TypedDict, total=False):
-    """What a document of a picture holds (see `documents`)."""
+def _without_nulls(found: object) -> object:
+    """To OpenSearch a field that is null is one that is not there."""
+    return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else found
 
+
+def _in_one(found: object) -> object:
+    """OpenSearch takes numbers and lists wherever it takes a text, and indexes all of a list."""
+    parts = [one for one in found if one is not None] if isinstance(found, list) else [found]
+    if all(isinstance(one, str | int | float) for one in parts):
+        return " ".join(one if isinstance(one, str) else json.dumps(one) for one in parts)
+    return found
+
+
+Text = Annotated[str, BeforeValidator(_in_one)]
+
+
+class _Source(TypedDict, total=False):
     id: str
-    source: str
-    origin: str
-    digest: str
-    caption: str
+    source: Text
+    origin: Text
+    digest: Text
+    caption: Text
     metadata: Object
     metadata_empty: list[str]
     vector: list[Number]
     thumbnail: str
-    width: Whole
-    height: Whole
+    width: int  # also 640.0 and "640", as OpenSearch takes them
+    height: int
     dar_deleted: Any
+
+
+Source = Annotated[_Source, BeforeValidator(_without_nulls)]
+"""What a document of a picture holds (see `documents`); another program may have written it."""
 
 
 class Document(TypedDict):

@@ -7,18 +7,16 @@ one by one where several cannot be read at once, so that a damaged page costs no
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
 
 from dar_search.data import ImageRecord
 from dar_search.stores.examined import Examined
 from dar_search.stores.sqlite import filters, full_text, reading, sums
+from dar_search.stores.sqlite.damage.tolerant import keys_of, listed_ids, tolerant
 from dar_search.stores.sqlite.indices import IndexRow
 from dar_search.stores.sqlite.schema import key_range
 
-T = TypeVar("T")
 _AT_ONCE = 256
-_IDS = "SELECT key, id FROM records INDEXED BY sqlite_autoindex_records_1 WHERE index_id = ? ORDER BY id"
 
 
 class Whole:
@@ -34,16 +32,18 @@ class Whole:
         self.count = 0
         self._vectors = 0
         self._ids: dict[int, str] = {}
+        # First of all: SQLite, which writes for it in memory, writes no more in a transaction that has met damage.
+        self._words_problem = self._compared_words()
 
     def records(self) -> Iterator[list[tuple[ImageRecord, int]]]:
         """Some at once, in the order they were written, with their versions; what is not whole comes to `lost`."""
         first, last = key_range(self._row.id)[0] + 1, key_range(self._row.id)[0] + self._row.numbers
-        self._ids |= self._listed()
+        self._ids |= listed_ids(self._connection, self._row.id)
         for start in range(first, last + 1, _AT_ONCE):
             end = min(start + _AT_ONCE, last + 1)
-            keys = sorted(set().union(*(self._keys(table, start, end) for table in ("sums", "records", "vectors"))))
-            keys = sorted({*keys, *(key for key in range(start, end) if key in self._ids)})
-            found = list(_tolerant(self._read, keys, self.lost.extend))
+            seen = (keys_of(self._connection, table, start, end) for table in ("sums", "records", "vectors"))
+            keys = sorted(set(filter(self._ids.__contains__, range(start, end))).union(*seen))
+            found = list(tolerant(self._read, keys, self.lost.extend))
             self.count += len(found)
             if found:
                 yield found
@@ -61,24 +61,6 @@ class Whole:
         self._vectors = sums.total(reading.vector_checksums(self._connection, keys), self._vectors)
         return [(made[key], rows[key].version) for key in sorted(rows)]
 
-    def _keys(self, table: str, start: int, end: int) -> Iterator[int]:
-        def some(keys: Sequence[int]) -> list[int]:
-            sql = f"SELECT key FROM {table} WHERE key BETWEEN ? AND ?"  # noqa: S608  # our own names
-            return [key for (key,) in self._connection.execute(sql, (keys[0], keys[-1]))]
-
-        return _tolerant(some, range(start, end), lambda _: None)
-
-    def _listed(self) -> Iterator[tuple[int, str]]:
-        """The ids that the list of ids has, by key, from both of its ends to where it is damaged."""
-        for order in ("", " DESC"):
-            try:
-                for key, id in self._connection.execute(_IDS + order, (self._row.id,)):
-                    if isinstance(key, int) and isinstance(id, str):
-                        yield key, id
-            except sqlite3.DatabaseError:
-                continue
-            return
-
     def _name(self, key: int) -> str | None:
         try:
             return reading.ids(self._connection, [key])[key]
@@ -88,32 +70,17 @@ class Whole:
     def _problems(self) -> Iterator[str]:
         if not self.lost and self._vectors != self._row.vectors:
             yield "Some pictures are gone without a trace: ingest their sources again."
-        try:
-            full_text.check(self._connection, self._row.id, self._row.sealed_words)
-            full_text.compare(self._connection, self._row.id)
-        except sqlite3.DatabaseError as error:
-            yield f"The full-text index of the captions is damaged ({error}): a copy has a new one."
+        yield from self._words_problem
         try:
             for field in filters.load_fields(self._connection, self._row).values():
                 filters.check_facets(self._connection, field)
         except sqlite3.DatabaseError as error:
             yield f"What filters look at is damaged ({error}): a copy has it anew, from the metadata."
 
-
-def _tolerant(
-    read: Callable[[Sequence[int]], Sequence[T]], keys: Sequence[int], failed: Callable[[Sequence[int]], Any]
-) -> Iterator[T]:
-    """What can be read of the keys: all at once, or else each half, down to single keys, those that fail apart."""
-    if not keys:
-        return
-    try:
-        found = read(keys)
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        if len(keys) == 1:
-            failed(keys)
-            return
-        half = len(keys) // 2
-        yield from _tolerant(read, keys[:half], failed)
-        yield from _tolerant(read, keys[half:], failed)
-    else:
-        yield from found
+    def _compared_words(self) -> list[str]:
+        try:
+            full_text.compare(self._connection, self._row.id)
+            full_text.check(self._connection, self._row.id, self._row.sealed_words)
+        except sqlite3.DatabaseError as error:
+            return [f"The full-text index of the captions is damaged ({error}): a copy has a new one."]
+        return []

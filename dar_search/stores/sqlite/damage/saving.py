@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
+from dar_search.errors import StoreError, StoreForbidden
+from dar_search.settings import owner_only
 from dar_search.stores.examined import Examined
 from dar_search.stores.sqlite.damage.examining import Whole
 from dar_search.stores.sqlite.index import SQLiteIndex
 from dar_search.stores.sqlite.indices import IndexRow
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """A place for a new file beside `path`, whose name it takes once the block ends; gone if the block raises.
+
+    Raises StoreError where there is something at the path: a file, or a log of one, which SQLite would take for its.
+    """
+    _check_free(path)
+    try:
+        owner_only.make_folder(path.parent)
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", suffix=".part", dir=path.parent) as folder:
+            part = Path(folder) / path.name
+            yield part
+            _check_free(path)
+            part.rename(path)
+    except OSError as error:
+        kind = StoreForbidden if isinstance(error, PermissionError) else StoreError
+        raise kind(f'The file "{path}" cannot be made ({error.strerror}).', "Give another path.") from error
+
+
+def _check_free(path: Path) -> None:
+    for place in (path, *logs_of(path)):
+        if place.exists():
+            raise StoreError(f'There is something at "{place}" already.', "Give the path of a new file.")
+
+
+def logs_of(path: Path) -> list[Path]:
+    """What SQLite keeps beside a file while it is open, and after its user was killed."""
+    return [path.with_name(path.name + end) for end in ("-wal", "-shm")]
 
 
 def copy_index(damaged: sqlite3.Connection, row: IndexRow, index: SQLiteIndex) -> Examined:

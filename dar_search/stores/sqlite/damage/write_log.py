@@ -34,7 +34,7 @@ def check(path: Path) -> None:
         raise StoreCorrupt(
             f'The log of the store "{path}" is damaged: writes that were on disk are lost.',
             f"Move {path.name}-wal away to go on without what it held, then let `dar index check` look at the rest and "
-            "run `dar ingest` again; or restore the file from a copy.",
+            "run `dar ingest` again; or move all three files away and restore from a copy.",
         )
 
 
