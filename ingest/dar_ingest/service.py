@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 
-from dar_ingest.probing import Probe
 from dar_ingest.runtime import Runtime, Send
+from dar_search.answering.probing import Probe
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
