@@ -33,7 +33,9 @@ class ServiceSettings(BaseModel):
     )
     cors_origins: tuple[str, ...] = Field((), description='Origins of pages that may ask, as https://a.example; "*".')
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="Names that the service answers to; unset: on loopback its own, else all."
+        (),
+        description="Names that the service answers to, health too (probes by address need it here, or a Host header); "
+        "unset: on loopback its own, else all.",
     )
     json_depth: int = Field(64, ge=1, le=500, description="How deep the JSON of a request may nest.")
     json_values: int = Field(
