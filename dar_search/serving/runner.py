@@ -24,7 +24,7 @@ from dar_search.serving.guard import HEALTH, host_checked
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.process.worker import PatientWorker
-from dar_search.settings.service import ServiceSettings, is_loopback
+from dar_search.settings.service import ServiceSettings, http_address, is_loopback
 
 _LOG = logging.getLogger(__name__)
 _LOADING_SECONDS = 300
@@ -79,7 +79,6 @@ def run_service(
     if listening.admin_port:
         listeners.append(_bound(listening.admin_host, listening.admin_port, "--admin-port 0 is none"))
     (host, port), *admin = (listener.getsockname()[:2] for listener in listeners)
-    shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {
         # gunicorn takes the sockets over by their numbers: no moment in which another process can take a port.
         "bind": [f"fd://{listener.detach()}" for listener in listeners],
@@ -92,7 +91,7 @@ def run_service(
         "logger_class": _Logger,
         "control_socket_disable": True,
         "pre_request": lambda worker, request: None,  # gunicorn's own logs the path
-        "when_ready": lambda arbiter: on_ready(f"http://{shown}:{port}"),
+        "when_ready": lambda arbiter: on_ready(http_address(host, port)),
     }
     _Gunicorn(make, service, options, tuple(admin[0]) if admin else None).run()
 

@@ -119,3 +119,8 @@ class ClientSettings(BaseModel):
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens on this address."""
     return host in _LOOPBACK or host.startswith("127.")
+
+
+def http_address(host: str, port: int) -> str:
+    """Of what listens there; an address of IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

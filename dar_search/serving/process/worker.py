@@ -49,8 +49,13 @@ class Lane:
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(self.threads, f"dar-{self.name}")
         together = threading.Barrier(self.threads)
-        for _ in range(self.threads):  # at once: one that could not be started later would cost its callers
-            self.pool.submit(together.wait)
+        try:
+            for _ in range(self.threads):  # at once: one that could not be started later would cost its callers
+                self.pool.submit(together.wait)
+        except RuntimeError:  # no thread: those that wait for it would hold the process, and its port, for ever
+            together.abort()
+            self.pool.shutdown(wait=False)
+            raise
 
     @property
     def crowded(self) -> bool:
@@ -206,7 +211,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._end(conn)
 
     def _let_idle_go(self) -> None:
-        for conn in [conn for conn in self._waiting if conn.idle]:
+        """Those too of whose next request a part has come: nobody works on it, and it may never be whole."""
+        for conn in [conn for conn in self._waiting if not conn.closing]:
             self._stop_waiting(conn)
             self._end(conn)
 
