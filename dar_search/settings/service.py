@@ -45,7 +45,7 @@ class ServiceSettings(BaseModel):
         20,
         gt=0,
         le=3600,
-        description="How long a request's head may take, and its body and its answer may stand still.",
+        description="How long a request's head may take, and how late its body and answer may be at 16 KiB a second.",
     )
     graceful_seconds: float = Field(30, ge=0, le=3600, description="How long running requests may take on SIGTERM.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Where the admin port (/metrics) listens.")

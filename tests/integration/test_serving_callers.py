@@ -142,6 +142,7 @@ def test_a_caller_that_stands_still_is_told_or_let_go() -> None:
         assert (status(late), problem(late)["code"]) == (408, "request_timeout")
         late = service.ask(b"POST /body" + HEAD + b"Content-Length: 100\r\n\r\nhalf", ends=False)
         assert (status(late), problem(late)["code"]) == (408, "request_timeout")
+        assert "service.patience_seconds" in problem(late)["hint"]
         assert service.ask(b"", ends=False) == b""
         with service.connection(b"GET /events" + HEAD + b"\r\n"):
             logged(service.process, "the caller went away")
@@ -185,6 +186,7 @@ def test_what_does_not_read_has_a_status_and_is_quoted_nowhere() -> None:
             assert status(answer) == expected, what
             assert problem(answer)["request_id"], what
             assert b"canary" not in answer, what
+            assert "See " not in problem(answer)["hint"], what  # a class of gunicorn's helps nobody
         service.process.send_signal(signal.SIGTERM)
         service.process.wait(60)
         log.seek(0)

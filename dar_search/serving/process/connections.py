@@ -179,7 +179,10 @@ class RequestBody(io.RawIOBase):
                 self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             data: bytes = self._body.read(size)
         except TimeoutError:
-            raise RequestTimeout("The request's body comes too slowly.", "Send it again, at once.") from None
+            raise RequestTimeout(
+                f"The request's body comes too slowly, below {_BYTES_A_SECOND >> 10} KiB a second.",
+                "Send it over a faster line, or less at once, or raise service.patience_seconds.",
+            ) from None
         except (ParseException, OSError):
             raise RequestError("The request's body does not read: it is cut off, or in wrong chunks.") from None
         wanted = size if size is not None and size >= 0 else len(data) + 1

@@ -33,7 +33,10 @@ _CLOSING_SECONDS = 2.0
 _CLOSING_BYTES = 1 << 20
 _SIDE_THREADS, _SIDE_MOST = 2, 32
 _BUSY = Overloaded("The service has more to answer than it can.", "Wait as long as Retry-After says, then ask again.")
-_NO_HEAD = RequestTimeout("The request's head comes too slowly.", "Send it again, at once.")
+_NO_HEAD = RequestTimeout("The request's head comes too slowly.", "Send it at once, or raise service.patience_seconds.")
+_NO_HTTP = RequestError(
+    "The request is no HTTP that the service reads.", "Send HTTP/1.1: one Host, one length or chunks."
+)
 _LONG_HEAD = HeadTooLarge("The request's head is too large.", "Send fewer or shorter headers.")
 
 
@@ -243,7 +246,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         elif isinstance(error, UnsupportedTransferCoding):
             problem = RequestError("The request's Transfer-Encoding is not one that the service reads.", "Use chunked.")
         else:
-            problem = RequestError("The request is no HTTP that the service reads.", f"See {type(error).__name__}.")
+            problem = _NO_HTTP
         fields = {"why": type(error).__name__, "address": conn.client[0]}
         _LOG.info("A request does not read.", extra={"fields": fields})
         conn.say(problem)
