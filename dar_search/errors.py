@@ -32,7 +32,7 @@ DarError
 │   ├── ModelBusy              model_busy (429): the queue is full, worth another try soon
 │   └── ModelOutOfMemory       model_out_of_memory
 ├── ResourceError              this machine does not give what is needed just now (HTTP 503)
-│   ├── OutOfResources         out_of_resources: file descriptors, threads, processes
+│   ├── OutOfResources         out_of_resources: file descriptors, threads, processes, disk
 │   └── DecodersUnavailable    decoders_unavailable: the processes that decode pictures do not start
 └── ServiceError               a service does not take the request (HTTP 500 unless said otherwise)
     ├── Unauthenticated        unauthenticated (401)
@@ -60,6 +60,7 @@ import errno
 from typing import ClassVar, Self
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})  # no memory: often the fault of what is read
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_THREAD = "can't start new thread"  # all that Python says of it
 
 
@@ -247,6 +248,11 @@ class OutOfResources(ResourceError):
                 return error
             if isinstance(error, OSError) and error.errno in _SHORTAGES:
                 return cls.named(error.strerror or "out of resources")
+            if isinstance(error, OSError) and error.errno in _FULL_DISK:
+                return cls(
+                    f"This machine has no room on its disk just now ({error.strerror or 'no space'}).",
+                    "Free some, or raise the quota: where temporary files are (TMPDIR), and where indices are.",
+                )
             if isinstance(error, RuntimeError) and _NO_THREAD in str(error):
                 return cls.named(_NO_THREAD)
             error = error.__cause__ or error.__context__

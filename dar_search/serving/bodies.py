@@ -50,7 +50,7 @@ class BodyLimit:
         is_json = _JSON.match(environ.get("CONTENT_TYPE", "")) is not None
         most = self._json_bytes if is_json else self._max_bytes
         if length.isdigit() and int(length[:20]) > most:
-            raise too_large(most)
+            raise self.too_large(most)
         if not length and not chunked:
             return
         if is_json:
@@ -59,10 +59,18 @@ class BodyLimit:
         else:
             environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], most)
 
+    def too_large(self, most: int) -> BodyTooLarge:
+        """Where JSON has a limit of its own, which no setting raises, its hint is another."""
+        return (
+            too_large(most)
+            if most == self._max_bytes
+            else too_large(most, "Send less at once; of many pictures, make a job.")
+        )
+
     def checked(self, body: bytes) -> bytes:
         """A JSON body that is within the limits. Raises BodyTooLarge, RequestError."""
         if len(body) > self._json_bytes:
-            raise too_large(self._json_bytes)
+            raise self.too_large(self._json_bytes)
         check_json(body, depth=self._json_depth, values=self._json_values)
         return body
 
@@ -133,7 +141,8 @@ def too_many(values: int) -> RequestError:
     return RequestError(f"The JSON has more than {values:,} values.", "Send less at once.")
 
 
-def too_large(max_bytes: int) -> BodyTooLarge:
+def too_large(
+    max_bytes: int, hint: str = "Send less at once, or raise the service's query.body_bytes (ingest.body_megabytes)."
+) -> BodyTooLarge:
     """The error that names the limit."""
-    hint = "Send less at once, or raise the service's query.body_bytes (ingest.body_megabytes)."
     return BodyTooLarge(f"The request's body is larger than {max_bytes:,} bytes.", hint)

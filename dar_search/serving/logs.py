@@ -1,11 +1,13 @@
 """A service's log: one JSON object a line on standard error, with the request's id, without secrets.
 
 Standard `logging` calls and structlog's go the same way. A record's fields come as `extra={"fields": {...}}`. Of an
-exception the log has its types and places. Its words and variables may be what people said: they are in no log.
+exception the log has its types and places, and a system's error by its name. Its words and variables may be what people
+said: they are in no log.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import threading
@@ -102,7 +104,8 @@ def _shown(error: BaseException | None) -> Iterator[str]:
     for _ in range(_MOST_CAUSES):
         if error is None:
             return
-        yield f"{type(error).__module__}.{type(error).__qualname__}"
+        system = errno.errorcode.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+        yield f"{type(error).__module__}.{type(error).__qualname__} {system}".rstrip()
         for frame, line in list(traceback.walk_tb(error.__traceback__))[-_MOST_PLACES:]:
             yield f"  {frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

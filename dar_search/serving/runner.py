@@ -24,7 +24,7 @@ from dar_search.serving.guard import HEALTH, host_checked
 from dar_search.serving.logs import configure_logs
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.process.worker import PatientWorker
-from dar_search.settings.service import ServiceSettings
+from dar_search.settings.service import ServiceSettings, http_address, is_loopback
 
 _LOG = logging.getLogger(__name__)
 _LOADING_SECONDS = 300
@@ -79,7 +79,6 @@ def run_service(
     if listening.admin_port:
         listeners.append(_bound(listening.admin_host, listening.admin_port, "--admin-port 0 is none"))
     (host, port), *admin = (listener.getsockname()[:2] for listener in listeners)
-    shown = f"[{host}]" if ":" in host else host
     options: dict[str, Any] = {
         # gunicorn takes the sockets over by their numbers: no moment in which another process can take a port.
         "bind": [f"fd://{listener.detach()}" for listener in listeners],
@@ -92,7 +91,7 @@ def run_service(
         "logger_class": _Logger,
         "control_socket_disable": True,
         "pre_request": lambda worker, request: None,  # gunicorn's own logs the path
-        "when_ready": lambda arbiter: on_ready(f"http://{shown}:{port}"),
+        "when_ready": lambda arbiter: on_ready(http_address(host, port)),
     }
     _Gunicorn(make, service, options, tuple(admin[0]) if admin else None).run()
 
@@ -129,8 +128,9 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             sys.exit(_BOOT_FAILED)
         if self.admin is None:
             return self._served.app
-        metrics = host_checked(make_wsgi_app(self._served.metrics.registry), self._service, self.admin[0])
-        return _by_listener(self._served.app, metrics, self.admin)
+        return _by_listener(
+            self._served.app, metrics_app(self._served.metrics, self._service, self.admin[0]), self.admin
+        )
 
     def ending(self) -> None:
         if self._served is not None:
@@ -139,6 +139,16 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
     def _close(self) -> None:
         if self._served is not None:
             self._served.close()
+
+
+def metrics_app(metrics: Metrics, service: ServiceSettings, host: str) -> wsgi.Application:
+    """What the admin port shows. On loopback it has its own names only, for no page of a browser; elsewhere it is asked
+    by whatever name or address the network gives it, which `service.allowed_hosts`, for callers, does not know.
+
+    host: the address that the admin port listens on.
+    """
+    app: wsgi.Application = make_wsgi_app(metrics.registry)
+    return host_checked(app, service, host) if is_loopback(host) else app
 
 
 def _by_listener(app: wsgi.Application, admin: wsgi.Application, address: tuple[str, int]) -> wsgi.Application:

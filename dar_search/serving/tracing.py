@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dar_search.data import Leg
@@ -11,6 +11,8 @@ from dar_search.errors import FeatureMissing
 from dar_search.serving import wsgi
 
 _NAME = "dar_search"
+_TELLING = frozenset(("PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_URI", "SCRIPT_NAME", "HTTP_REFERER"))
+_WHOLE = "dar.whole_environ"
 
 
 def start_tracing(endpoint: str, service_name: str) -> Any:
@@ -32,14 +34,32 @@ def start_tracing(endpoint: str, service_name: str) -> Any:
     return provider
 
 
-def traced(app: wsgi.Application) -> wsgi.Application:
-    """The app with a span for each request; a caller's trace goes on in it. Raises FeatureMissing."""
+def traced(app: wsgi.Application, provider: Any = None) -> wsgi.Application:
+    """The app with a span for each request; a caller's trace goes on in it. Raises FeatureMissing.
+
+    A span has the route and never the path or the query, in which an id and an index's name stand.
+
+    provider: of the tracer; None: the process's own.
+    """
     try:
         from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware
     except ImportError as error:
         raise FeatureMissing("Tracing needs OpenTelemetry.", 'pip install "dar-search[opentelemetry]"') from error
-    wrapped: wsgi.Application = OpenTelemetryMiddleware(app)
-    return wrapped
+
+    def named(span: Any, shown: wsgi.Environ, status: str, headers: wsgi.Headers) -> None:
+        route = shown[_WHOLE].get(wsgi.ROUTE, "other")
+        span.update_name(f"{shown['REQUEST_METHOD']} {route}")
+        span.set_attribute("http.route", route)
+
+    inner: wsgi.Application = OpenTelemetryMiddleware(
+        lambda shown, start_response: app(shown[_WHOLE], start_response), response_hook=named, tracer_provider=provider
+    )
+
+    def answer(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
+        shown = {name: value for name, value in environ.items() if name not in _TELLING}
+        return inner(shown | {_WHOLE: environ}, start_response)
+
+    return answer
 
 
 def leg_spans(legs: Mapping[str, Leg]) -> None:

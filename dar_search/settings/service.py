@@ -33,7 +33,9 @@ class ServiceSettings(BaseModel):
     )
     cors_origins: tuple[str, ...] = Field((), description='Origins of pages that may ask, as https://a.example; "*".')
     allowed_hosts: tuple[str, ...] = Field(
-        (), description="Names that the service answers to; unset: on loopback its own, else all."
+        (),
+        description="Names that the service answers to, health too (probes by address need it here, or a Host header); "
+        "unset: on loopback its own, else all.",
     )
     json_depth: int = Field(64, ge=1, le=500, description="How deep the JSON of a request may nest.")
     json_values: int = Field(
@@ -43,7 +45,7 @@ class ServiceSettings(BaseModel):
         20,
         gt=0,
         le=3600,
-        description="How long a request's head may take, and its body and its answer may stand still.",
+        description="How long a request's head may take, and how late its body and answer may be at 16 KiB a second.",
     )
     graceful_seconds: float = Field(30, ge=0, le=3600, description="How long running requests may take on SIGTERM.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Where the admin port (/metrics) listens.")
@@ -117,3 +119,8 @@ class ClientSettings(BaseModel):
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens on this address."""
     return host in _LOOPBACK or host.startswith("127.")
+
+
+def http_address(host: str, port: int) -> str:
+    """Of what listens there; an address of IPv6 stands in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -59,18 +59,8 @@ def _picture_routes(app: OpenAPI, service: IngestService) -> None:
         openapi_extensions=MULTIPART, summary="Index a few pictures; they are searchable when this answers",
     )  # fmt: skip
     def put_images() -> Any:
-        if request.is_json:
-            body = _pictures()
-            index, uploads = (
-                body.index,
-                [Upload(b"", one.url, one.id, one.caption, one.metadata) for one in body.images],
-            )
-        else:
-            limits = service.runtime.settings.service
-            index, uploads = uploaded(
-                request, most=service.settings.upload_pictures, depth=limits.json_depth, values=limits.json_values
-            )
-        results = service.put(index, uploads)
+        with service.uploading():
+            results = service.put(*_upload(service))
         failed = sum(isinstance(one, Failure) for one in results)
         images = [_picture(one) for one in results]
         return {"indexed": len(results) - failed, "failed": failed, "images": images}
@@ -189,6 +179,15 @@ def _picture(result: ImageRecord | Failure) -> dict[str, Any]:
     if isinstance(result, Failure):
         return {"source": result.source, "failure": {"code": result.code, "message": result.message}}
     return {"id": result.id, "source": result.source, "width": result.width, "height": result.height}
+
+
+def _upload(service: IngestService) -> tuple[str, list[Upload]]:
+    """The index and the pictures that the request's body has."""
+    if request.is_json:
+        body = _pictures()
+        return body.index, [Upload(b"", one.url, one.id, one.caption, one.metadata) for one in body.images]
+    limits = service.runtime.settings.service
+    return uploaded(request, most=service.settings.upload_pictures, depth=limits.json_depth, values=limits.json_values)
 
 
 def _pictures() -> b.PicturesIn:

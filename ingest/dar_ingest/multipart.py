@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from dar_ingest.bodies import PictureIn
-from dar_search.errors import MediaTypeUnsupported, RequestError
+from dar_search.errors import BodyTooLarge, MediaTypeUnsupported, RequestError
 from dar_search.ingestion.pipeline.uploads import Upload
 from dar_search.serving.bodies import check_json, too_many
 from dar_search.values import exact_json
 
 _HINT = 'Send "index", one or more files "image", and for each, in their order, "id", "caption", "metadata" (JSON).'
 _OF_A_PICTURE = ("id", "caption", "metadata")
+_MOST_TEXT = 500_000
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 MULTIPART: dict[str, Any] = {
     "requestBody": {
@@ -49,7 +51,7 @@ MULTIPART: dict[str, Any] = {
 
 
 def uploaded(request: Request, *, most: int, depth: int, values: int) -> tuple[str, list[Upload]]:
-    """The form's index and pictures. Raises RequestError, MediaTypeUnsupported.
+    """The form's index and pictures. Raises RequestError, BodyTooLarge, MediaTypeUnsupported.
 
     Args:
         most: pictures of one form; one with parts for many more is not read to its end.
@@ -58,7 +60,14 @@ def uploaded(request: Request, *, most: int, depth: int, values: int) -> tuple[s
     if request.mimetype != "multipart/form-data":
         raise MediaTypeUnsupported("The body is neither a form nor JSON.", _HINT)
     request.max_form_parts = 1 + (1 + len(_OF_A_PICTURE)) * 2 * most
-    index = request.form.get("index", "")
+    request.max_form_memory_size = _MOST_TEXT
+    try:
+        index = request.form.get("index", "")
+    except RequestEntityTooLarge as error:
+        raise BodyTooLarge(
+            f"The form has a text of more than {_MOST_TEXT:,} bytes, or more than {request.max_form_parts} parts.",
+            f"Send at most {most} pictures at once, and less beside each.",
+        ) from error
     files = request.files.getlist("image")
     if not index or not files:
         raise RequestError('The form lacks "index" or "image".', _HINT)

@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily
 
-from dar_ingest.probing import Probe
 from dar_ingest.runtime import Runtime, Send
+from dar_search.answering.probing import Probe
 from dar_search.data import Failure, ImageRecord
 from dar_search.errors import DarError, RequestError, StoreError
 from dar_search.ingestion.decoding.limits import limits_of
@@ -59,18 +60,22 @@ class IngestService:
         thread.start()
         return thread
 
+    def uploading(self) -> AbstractContextManager[float]:
+        """Around a whole upload, its body too: a slow one is an upload that is under way. Raises Overloaded."""
+        return self._upload_gate.entered()
+
     def put(self, index: str, uploads: Sequence[Upload]) -> list[ImageRecord | Failure]:
-        """See `Uploads.put`. Raises RequestError for too many, Overloaded, StoreError, ModelError, ResourceError."""
+        """See `Uploads.put`; within `uploading`. Raises RequestError for too many, StoreError, ModelError,
+        ResourceError."""
         if not 0 < len(uploads) <= self.settings.upload_pictures:
             raise RequestError(
                 f"{len(uploads)} pictures at once.", f"Send 1 to {self.settings.upload_pictures}; for more, make a job."
             )
-        with self._upload_gate.entered():
-            return self._uploading().put(self.runtime.index(index), uploads)
+        return self._writer().put(self.runtime.index(index), uploads)
 
     def delete(self, index: str, id: str) -> int:
         """Raises IndexNotFound, StoreError."""
-        return self._uploading().delete(self.runtime.store.open(index), id)
+        return self._writer().delete(self.runtime.store.open(index), id)
 
     def create_job(self, index: str, source: str, options: Mapping[str, Any], *, prune: bool) -> Job:
         """Raises SourceNotAllowed, SourceError, RequestError for an option that is none, StoreError."""
@@ -178,7 +183,7 @@ class IngestService:
         ledger = self.runtime.ledger
         return self._probes["ledger"].ask(lambda: counted_jobs(ledger, running=True, limit=None))()
 
-    def _uploading(self) -> Uploads:
+    def _writer(self) -> Uploads:
         with self._lock:
             if self._uploads is None:
                 self._uploads = Uploads(

@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from dar_query_rewriter.indices import ServedIndices, check_credentials, check_served
+from dar_search.answering import probing
 from dar_search.answering.answers import Answer, Asked, Models
 from dar_search.answering.anytime import AnytimeSearcher
-from dar_search.answering.crews import Crew
+from dar_search.answering.probing import Probe
 from dar_search.answering.search_log import LoggedSearch, SearchLog
 from dar_search.answering.time_limits import limited, within
 from dar_search.data import Dialogue, Leg, RewrittenQuery
@@ -36,13 +37,12 @@ from dar_search.serving.admission import Gate
 from dar_search.serving.metrics import Metrics
 from dar_search.settings import Settings
 from dar_search.settings.cluster_access import access_to
-from dar_search.stores.callers import acting_for, caller_authorization
+from dar_search.stores.callers import acting_for
 
 _LOG = logging.getLogger(__name__)
 _WARM_UP = Dialogue("a picture")
 _WARM_UP_SECONDS = 600.0
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # between tries to warm up; the last one stays
-_PROBE_SECONDS = 3.0
 _SHORTEST = 0.02
 
 
@@ -80,7 +80,7 @@ class QueryService:
         self._gate = Gate("searches", running=limits.searches, waiting=limits.waiting)
         self._text_gate = Gate("searches", running=limits.searches, waiting=0)
         self._stream_gate = Gate("streams", running=limits.streams, waiting=0)
-        self._probes = Crew("probing", threads=2, waiting=2)
+        self._probe = Probe("store")
         self._decoding: StandingDecoders | None = None
         self._decoding_lock = threading.Lock()
         self._warm, self._closed = threading.Event(), threading.Event()
@@ -104,7 +104,7 @@ class QueryService:
 
     def close(self) -> None:
         self._closed.set()
-        self._probes.close()
+        self._probe.close()
         self.searcher.close()
         self._store.close()
         self._resources.close()
@@ -246,13 +246,11 @@ class QueryService:
 
     def _probed_store(self) -> str:
         try:
-            with within(_PROBE_SECONDS):
-                probe = self._probes.start(self._store.names)
-            probe.result(_PROBE_SECONDS)
-        except TimeoutError:
-            return f"no answer within {_PROBE_SECONDS:g} s"
-        except StoreForbidden:
-            return "ok" if caller_authorization() is None else "forbidden"
+            with within(probing.PROBE_SECONDS):
+                answer = self._probe.ask(self._store.names)
+            answer()
+        except StoreForbidden:  # the store is there: whom it lets list all indices is another matter
+            return "ok"
         except DarError as error:
             return error.message
         return "ok"

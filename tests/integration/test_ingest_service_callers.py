@@ -81,3 +81,18 @@ def test_with_a_ledger_that_never_answers_health_is_well_and_readiness_names_it(
             metrics = urllib3.request("GET", f"http://127.0.0.1:{admin_port}/metrics", timeout=60, retries=False)
             assert b"dar_requests_total" in metrics.data
         silent.close()
+
+
+def test_an_upload_that_comes_slowly_takes_an_uploads_place_and_no_other(tmp_path: Path) -> None:
+    head = "POST /_dar/v1/images HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: test\r\nContent-Length: 100000\r\n"
+    slow = f"{head}Content-Type: multipart/form-data; boundary=part\r\nExpect: 100-continue\r\n\r\n".encode()
+    with service(tmp_path, uploads=1, waiting=1, decoders=1) as (_, http, _), ExitStack() as held:
+        for _ in range(2):
+            connection = held.enter_context(socket.create_connection((http.host, http.port or 0), timeout=60))
+            connection.sendall(slow)
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # now its body is read
+        refused = http.request(
+            "POST", "/_dar/v1/images", fields={"index": "photos"}, headers={"X-Requested-With": "test"}
+        )
+        assert (refused.status, refused.json()["code"]) == (429, "overloaded")
+        assert http.request("GET", "/_dar/v1/jobs").status == 200

@@ -295,4 +295,6 @@ def test_metadata_of_a_form_is_limited_as_all_json_is_over_all_pictures(client: 
     assert sent(many, pictures=1).get_json()["failed"] == 1  # it is read, and is no metadata that can be kept
     assert "100,000 values" in sent(many).get_json()["message"]
     assert sent('{"a": ' + "[" * 100 + "]" * 100 + "}").get_json()["message"].startswith("The JSON nests deeper")
-    assert sent("{}", pictures=40).status_code == 413  # of these the form is not read to its end
+    for refused in (sent("{}", pictures=40), sent(f'{{"a": "{"b" * 500_000}"}}', pictures=1)):
+        assert refused.status_code == 413  # of these the form is not read to its end
+        assert refused.get_json()["message"] == "The form has a text of more than 500,000 bytes, or more than 25 parts."

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from dar_query_rewriter import service as service_module
 from werkzeug.test import Client
 
+from dar_search.answering import probing
 from dar_search.settings import Settings
 from dar_search.stores.opensearch.cluster import bounded_connections
 from dar_search.stores.opensearch.store import OpenSearchStore
@@ -113,13 +113,13 @@ def test_connections_that_were_left_hanging_cost_one_answer(service: Service, pr
 def test_readiness_says_so_and_is_as_before_afterwards(
     service: Service, proxy: StallingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.2)
     client = Client(service.app)
     proxy.go("drips")
     for _ in range(5):  # more than there are threads to probe with
         assert client.get("/_dar/ready").status_code == 503
     proxy.go("fine")
-    monkeypatch.setattr(service_module, "_PROBE_SECONDS", 30.0)
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 30.0)
     statuses = (client.get("/_dar/ready").status_code for _ in range(1_000))  # the last probe may be ending just now
     assert 200 in statuses
 

@@ -7,12 +7,16 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
 
+from dar_search.serving.process.connections import Connection
 from tests.integration.test_serving_runner import logged, said, start
 from tests.programs import free_port
 
@@ -138,6 +142,7 @@ def test_a_caller_that_stands_still_is_told_or_let_go() -> None:
         assert (status(late), problem(late)["code"]) == (408, "request_timeout")
         late = service.ask(b"POST /body" + HEAD + b"Content-Length: 100\r\n\r\nhalf", ends=False)
         assert (status(late), problem(late)["code"]) == (408, "request_timeout")
+        assert "service.patience_seconds" in problem(late)["hint"]
         assert service.ask(b"", ends=False) == b""
         with service.connection(b"GET /events" + HEAD + b"\r\n"):
             logged(service.process, "the caller went away")
@@ -181,12 +186,32 @@ def test_what_does_not_read_has_a_status_and_is_quoted_nowhere() -> None:
             assert status(answer) == expected, what
             assert problem(answer)["request_id"], what
             assert b"canary" not in answer, what
+            assert "See " not in problem(answer)["hint"], what  # a class of gunicorn's helps nobody
         service.process.send_signal(signal.SIGTERM)
         service.process.wait(60)
         log.seek(0)
         told = log.read()
     assert told.count("A request does not read.") > 10
     assert "canary" not in told
+
+
+@pytest.mark.parametrize("framing", [b"1;" + b"a" * 200_000, b"3\r\nabc\r\n0\r\n" + b"X-A: b\r\n" * 20_000])
+def test_what_a_body_in_chunks_has_beside_its_bytes_has_an_end(service: Running, framing: bytes) -> None:
+    answer = service.ask(b"POST /body" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + framing, ends=False)
+    assert (status(answer), problem(answer)["code"]) == (400, "bad_request")
+
+
+def test_a_long_body_in_chunks_of_one_byte_reads() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(Config(), ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        connection.head += b"POST /body" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+        connection.lane = SimpleNamespace(crowded=False)
+        sending = threading.Thread(target=theirs.sendall, args=(b"1\r\na\r\n" * 100_000 + b"0\r\n\r\n",))
+        sending.start()
+        with connection.sock:
+            assert len(connection.next_request(60).body.read()) == 100_000
+        sending.join()
 
 
 def test_what_is_unusual_is_answered(service: Running) -> None:

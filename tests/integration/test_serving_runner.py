@@ -62,7 +62,7 @@ def http() -> Iterator[urllib3.PoolManager]:
 def service() -> Iterator[tuple[subprocess.Popen[str], str, int]]:
     """A running one with a grace of ten minutes: the process, its address, its admin port."""
     admin_port = free_port()
-    process = start(0, admin_port, 600)
+    process = start(0, admin_port, 600, patience=600)
     try:
         yield process, said(process, "ready")["address"], admin_port
     finally:
@@ -102,13 +102,15 @@ def test_with_no_descriptor_left_new_callers_are_told_to_come_again_and_the_serv
         threading.Event().wait(0.02)
 
 
-def test_sigterm_lets_the_running_request_end_and_the_idle_connection_go(
+def test_sigterm_lets_the_running_request_end_and_go_who_has_asked_nothing_whole(
     service: tuple[subprocess.Popen[str], str, int], http: urllib3.PoolManager
 ) -> None:
     process, address, _ = service
     assert process.stdin is not None
     host, port = address.removeprefix("http://").split(":")
-    with urllib3.HTTPConnectionPool(host, int(port), maxsize=1) as idle:
+    half = socket.create_connection((host, int(port)), timeout=60)
+    half.sendall(b"G")
+    with half, urllib3.HTTPConnectionPool(host, int(port), maxsize=1) as idle:
         assert idle.request("GET", "/pid").status == 200  # and the connection stays open
         statuses: list[int] = []
         slow = threading.Thread(target=lambda: statuses.append(http.request("GET", f"{address}/slow").status))
@@ -116,6 +118,7 @@ def test_sigterm_lets_the_running_request_end_and_the_idle_connection_go(
         said(process, "slow")
         process.send_signal(signal.SIGTERM)
         logged(process, "Handling signal: term")
+        assert half.recv(1) == b""
         process.stdin.write("go\n")
         process.stdin.flush()
         slow.join()

@@ -8,9 +8,10 @@ from dar_query_rewriter.command import serve
 from typer import Typer
 from typer.testing import CliRunner
 
-from dar_search.cli.options.service import with_service
+from dar_search.cli.options.service import metrics_address, with_service
 from dar_search.errors import SettingsError
 from dar_search.settings import Settings
+from dar_search.settings.service import ServiceSettings
 
 
 @pytest.mark.parametrize(("command", "section"), [(serve, "query"), (ingest_serve, "ingest")])
@@ -33,3 +34,9 @@ def test_a_wrong_option_is_named_as_the_person_wrote_it() -> None:
     with pytest.raises(SettingsError, match="--admin-port") as caught:
         with_service(Settings(store="sqlite:unused.sqlite"), "query", "serve", admin_port=99_999)
     assert caught.value.hint == "See: dar serve --help"
+
+
+def test_metrics_on_an_address_of_ipv6_are_shown_as_an_address_that_can_be_asked() -> None:
+    settings = Settings(store="sqlite:unused.sqlite", service=ServiceSettings(admin_host="::"))
+    assert metrics_address(settings, 8951) == "http://[::]:8951/metrics"
+    assert metrics_address(settings, 0) == ""

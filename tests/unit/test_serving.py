@@ -12,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from werkzeug.test import Client
 
 from dar_search.errors import RequestError, SettingsError
 from dar_search.serving import wsgi
 from dar_search.serving.bodies import check_json
 from dar_search.serving.keys import KeyRing, hashed
+from dar_search.serving.metrics import Metrics
 from dar_search.serving.rate_limits import TokenBuckets
 from dar_search.serving.request_ids import current_request_id, request_id_from
+from dar_search.serving.runner import metrics_app
 from dar_search.settings.service import QuerySettings, ServiceSettings
 from tests.guarded_app import KEY, client, problem
 
@@ -185,6 +188,17 @@ class TestOrigins:
         assert listed.get("/", headers={"Host": "dar.example:1"}).status_code == 200
         problem(listed.get("/", headers={"Host": "other.example"}), 421, "host_refused")
 
+    def test_the_names_for_callers_lock_no_prometheus_out_of_the_admin_port(self) -> None:
+        service = ServiceSettings(allowed_hosts=("dar.example",))
+        statuses = {
+            (listens, host): Client(metrics_app(Metrics(), service, listens))
+            .get("/", headers={"Host": host})
+            .status_code
+            for listens in ("0.0.0.0", "127.0.0.1")
+            for host in ("query:8951", "10.1.2.3:8951")
+        }
+        assert list(statuses.values()) == [200, 200, 421, 421], statuses
+
 
 class TestPagesOfOtherSites:
     """A browser sends them with its reader's rights; W3C Fetch: Origin and Sec-Fetch-Site cannot be set by a page."""
@@ -263,7 +277,9 @@ class TestBodies:
 
     def test_json_which_costs_more_to_read_may_have_a_limit_of_its_own(self) -> None:
         asked = client(json_bytes=1_000)
-        problem(asked.post("/", data=b"1" * 1_001, content_type="application/json"), 413, "body_too_large")
+        refused = problem(asked.post("/", data=b"1" * 1_001, content_type="application/json"), 413, "body_too_large")
+        assert "1,000 bytes" in refused["message"]
+        assert "body_megabytes" not in refused["hint"]  # which does not raise it
         assert asked.post("/", data=b"1" * 1_000, content_type="application/json").status_code == 200
         assert asked.post("/", data=b"1" * 1_001, content_type="application/octet-stream").status_code == 200
 

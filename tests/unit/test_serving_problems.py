@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,15 +32,17 @@ class TestProblems:
         assert "inner secret" not in response.text
         assert any(record.exc_info and record.getMessage() == "A defect: KeyError." for record in caplog.records)
 
-    @pytest.mark.parametrize("kind", ["files", "threads"])
+    @pytest.mark.parametrize("kind", ["files", "threads", "disk"])
     def test_what_the_machine_does_not_give_just_now_is_worth_another_try(self, kind: str) -> None:
         def raising(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
             if kind == "threads":
                 raise RuntimeError("can't start new thread")
+            if kind == "disk":
+                Path("/dev/full").write_bytes(b"a spooled form")
             raise ValueError("what came of it") from OSError(errno.EMFILE, "Too many open files")
 
         response = client(app=raising).get("/")
-        assert problem(response, 503, "out_of_resources")["hint"]
+        assert ("disk" if kind == "disk" else "ulimit") in " ".join(problem(response, 503, "out_of_resources").values())
         assert response.headers["Retry-After"] == "1"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -114,14 +115,14 @@ class TestLogs:
         def app(environ: wsgi.Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
             said = "in confidence"
             try:
-                raise KeyError(said)
-            except KeyError as error:
+                raise OSError(errno.EIO, said)
+            except OSError as error:
                 raise ZeroDivisionError(said) from error
 
         client(app=app).get("/")
         defect, request = log_lines()
         names = [line for line in defect["exception"] if not line.startswith("  ")]
-        assert names == ["builtins.ZeroDivisionError", "builtins.KeyError"]
+        assert names == ["builtins.ZeroDivisionError", "builtins.OSError EIO"]
         assert any("test_serving_recording.py" in line for line in defect["exception"])
         assert "in confidence" not in json.dumps(defect)
         assert (request["status"], request["code"], request["level"]) == (500, "internal_error", "error")

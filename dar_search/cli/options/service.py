@@ -13,6 +13,7 @@ import typer
 from dar_search.cli.shown.output import note, print_json
 from dar_search.errors import FeatureMissing, SettingsError
 from dar_search.settings import Settings
+from dar_search.settings.service import http_address
 
 PANEL = "The service"
 
@@ -83,7 +84,7 @@ def ends_in_order() -> None:
 
 def metrics_address(settings: Settings, admin_port: int) -> str:
     """Where Prometheus reads; "" for admin port 0, which is none."""
-    return f"http://{settings.service.admin_host}:{admin_port}/metrics" if admin_port else ""
+    return f"{http_address(settings.service.admin_host, admin_port)}/metrics" if admin_port else ""
 
 
 def package_missing(name: str, extra: str, error: ImportError) -> FeatureMissing:

@@ -8,6 +8,7 @@ one; where others wait for a thread, for a tenth of it.
 from __future__ import annotations
 
 import io
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ _BYTES_A_SECOND = 16 << 10
 _PIECE = 64 << 10
 _LOOK_SECONDS = 0.5
 _END_OF_HEAD = b"\r\n\r\n"
+# What a body in chunks may have beside its bytes: more than chunks of a single byte have, and so much at once.
+_FRAMING_A_BYTE, _MOST_FRAMING = 8, 64 << 10
 
 
 class CallerSocket(socket.socket):
@@ -176,7 +179,10 @@ class RequestBody(io.RawIOBase):
                 self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             data: bytes = self._body.read(size)
         except TimeoutError:
-            raise RequestTimeout("The request's body comes too slowly.", "Send it again, at once.") from None
+            raise RequestTimeout(
+                f"The request's body comes too slowly, below {_BYTES_A_SECOND >> 10} KiB a second.",
+                "Send it over a faster line, or less at once, or raise service.patience_seconds.",
+            ) from None
         except (ParseException, OSError):
             raise RequestError("The request's body does not read: it is cut off, or in wrong chunks.") from None
         wanted = size if size is not None and size >= 0 else len(data) + 1
@@ -198,6 +204,8 @@ class _Request(Request):  # type: ignore[misc]
 
     def set_body_reader(self) -> None:
         super().set_body_reader()
+        if isinstance(self.body.reader, ChunkedReader):
+            self.body.reader = _Chunks(self, self.unreader)
         # gunicorn would invite the body before the app has looked at the head.
         invites, self._expected_100_continue = self._expected_100_continue, False
         self.body = RequestBody(self.body, self.unreader.sock, invites=invites)
@@ -207,12 +215,36 @@ class _Request(Request):  # type: ignore[misc]
 
 
 class _Unreader(Unreader):  # type: ignore[misc]
+    """Attributes: most: bytes that may still be received, where there is a limit."""
+
+    most: float = math.inf
+
     def __init__(self, sock: CallerSocket) -> None:
         super().__init__()
         self.sock = sock
 
     def chunk(self) -> bytes:
-        return self.sock.received(8192)
+        data = self.sock.received(8192)
+        self.most -= len(data)
+        if self.most < 0:
+            raise ParseException
+        return data
+
+
+class _Chunks(ChunkedReader):  # type: ignore[misc]
+    """gunicorn's, which reads extensions of chunks and trailers without an end, all at each step anew. Here the bytes
+    that they consist of are limited by those of the body."""
+
+    def __init__(self, request: Request, unreader: _Unreader) -> None:
+        super().__init__(request, unreader)
+        self._unreader = unreader
+        unreader.most = _MOST_FRAMING
+
+    def read(self, size: int) -> bytes:
+        data: bytes = super().read(size)
+        earned = self._unreader.most + (1 + _FRAMING_A_BYTE) * len(data)
+        self._unreader.most = min(earned, _MOST_FRAMING) if self.parser else math.inf
+        return data
 
 
 class _Parser(RequestParser):  # type: ignore[misc]

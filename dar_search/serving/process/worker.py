@@ -33,7 +33,10 @@ _CLOSING_SECONDS = 2.0
 _CLOSING_BYTES = 1 << 20
 _SIDE_THREADS, _SIDE_MOST = 2, 32
 _BUSY = Overloaded("The service has more to answer than it can.", "Wait as long as Retry-After says, then ask again.")
-_NO_HEAD = RequestTimeout("The request's head comes too slowly.", "Send it again, at once.")
+_NO_HEAD = RequestTimeout("The request's head comes too slowly.", "Send it at once, or raise service.patience_seconds.")
+_NO_HTTP = RequestError(
+    "The request is no HTTP that the service reads.", "Send HTTP/1.1: one Host, one length or chunks."
+)
 _LONG_HEAD = HeadTooLarge("The request's head is too large.", "Send fewer or shorter headers.")
 
 
@@ -49,8 +52,13 @@ class Lane:
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(self.threads, f"dar-{self.name}")
         together = threading.Barrier(self.threads)
-        for _ in range(self.threads):  # at once: one that could not be started later would cost its callers
-            self.pool.submit(together.wait)
+        try:
+            for _ in range(self.threads):  # at once: one that could not be started later would cost its callers
+                self.pool.submit(together.wait)
+        except RuntimeError:  # no thread: those that wait for it would hold the process, and its port, for ever
+            together.abort()
+            self.pool.shutdown(wait=False)
+            raise
 
     @property
     def crowded(self) -> bool:
@@ -206,7 +214,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._end(conn)
 
     def _let_idle_go(self) -> None:
-        for conn in [conn for conn in self._waiting if conn.idle]:
+        """Those too of whose next request a part has come: nobody works on it, and it may never be whole."""
+        for conn in [conn for conn in self._waiting if not conn.closing]:
             self._stop_waiting(conn)
             self._end(conn)
 
@@ -237,7 +246,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         elif isinstance(error, UnsupportedTransferCoding):
             problem = RequestError("The request's Transfer-Encoding is not one that the service reads.", "Use chunked.")
         else:
-            problem = RequestError("The request is no HTTP that the service reads.", f"See {type(error).__name__}.")
+            problem = _NO_HTTP
         fields = {"why": type(error).__name__, "address": conn.client[0]}
         _LOG.info("A request does not read.", extra={"fields": fields})
         conn.say(problem)
