@@ -178,7 +178,7 @@ FAULTS: dict[str, Fault] = {
     "unread answers": Fault(9, unread_answers),
     "sixteen followers": Fault(9, followers),
     "silent store": Fault(9, partial(store, ways=("silent",))),
-    "slow, then silent store": Fault(10, partial(store, ways=("slow", "silent"))),
+    "slow then silent store": Fault(10, partial(store, ways=("slow", "silent"))),
     "JSON of another shape": Fault(10, partial(store, ways=("shape",))),
     "broken chunks": Fault(10, partial(store, ways=("chunks", "short"))),
     "jobs stopped": Fault(11, jobs_stopped),
