@@ -10,7 +10,8 @@ Symbolic links:
 - to a folder inside the folder: skipped, because its pictures are listed under their own names. So are loops.
 - out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere (a
   warning, where it is a picture's sidecar); with `follow_links=True` they are followed, and each folder is visited
-  once. Where only a part of the machine may be read, one that leads out of that is a failure "not_allowed".
+  once. Where only a part of the machine may be read, one that leads out of that is a failure "not_allowed", and as what
+  lies behind it may be a folder, nothing is pruned then, unless the link's name is a picture's.
 - to nothing, or to itself: a failure, if the name is a picture's.
 
 Keys are made of the folder's real path, so that one folder has one set of keys, however it was reached.
@@ -209,9 +210,13 @@ class FolderSource:
     def _link_not_allowed(self, entry: _Entry, sidecars: Sidecars) -> BadItem | _Skipped | None:
         if entry.name in sidecars.used:
             return None
-        if role_of(entry.name) not in ("picture", "nameless"):
-            return _Skipped(entry.path, "link")
-        return _bad(entry.path, not_allowed() if self._follow_links else _link_outside())
+        role = role_of(entry.name)
+        if self._follow_links:
+            error = not_allowed()
+            # Not a picture's name: a folder, perhaps, whose records must stay.
+            identity = record_id(file_uri(entry.path)) if role == "picture" else None
+            return BadItem(Failure(file_uri(entry.path), error.code, str(error)), identity)
+        return _bad(entry.path, _link_outside()) if role in ("picture", "nameless") else _Skipped(entry.path, "link")
 
     def _is_picture(self, entry: _Entry) -> bool:
         """By its name; where that says nothing, by how it begins. Raises OutOfResources."""
