@@ -30,9 +30,9 @@ class Place:
         self.photos = folder / "photos"
         self.photos.mkdir()
 
-    def worker(self, *sources: object) -> Worker:
+    def worker(self, *sources: object, encoder: GridEncoder | None = None) -> Worker:
         outside = Outside(allowance=Allowance.named([str(one) for one in sources]))
-        return Worker(self.ledger, lambda job: self.index, GridEncoder(), processes=1, outside=outside)
+        return Worker(self.ledger, lambda job: self.index, encoder or GridEncoder(), processes=1, outside=outside)
 
     def make(self) -> str:
         return self.ledger.create(JobSpec("photos", str(self.photos), "", {"follow_links": True}, prune=True)).id
@@ -65,3 +65,24 @@ def test_records_behind_a_link_that_may_not_be_followed_any_more_are_not_pruned(
         assert found.codes == {"not_allowed": 5 - len(allowed)}
         assert found.notes, "nobody is told why nothing is pruned"
     assert place.ingested("*").removed == 1
+
+
+def test_a_worker_that_may_not_read_a_job_holds_up_none_that_may(place: Place) -> None:
+    fill(place.photos, 3)
+    job = place.make()
+    refused = place.worker()
+    refused.work(job)
+    found = place.ledger.job(job)
+    assert (found.state, found.indexed) == ("running", 0), "those that may read it cannot have it"
+    assert "ingest.sources" in found.reason, "nobody is told why nothing happens"
+    said: list[str] = []
+
+    def look_too(call: int) -> None:
+        refused.work(job)
+        said.append(place.ledger.job(job).reason)
+
+    allowed = place.worker(place.photos, encoder=GridEncoder(look_too))
+    allowed.work(job)
+    found = place.ledger.job(job)
+    assert (found.state, found.indexed, found.reason) == ("done", 3, "")
+    assert said == [""], "it says that nothing happens, while another works on it"

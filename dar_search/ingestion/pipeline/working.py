@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, StoreError
+from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, SourceNotAllowed, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs.data import HEAD, Job
@@ -80,6 +80,7 @@ class Worker:
         self._alone_seconds = alone_seconds
         self._source_seconds = source_seconds
         self._left: dict[str, threading.Thread] = {}
+        self._refused: set[str] = set()
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -93,7 +94,7 @@ class Worker:
         """Looks at a shard. Nothing happens where it is done, held, or gone.
 
         An error pauses the job with its reason; a sweeper has it tried again. Where the ledger cannot be used, that is
-        in the log alone.
+        in the log alone. A job that this worker may not read is left to others, and says why until one takes it.
         """
         try:
             self._look(job, shard)
@@ -110,6 +111,8 @@ class Worker:
             return
         try:
             self._work(found, shard)
+        except SourceNotAllowed as error:
+            self._leave_to_others(found, error)
         except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
             known = error if isinstance(error, DarError) else OutOfResources.of(error)
             if known is None:
@@ -119,9 +122,19 @@ class Worker:
             reason = f"A defect: {type(error).__name__}: {error}" if known is None else str(known)
             self._ledger.pause(job, reason, automatic=True)
 
+    def _leave_to_others(self, job: Job, error: SourceNotAllowed) -> None:
+        if job.id not in self._refused:
+            _LOG.warning("Job %s is left to other workers: %s", job.id, error)
+        self._refused.add(job.id)
+        if job.reason != str(error) and not self._ledger.held(job.id):
+            self._ledger.hinder(job.id, str(error))
+
     def _work(self, job: Job, shard: int) -> None:
         self._check_answers(job)
         source = self._open_pictures(job)
+        self._refused.discard(job.id)
+        if job.reason:
+            self._ledger.hinder(job.id, "")
         index = self._open_index(job)
         watch = _Watch(self._ledger, job.id, self._stopping)
         patience = PausingPatience(
@@ -185,7 +198,9 @@ class Worker:
         try:
             running = [job for job in self._ledger.jobs(running=True, limit=None) if job.state == "running"]
             others = [job for job in running if job.spec.store == mine.spec.store and not job.spec.local]
-            return any(job.id != mine.id and not self._ledger.held(job.id) for job in others)
+            return any(
+                job.id != mine.id and job.id not in self._refused and not self._ledger.held(job.id) for job in others
+            )
         except StoreError:
             return False  # a ledger in trouble holds up every job
 
