@@ -332,6 +332,7 @@ def test_nothing_of_a_source_is_opened_but_through_the_allowance() -> None:
         ),
         (["https://a.example"], ["https://a.example/%2e%2e/x"], ["https://a.example.org/"]),
         (["https://a.example/list.jsonl"], ["https://a.example/list.jsonl"], ["https://a.example/list.jsonl2"]),
+        (["opensearch:a@b", "profile:me@home"], ["opensearch:a@b", "profile:me@home"], ["opensearch:b"]),
         (["opensearch:products"], ["opensearch:products"], ["opensearch:products2", "opensearch:products,secret"]),
         ([], [], ["https://a.example/", "opensearch:x", "profile:x"]),
     ],
