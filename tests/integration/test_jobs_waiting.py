@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec
 from dar_search.ingestion.jobs.leasing import Leases
-from dar_search.ingestion.pipeline import supply
+from dar_search.ingestion.pipeline import supply, working
 from dar_search.ingestion.pipeline.listing import Lister
 from dar_search.ingestion.pipeline.working import Worker, job_source
 from dar_search.ingestion.sources.source import Source
@@ -113,21 +114,36 @@ class Silent:
             yield item
 
 
+def running_children() -> set[int]:
+    """This process's."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    return {int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()}
+
+
 @pytest.mark.parametrize("paused", [True, False], ids=["paused", "running"])
 def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
     place: Place, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
     monkeypatch.setattr(supply, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(working, "AHEAD", 1)
     first, second = place.jobs
     let_go = threading.Event()
+    decoders: list[set[int]] = []
+
+    def silent() -> None:
+        decoders.append(running_children() - children)
+        if paused:
+            place.ledger.pause(first)
 
     def pictures(job: Job) -> Any:
         found = job_source(job)
-        return Silent(found, let_go, lambda: paused and place.ledger.pause(first)) if job.id == first else found
+        return Silent(found, let_go, silent) if job.id == first else found
 
     worker = place.worker(open_pictures=pictures, source_seconds=0.1)
-    before = set(threading.enumerate())
+    before, children = set(threading.enumerate()), running_children()
     worker.work(first)
+    assert decoders[0]
+    assert running_children() <= children, "decoder processes are left"
     assert place.ledger.held() == []
     found = place.ledger.job(first)
     assert (found.state, found.automatic) == ("paused", not paused)
@@ -138,11 +154,11 @@ def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
     assert set(threading.enumerate()) - before == left
     worker.work(second)
     assert place.states() == [("paused", 0), ("done", 0)]
+    place.ledger.resume(first)
     let_go.set()
     for thread in left:
         thread.join(30)
         assert not thread.is_alive()
-    place.ledger.resume(first)
     worker.work(first)
     assert place.states() == [("done", 0), ("done", 0)]
     assert place.ledger.job(first).indexed == PICTURES

@@ -89,6 +89,7 @@ class Supply:
             self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():
                 _LOG.warning("A source that does not answer is left alone.")
+                self._decoders.kill()
                 return self._thread
         return None
 
