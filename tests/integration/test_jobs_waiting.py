@@ -159,6 +159,7 @@ def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
     for thread in left:
         thread.join(30)
         assert not thread.is_alive()
+    assert place.ledger.held() == [], "nobody works on it"
     worker.work(first)
     assert place.states() == [("done", 0), ("done", 0)]
     assert place.ledger.job(first).indexed == PICTURES

@@ -78,6 +78,7 @@ class Supply:
 
     def ask_to_stop(self) -> None:
         self._stopping.set()
+        self._feed.stop()
         self._decoders.stop()
 
     def stop(self) -> threading.Thread | None:
