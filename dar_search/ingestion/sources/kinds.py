@@ -19,7 +19,7 @@ from dar_search.errors import OutOfResources, PictureError, SourceError, SourceN
 from dar_search.ingestion.sources.allowance import HINT, Allowance
 from dar_search.ingestion.sources.folder import FolderSource
 from dar_search.ingestion.sources.jsonl import JsonlSource
-from dar_search.ingestion.sources.locations import path_of, printable
+from dar_search.ingestion.sources.locations import is_file_uri, path_of, printable
 from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.selection import Selection
@@ -166,7 +166,7 @@ KINDS = (
 
 
 def _path(target: Target) -> bytes:
-    if isinstance(target, str) and "://" in target:
+    if isinstance(target, str) and ("://" in target or is_file_uri(target)):
         try:
             return path_of(target)
         except ValueError:
