@@ -114,6 +114,34 @@ class Silent:
             yield item
 
 
+def test_a_worker_that_ends_blames_no_source_and_asks_seldom_whether_others_wait(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supply, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(working, "_OTHERS_SECONDS", 600.0)
+    first, second = place.jobs
+    place.ledger.cancel(second)
+    let_go, asked, jobs = threading.Event(), [], place.ledger.jobs
+
+    def look(**options: Any) -> Any:
+        asked.extend([options] if options.get("running") else [])
+        return jobs(**options)
+
+    monkeypatch.setattr(place.ledger, "jobs", look)
+    begun = threading.Event()
+    worker = place.worker(open_pictures=lambda job: Silent(job_source(job), let_go, begun.set), source_seconds=0.0)
+    work = threading.Thread(target=worker.work, args=(first,))
+    work.start()
+    assert begun.wait(30)
+    work.join(2)  # time to ask again and again
+    worker.stop()
+    work.join(30)
+    assert len(asked) == 1, "it asks the ledger all the time"
+    found = place.ledger.job(first)
+    assert (found.state, found.reason, place.ledger.held()) == ("running", "", [])
+    let_go.set()
+
+
 def running_children() -> set[int]:
     """This process's."""
     tasks = Path(f"/proc/{os.getpid()}/task")

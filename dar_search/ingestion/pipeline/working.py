@@ -31,6 +31,7 @@ AHEAD = 8
 SHARDS_AT_A_TIME = 64
 SOURCE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
+_OTHERS_SECONDS = 5.0
 
 
 class Worker:
@@ -81,6 +82,7 @@ class Worker:
         self._source_seconds = source_seconds
         self._left: dict[str, threading.Thread] = {}
         self._refused: set[str] = set()
+        self._others, self._others_until = False, 0.0
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -130,6 +132,7 @@ class Worker:
             self._ledger.hinder(job.id, str(error))
 
     def _work(self, job: Job, shard: int) -> None:
+        self._others_until = 0.0
         self._check_answers(job)
         source = self._open_pictures(job)
         self._refused.discard(job.id)
@@ -176,7 +179,8 @@ class Worker:
             )
             if drained.waiting is not None:
                 self._left[job.id] = drained.waiting
-                self._check_answers(job)
+                if not self._stopping.is_set():  # else it had no time to answer
+                    self._check_answers(job)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
@@ -194,15 +198,18 @@ class Worker:
             raise SourceError(f'The source "{job.spec.source}" does not answer.', "Check its disk, or its server.")
 
     def _others_wait(self, mine: Job) -> bool:
-        """Whether there is another job for such workers, and nobody works on it."""
+        """Whether there is another job for such workers, and nobody works on it, as it was some seconds ago."""
+        if time.monotonic() < self._others_until:
+            return self._others
+        self._others_until = time.monotonic() + _OTHERS_SECONDS
         try:
             running = [job for job in self._ledger.jobs(running=True, limit=None) if job.state == "running"]
-            others = [job for job in running if job.spec.store == mine.spec.store and not job.spec.local]
-            return any(
-                job.id != mine.id and job.id not in self._refused and not self._ledger.held(job.id) for job in others
-            )
+            left = {job.id for job in running if job.spec.store == mine.spec.store and not job.spec.local}
+            left -= {mine.id, *self._refused}
+            self._others = bool(left) and bool(left - {held.job for held in self._ledger.held()})
         except StoreError:
-            return False  # a ledger in trouble holds up every job
+            self._others = False  # a ledger in trouble holds up every job
+        return self._others
 
 
 class _Watch:
