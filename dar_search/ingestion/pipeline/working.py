@@ -44,7 +44,7 @@ class Worker:
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
         alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
-        source_seconds: after which one does whose source, asked for a shard, says nothing.
+        source_seconds: after which one does whose source comes upon nothing, be it a picture or not.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -188,7 +188,7 @@ class Worker:
 
     def _is_silent(self, lister: Lister, job: Job) -> bool:
         """Whether the source has said nothing for so long that others, who wait, come first."""
-        since = lister.asked_at
+        since = lister.silent_since
         return since is not None and time.monotonic() - since >= self._source_seconds and self._others_wait(job)
 
     def _check_answers(self, job: Job) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -94,7 +94,7 @@ class FolderSource:
         """A cursor is the path below the folder. What comes before it is walked again (links lead anywhere), unread."""
         remarks = remarks or Remarks()
         place = None if after is None else _order(self._path_at(after))
-        for found in self._walk():
+        for found in self._walk(remarks.look):
             path = path_of(found.failure.source) if isinstance(found, BadItem) else found.path
             if place is not None and _order(path) <= place:
                 continue
@@ -116,12 +116,16 @@ class FolderSource:
     def _path_at(self, cursor: str) -> bytes:
         return os.path.join(self._root, unquote_to_bytes(cursor))  # noqa: PTH118  # bytes
 
-    def _walk(self) -> Iterator[_Picture | BadItem | _Skipped]:
-        """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's."""
+    def _walk(self, look: Callable[[], None] = lambda: None) -> Iterator[_Picture | BadItem | _Skipped]:
+        """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's.
+
+        look: called at each step.
+        """
         visited: set[tuple[int, int]] = set()
         stack = [self._listing(self._root, visited)]
         while stack:
             found = next(stack[-1], None)
+            look()
             if found is None:
                 stack.pop()
             elif isinstance(found, _Subfolder):
