@@ -114,6 +114,42 @@ class Silent:
             yield item
 
 
+@pytest.mark.parametrize("end", ["others wait", "paused", "worker ends"])
+def test_a_source_that_is_never_open_lets_its_worker_go(
+    place: Place, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(supply, "STOP_SECONDS", 0.2)
+    first, second = place.jobs
+    let_go = threading.Event()
+
+    def opened(job: Job) -> Source:
+        if job.id == first and not let_go.is_set():
+            if end == "paused":
+                place.ledger.pause(first)
+            if end == "worker ends":
+                worker.stop()
+            let_go.wait()
+        return job_source(job)
+
+    worker = place.worker(open_pictures=opened, source_seconds=0.1 if end == "others wait" else 600.0)
+    worker.work(first)
+    found = place.ledger.job(first)
+    assert (found.state, found.automatic) == {
+        "others wait": ("paused", True), "paused": ("paused", False), "worker ends": ("running", False)
+    }[end]  # fmt: skip
+    assert ("does not answer" in found.reason) == (end == "others wait")
+    if end != "worker ends":
+        worker.work(second)
+        assert place.ledger.job(second).state == "done"
+    before = [thread for thread in threading.enumerate() if thread.name == "dar-ingest-opening"]
+    let_go.set()
+    for thread in before:
+        thread.join(30)
+    place.ledger.resume(first)
+    place.worker(open_pictures=opened).work(first)
+    assert place.ledger.job(first).indexed == PICTURES
+
+
 def test_a_worker_that_ends_blames_no_source_and_asks_seldom_whether_others_wait(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 
 from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, SourceNotAllowed, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
@@ -15,6 +17,7 @@ from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
+from dar_search.ingestion.pipeline import supply
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed
@@ -32,6 +35,7 @@ SHARDS_AT_A_TIME = 64
 SOURCE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
 _OTHERS_SECONDS = 5.0
+_CHECK_SECONDS = 0.2
 
 
 class Worker:
@@ -44,7 +48,7 @@ class Worker:
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
         alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
-        source_seconds: after which one does whose source comes upon nothing, be it a picture or not.
+        source_seconds: after which one does whose source is not open, or comes upon nothing, be it a picture or not.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -134,12 +138,14 @@ class Worker:
     def _work(self, job: Job, shard: int) -> None:
         self._others_until = 0.0
         self._check_answers(job)
-        source = self._open_pictures(job)
+        watch = _Watch(self._ledger, job.id, self._stopping)
+        source = self._opened(job, watch)
+        if source is None:
+            return
         self._refused.discard(job.id)
         if job.reason:
             self._ledger.hinder(job.id, "")
         index = self._open_index(job)
-        watch = _Watch(self._ledger, job.id, self._stopping)
         patience = PausingPatience(
             self._ledger,
             job.id,
@@ -178,13 +184,42 @@ class Worker:
                 lambda: watch.proceed() and not self._is_silent(lister, job),
             )
             if drained.waiting is not None:
-                self._left[job.id] = drained.waiting
-                if not self._stopping.is_set():  # else it had no time to answer
-                    self._check_answers(job)
+                self._leave(job, drained.waiting)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _opened(self, job: Job, watch: _Watch) -> Source | None:
+        """The job's source, opened in a thread of its own. None: neither the job nor the worker is to go on.
+
+        Raises SourceError, also where it is not open when others have waited for long; what else opening raises.
+        """
+        opened: Future[Source] = Future()
+
+        def open_it() -> None:
+            try:
+                opened.set_result(self._open_pictures(job))
+            except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits for it
+                opened.set_exception(error)
+
+        thread = threading.Thread(target=open_it, name="dar-ingest-opening", daemon=True)
+        thread.start()
+        began, until = time.monotonic(), math.inf
+        while not wait([opened], _CHECK_SECONDS).done:
+            if until == math.inf and not watch.proceed():
+                until = time.monotonic() + supply.STOP_SECONDS
+            is_long = time.monotonic() - began >= self._source_seconds
+            if time.monotonic() >= until or (is_long and self._others_wait(job)):
+                self._leave(job, thread)
+                return None
+        return opened.result()
+
+    def _leave(self, job: Job, thread: threading.Thread) -> None:
+        """Leaves a thread to a source. Raises SourceError, unless the worker ends and it had no time to answer."""
+        self._left[job.id] = thread
+        if not self._stopping.is_set():
+            self._check_answers(job)
 
     def _is_silent(self, lister: Lister, job: Job) -> bool:
         """Whether the source has said nothing for so long that others, who wait, come first."""
