@@ -144,9 +144,9 @@ class FolderSource:
             yield BadItem(Failure(file_uri(folder), error.code, str(error)), id=None)
             return
         except OSError as error:
+            check_resources(error)
             if folder == self._root:
                 raise self._unlistable(error) from error
-            check_resources(error)
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
