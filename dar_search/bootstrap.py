@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dar_search.errors import IndexNotFound, SettingsError
+from dar_search.errors import DarError, IndexNotFound, SettingsError, StoreUnavailable
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.sources.allowance import EVERYTHING, Allowance
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.models import catalogue, choosing, presets
-from dar_search.models.hosting import Models, local_models, remote_models
+from dar_search.models.hosting import AS_NEEDED, Models, local_models, remote_models
 from dar_search.models.imaginers.imagination_cache import MemoryImaginationCache
 from dar_search.models.process.child import Limits
 from dar_search.models.process.hosted import Named
@@ -98,6 +98,7 @@ def with_encoder_of(settings: Settings, store: Store) -> Settings:
 
     Raises SettingsError where that is none, or several; StoreError where the store cannot be asked.
     """
+    settings = choosing.with_preset(settings)
     if settings.encoder != AUTO:
         return settings
     made_with = {one.encoder for one in _by_index(settings, store)}
@@ -115,16 +116,33 @@ def with_encoder_of(settings: Settings, store: Store) -> Settings:
             f"Name one: DAR_ENCODER, or DAR_PRESET={suits.name} (its models are fetched once: dar models fetch "
             f"{suits.name}).",
         )
-    return choosing.with_encoder(settings, made_with.pop())
+    name = made_with.pop()
+    if not presets.is_here(name):  # who can make an index does not choose what is downloaded
+        raise SettingsError(
+            f"{store.address} was made with {name}, which is not on this machine.",
+            f'Fetch it: dar models fetch --encoder "{name}"',
+        )
+    return choosing.with_encoder(settings, name)
 
 
 def _by_index(settings: Settings, store: Store) -> Iterator[Settings]:
+    """Of each index that this machine can use. Raises the last one's error where there is none."""
     named = [name for name in settings.query.served_indices if not set(name) & set("*?[")]
+    trouble: DarError | None = None
+    usable = False
     for name in named or store.names():
         try:
             yield choosing.with_encoder_of(settings, store.open(name).provenance)
+            usable = True
         except IndexNotFound:  # served once it is there; or dropped meanwhile
             continue
+        except StoreUnavailable:
+            raise
+        except DarError as error:
+            _LOG.warning('The index "%s" is passed over: %s', name, error.message)
+            trouble = error
+    if trouble is not None and not usable:
+        raise trouble
 
 
 def load_encoder(settings: Settings) -> Encoder:
@@ -176,12 +194,13 @@ def warm_models(settings: Settings) -> Models:
     if chosen.warm_minutes == 0 or chosen.mode == "off" or not can_be_warm(settings.data_folder):
         return models(settings)
     seconds = chosen.warm_minutes * 60
-    limits = Limits(batch_s=chosen.batch_seconds, start_s=chosen.start_seconds)
     return remote_models(
         *_all_named(settings),
-        limits,
+        Limits(start_s=chosen.start_seconds),
         shared=True,
+        cache=load_imagination_cache(settings),
         process=partial(WarmModels, data_folder=settings.data_folder, seconds=seconds),
+        factory=AS_NEEDED,
     )
 
 
@@ -234,5 +253,12 @@ def _all_named(settings: Settings) -> tuple[Named, Named, Named]:
 
 
 def _named(settings: Settings, name: str, options: Mapping[str, Any]) -> Named:
+    if name == AUTO:
+        raise SettingsError(
+            "No encoder is named.", "Set encoder (DAR_ENCODER), or take that of an index: bootstrap.with_encoder_of."
+        )
+    kind, _, source = name.partition(":")
+    if source and (folder := Path(source).expanduser()).is_dir():
+        name = f"{kind}:{folder.absolute()}"  # a process of its own may work elsewhere
     read = {key: secret(value) if isinstance(value, SecretReference) else value for key, value in options.items()}
     return Named(name, settings.device, settings.dtype, read)

@@ -6,7 +6,7 @@ DarError
 │   ├── FilterError            bad_filter
 │   ├── RequestError           bad_request       sizes, offsets, weights, counts
 │   ├── SettingsError          bad_settings
-│   ├── SourceError            bad_source        a folder or JSONL that cannot be read
+│   ├── SourceError            bad_source        a folder or list that cannot be read
 │   │   └── SourceNotAllowed   not_allowed       over HTTP: `ingest.sources` does not name it
 │   ├── PictureError           a code for each way a picture can be bad (see ingestion.failures)
 │   ├── RecordError            bad_record        metadata or an id that no store can keep

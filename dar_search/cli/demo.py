@@ -149,7 +149,7 @@ def _demo_settings(
     common: CommonOptions, encoder: EncoderOptions, rewriting: RewritingOptions, data: Path | None
 ) -> tuple[Settings, Path]:
     """The demo's own models and store, unless the command line names others: one's own index is never touched."""
-    encoder = replace(encoder, encoder=encoder.encoder or "demo")
+    encoder = replace(encoder, encoder=encoder.encoder or "demo", preset=encoder.preset or "demo")
     rewriting = replace(rewriting, imaginer=rewriting.imaginer or "demo")
     settings = settings_from(common, encoder, rewriting)
     folder = (data or settings.data_folder / "demo").expanduser().absolute()

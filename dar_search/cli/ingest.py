@@ -1,9 +1,9 @@
-"""`dar ingest`: make a folder of pictures, or the rows of a JSONL file, searchable."""
+"""`dar ingest`: make pictures searchable, of a folder, a list, or another source."""
 
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,10 +35,10 @@ from dar_search.cli.shown.output import (
 from dar_search.cli.shown.sources import remark_lines, shown_source
 from dar_search.data import Provenance
 from dar_search.demo.rendering import STORED_SIDE
-from dar_search.errors import IndexExists, IndexNotFound
+from dar_search.errors import IndexExists, IndexNotFound, SettingsError
 from dar_search.ingestion.jobs import report as reports
 from dar_search.ports import Encoder, ImageIndex, Store
-from dar_search.settings import Settings
+from dar_search.settings import AUTO, Settings
 
 if TYPE_CHECKING:
     from dar_search.ingestion.ingest import IngestRequest
@@ -54,7 +54,8 @@ def ingest(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="Where the pictures are: a folder, FILE.jsonl or its URL, 'shards-{00..09}.tar', or opensearch:INDEX.",
+            help="Where the pictures are: a folder, a list (FILE.jsonl, .csv, .parquet, or its URL), "
+            "'shards-{00..09}.tar', or opensearch:INDEX.",
             show_default=False,
         ),
     ],
@@ -94,9 +95,14 @@ def ingest(
 
     A picture that was moved or renamed takes its record along, and is not encoded again.
 
-    Captions come from a .txt file beside a picture, or from a JSONL file with one picture a line:
+    Captions come from a .txt file beside a picture, or from a list with one picture a line or row: JSONL, CSV whose
+    first line names the columns, or Parquet (the extra "parquet"). All other fields are metadata:
 
       {"path": "cats/1.jpg", "caption": "a cat on a sofa", "city": "Paris"}
+
+    A folder that img2dataset wrote is read as it is. So are vectors that exist already, as clip-retrieval writes them
+    (img_emb, metadata), or in a column of a Parquet list: --vectors. Nothing is encoded then, but for a few pictures,
+    where they can be read: vectors that are not --encoder's are refused.
 
     Examples:
 
@@ -106,6 +112,8 @@ def ingest(
       dar ingest /media/new/photos --index photos --moved-from /media/old/photos
       dar ingest 'shards-{000..009}.tar' --index photos
       dar ingest ~/Pictures --index photos --exclude previews/ --exclude '*.gif'
+      dar ingest list.csv --field image_url --caption title --index photos
+      dar ingest embeddings/ --encoder open_clip:ViT-B-32/laion2b_s34b_b79k --index photos
       dar ingest https://example.org/list.jsonl --index photos
       dar ingest opensearch:products --field image_url --caption title --metadata brand --index product-photos
 
@@ -113,7 +121,8 @@ def ingest(
     """
     from dar_search.bootstrap import load_encoder, outside
     from dar_search.ingestion.decoding.limits import limits_of
-    from dar_search.ingestion.ingest import IngestRequest
+    from dar_search.ingestion.ingest import IngestRequest, decoders_of
+    from dar_search.ingestion.pipeline.agreement import brings_vectors, check_vectors
     from dar_search.ingestion.sources.opening import open_source
     from dar_search.models.choosing import remember_folder
 
@@ -125,11 +134,11 @@ def ingest(
         nullcontext(open_source(source, outside=reach, **asdict(options))) as pictures,
         opened_store(settings) as store,
     ):
-        settings = with_encoder(settings, _provenance(store, index), yes=yes)
-        with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
-            model = load_encoder(settings)
-            target = _open_or_create(store, index, model)
-            remember_folder(settings, model.provenance)
+        stored = _provenance(store, index)
+        has_vectors = brings_vectors(pictures)
+        if has_vectors and stored is None and settings.encoder == AUTO:
+            raise SettingsError("Which encoder made the vectors is not said.", "Name it: --encoder.")
+        settings = with_encoder(settings, stored, yes=yes)
         request = IngestRequest(
             prune=prune,
             moved_from=tuple(_place(one) for one in moved_from or ()),
@@ -139,6 +148,12 @@ def ingest(
             outside=reach,
             store=store.address,
         )
+        with busy(f"Loading the encoder {settings.encoder} ...", quiet=common.json):
+            model = load_encoder(settings)
+            checked = check_vectors(pictures, model, decoders_of(model, request))
+            target = _open_or_create(store, index, model, warm=not has_vectors)
+            remember_folder(settings, model.provenance)
+        request = replace(request, agreement=checked)
         report = _watched(settings, pictures, target, model, request, quiet=common.json)
         total = target.count()
         strange = _has_strangers(target)
@@ -192,14 +207,14 @@ def _provenance(store: Store, index: str) -> Provenance | None:
         return None
 
 
-def _open_or_create(store: Store, name: str, encoder: Encoder) -> ImageIndex:
+def _open_or_create(store: Store, name: str, encoder: Encoder, *, warm: bool) -> ImageIndex:
     provenance = encoder.provenance
     try:
         return store.open(name, provenance)
     except IndexNotFound:
         pass
     warm_up = getattr(encoder, "warm_up", None)
-    if warm_up is not None:
+    if warm and warm_up is not None:
         # Before the index is there: that of a model that turns out to be broken would refuse the mended one.
         warm_up()
     try:

@@ -101,6 +101,7 @@ def fetch(common: CommonOptions, encoder: EncoderOptions, named: PresetName = No
         if not common.json:
             said = "here" if row["ok"] else f"{row['error']['message']} {row['error']['hint']}".strip()
             answer_console().print(plain_text(f"{role} {name}: {said}"), soft_wrap=True)
+    stop_all(settings.data_folder)  # they may have what was there before
     if common.json:
         print_json({"fetched": fetched})
     _end(all(row["ok"] for row in fetched))

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 
 FAILURE_CODES: Mapping[str, str] = {
     # listing a source
-    "bad_line": "A line of a JSONL file is not a usable row.",
+    "bad_line": "A row of a list (JSONL, CSV, Parquet) is not a usable one.",
     "bad_caption": "A caption is not UTF-8 text, or is too long.",
     "bad_metadata": "A metadata field has a name or a value that no index can keep.",
     "bad_document": "A document of an index has no picture in the field, or one that cannot be read.",
     "bad_member": "A member of a tar shard is a device, a link to what is not in it, or its name is too long.",
-    "broken_shard": "A tar shard is damaged, or packed in a way that is not read: what comes after is not known.",
+    "broken_shard": "A tar shard, Parquet or NumPy file is damaged, or written in a way that is not read: what comes "
+    "after is not known.",
     "duplicate_id": "A row has the id (or, without ids, the path) of an earlier row; the earlier one counts.",
     "unsupported_address": "The picture's address is of a kind that is not read, such as ftp:.",
     "unreadable_folder": "A folder inside the source cannot be listed.",
@@ -56,6 +57,7 @@ FAILURE_CODES: Mapping[str, str] = {
     "decode_timeout": "Decoding took longer than the limit, and was ended.",
     "decoder_died": "The decoder process died of this picture.",
     # encoding and writing
+    "bad_vector": "A vector that was brought along is zero, not finite, missing, or not of the encoder's dimension.",
     "encoding_failed": "The encoder gave no usable embedding for the picture.",
     "gave_up": "The worker died each time it had the picture in hand, as often as it may.",
     "record_vanished": "Another process removed the record while its caption or metadata was being updated.",

@@ -24,6 +24,7 @@ from dar_search.ingestion.jobs.ledger.memory import MemoryLedger
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import Patience
 from dar_search.ingestion.jobs.report import IngestReport, Progress, Tally
+from dar_search.ingestion.pipeline.agreement import check_vectors
 from dar_search.ingestion.pipeline.draining import Bench, drain, end
 from dar_search.ingestion.pipeline.listing import Lister
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed
@@ -49,6 +50,7 @@ class IngestRequest:
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
         store: the store's address, for the ledger.
+        agreement: what `check_vectors` said, where that was asked before the index was made; None: it is asked here.
     """
 
     prune: bool = False
@@ -58,6 +60,7 @@ class IngestRequest:
     processes: int | None = None
     outside: Outside | None = None
     store: str = ""
+    agreement: tuple[str, ...] | None = None
 
 
 def ingest(
@@ -91,14 +94,16 @@ def ingest(
         SourceError: the source cannot be read (any more).
         StoreError: the index or the ledger cannot be read or written (any more).
         ModelError: the encoder does not work.
+        EncoderMismatch: the vectors that the source brings are not the encoder's (see `agreement`).
         KeyboardInterrupt: the user stopped it.
         In each case what had been encoded is in the index, if the index still takes it.
     """
     request = request or IngestRequest()
     ledger = ledger or MemoryLedger()
-    decoders = decoders or Decoders(
-        encoder.preparation, request.limits, processes=request.processes, outside=request.outside
-    )
+    decoders = decoders or decoders_of(encoder, request)
+    agreement = request.agreement
+    if agreement is None:
+        agreement = check_vectors(source, encoder, decoders_of(encoder, request))
     job = _job(ledger, source, index, request)
     tally = Tally(progress)
     leases = Leases(ledger, name=f"{this_process()}/")
@@ -108,7 +113,7 @@ def ingest(
         lister = Lister(ledger, source, on_failures=tally.add_unlisted)
         feed = ShardFeed(ledger, leases, lister, job)
         notes = drain(bench, job, feed, source, decoders, tally, Patience()).moves.notes()
-        end(bench, job, lister, source, notes)
+        end(bench, job, lister, source, (*agreement, *notes))
     except BaseException as error:
         _close(ledger, job, error)
         raise
@@ -118,6 +123,11 @@ def ingest(
         leases.close()
     tally.show(now=True)
     return _report(ledger, job)
+
+
+def decoders_of(encoder: Encoder, request: IngestRequest) -> Decoders:
+    """Those that a request asks for."""
+    return Decoders(encoder.preparation, request.limits, processes=request.processes, outside=request.outside)
 
 
 def _job(ledger: Ledger, source: Source, index: ImageIndex, request: IngestRequest) -> str:

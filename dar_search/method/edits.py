@@ -179,7 +179,9 @@ def _assembled(
     for one in feedback:
         vector += one.weight * one.embedding.astype(np.float64)
     if float(np.linalg.norm(vector)) < _NOTHING_LEFT:
-        raise RequestError("The edits take away all that the query was.", "Take one of them back.")
+        raise RequestError(
+            "The edits take away all that the query was.", "Take one of them back, or give pictures a weight."
+        )
     legs = {**query.legs} if leg is None else {**query.legs, "edits": leg}
     if query.imaginations and not left:
         legs["imagination"] = replace(query.legs["imagination"], status="off", reason="all was struck out")

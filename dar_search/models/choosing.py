@@ -29,8 +29,18 @@ def with_preset(settings: Settings) -> Settings:
     """The settings with those of their preset where nothing else is said. Raises UnknownModel."""
     if settings.preset is None:
         return settings
-    chosen = presets.preset(settings.preset).settings
-    return _filled(settings, {name: value for name, value in chosen.items() if name not in settings.model_fields_set})
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return _filled(settings, of_preset(settings.preset, given))
+
+
+def of_preset(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a preset says, less what is given; and what it says of its own models is nothing for others that are given.
+    Raises UnknownModel."""
+    chosen = presets.preset(name).settings
+    others = {role for role in presets.ROLES if role in given and given[role] != chosen.get(role)}
+    belongs = dict.fromkeys(("imagine_steps", "imagine_count"), "imaginer")
+    belongs |= {f"{role}_options": role for role in presets.ROLES}
+    return {one: value for one, value in chosen.items() if one not in given and belongs.get(one) not in others}
 
 
 def with_encoder(settings: Settings, name: str) -> Settings:

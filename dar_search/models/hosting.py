@@ -26,6 +26,7 @@ from dar_search.ports import Encoder, ImaginationCache, Imaginer, KeyedImaginer,
 
 MakeProcess = Callable[[str, Mapping[str, Any], Limits], AnyProcess]
 FACTORY = "dar_search.models.process.hosted:load"
+AS_NEEDED = "dar_search.models.process.hosted:load_as_needed"
 
 
 @runtime_checkable
@@ -124,6 +125,7 @@ def remote_models(
     cache: ImaginationCache | None = None,
     gpu_memory_fraction: float | None = None,
     process: MakeProcess = ModelProcess,
+    factory: str = FACTORY,
 ) -> Models:
     """Models in model processes.
 
@@ -132,6 +134,7 @@ def remote_models(
 
     shared: one process for all models of a device, rather than one for each model.
     process: makes a process from the factory's name, its arguments and the limits.
+    factory: what the process calls, as "module:function".
     Raises UnknownModel at once, and for folders WeightsMissing; what else is wrong comes from `warm_up` or first use.
     """
     catalogue.encoder(encoder.name, **encoder.arguments)
@@ -152,7 +155,7 @@ def remote_models(
             "serve": tuple(roles),
             "gpu_memory_fraction": gpu_memory_fraction,
         }
-        made = process(FACTORY, arguments, limits)
+        made = process(factory, arguments, limits)
         processes["+".join(roles)] = made
         parts |= dict.fromkeys(roles, made)
 

@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dar_search.errors import UnsafeWeights, WeightsMissing
+from dar_search.errors import UnknownModel, UnsafeWeights, WeightsMissing
 from dar_search.models.packages import require
 from dar_search.settings.proxies import named_proxy
 
@@ -94,8 +94,13 @@ def cached_file(repository: str, filenames: Sequence[str]) -> Path | None:
     """The first of these files of a hub repository that is in the local cache."""
     require("huggingface_hub")
     import huggingface_hub
+    from huggingface_hub.utils._validators import validate_repo_id
 
     name, revision = _split_revision(repository)
+    try:
+        validate_repo_id(name)
+    except ValueError:
+        raise UnknownModel(f"{name!r:.120} is no name of a model on the hub.", "Such names are ORG/NAME.") from None
     for filename in filenames:
         found = huggingface_hub.try_to_load_from_cache(name, filename, revision=revision)
         if isinstance(found, str):

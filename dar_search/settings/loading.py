@@ -36,6 +36,14 @@ PREFIX = "DAR_"
 CONFIG_VARIABLE = "DAR_CONFIG"
 AUTO = "auto"
 """The encoder where none is named: `dar_search.models.choosing` says which it is."""
+# Of the model libraries' own, those that say which model is found, and where it runs.
+_OF_LIBRARIES = frozenset(
+    {
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN", "XDG_CACHE_HOME"),
+        *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    }
+)
 _OPENSEARCH_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "OPENSEARCH_URL": ("store",),
     "OPENSEARCH_USERNAME": ("opensearch", "username"),
@@ -256,6 +264,11 @@ def java_home() -> Path | None:
     """The folder of the Java runtime that the machine's own variable JAVA_HOME names, for the local node."""
     named = os.environ.get("JAVA_HOME")
     return Path(named).expanduser() if named else None
+
+
+def model_environment() -> dict[str, str]:
+    """The variables that model libraries look at themselves: the hub, devices, threads, proxies."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.upper() in _OF_LIBRARIES}
 
 
 def unknown_variables() -> dict[str, str]:

@@ -21,12 +21,14 @@ class _In(BaseModel):
 
 
 class JobIn(_In):
-    """A job to make. source: a folder, a JSONL file or another source; what ingest.sources names is read."""
+    """A job to make. source: a folder, a list (JSONL, CSV, Parquet) or another; what ingest.sources names is read."""
 
     index: str = Field(min_length=1, max_length=255)
     source: str = Field(min_length=1, max_length=4096)
     options: dict[str, str | int | float | bool | list[str]] = Field(
-        default={}, description='The source\'s own, such as {"follow_links": true, "exclude": ["previews/"]}.'
+        default={},
+        description='The source\'s own, such as {"exclude": ["previews/"]}, or of a list {"field": "image_url", '
+        '"caption_field": "title", "metadata_fields": ["cost=price"], "vectors": "embedding"}.',
     )
     prune: bool = Field(False, description="At the end, remove what the source brought in and no longer lists.")
 

@@ -116,8 +116,10 @@ def ingest_work(
 
     try:
         from dar_search.serving.logs import configure_logs
+        from dar_search.serving.waiting import when_known
 
         configure_logs(settings.service)
+        settings = when_known(settings, threading.Event())
         runtime = Runtime(settings)
         try:
             if not settings.ingest.sources:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside, with_encoder_of
+from dar_search.bootstrap import hosted_models, open_ledger, open_store, outside
 from dar_search.errors import IndexExists, IndexNotFound
 from dar_search.ingestion.decoding.limits import limits_of
 from dar_search.ingestion.jobs.data import Job
@@ -36,7 +36,7 @@ class Runtime:
         self._resources.callback(self.ledger.close)
         self.store: Store = open_store(settings.store, settings)
         self._resources.callback(self.store.close)
-        self.settings = settings if encoder is not None else with_encoder_of(settings, self.store)
+        self.settings = settings
         self.outside = self._resources.enter_context(outside(settings, Allowance.named(settings.ingest.sources)))
         self._encoder = encoder
         self._lock = threading.Lock()

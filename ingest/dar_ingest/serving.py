@@ -12,6 +12,7 @@ from dar_search.ports import Encoder
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service
+from dar_search.serving.waiting import made_when_known
 from dar_search.settings import Settings
 
 SERVICE_NAME = "dar-ingest"
@@ -22,13 +23,13 @@ def serve_forever(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Serve until a signal. Raises SettingsError for what is set wrongly, SystemExit at the end."""
     ingest, service = settings.ingest, settings.service
     listening = Listening(ingest.host, ingest.port, service.admin_host, ingest.admin_port, ingest.threads)
-    run_service(lambda: made(settings), listening, service, on_ready=on_ready)
+    run_service(lambda: made_when_known(settings, made), listening, service, on_ready=on_ready)
 
 
-def made(settings: Settings, *, encoder: Encoder | None = None) -> Served:
+def made(settings: Settings, metrics: Metrics | None = None, *, encoder: Encoder | None = None) -> Served:
     """The service with everything that it needs. encoder: for tests; None: the settings' own, loading."""
+    metrics = metrics or Metrics()
     runtime = Runtime(settings, encoder=encoder)
-    metrics = Metrics()
     send, end_sending = _sending(runtime)
     service = IngestService(runtime, send, metrics)
     endings = [end_sending, service.close, runtime.close]

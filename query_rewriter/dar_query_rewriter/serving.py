@@ -10,7 +10,8 @@ from dar_query_rewriter.counted_cache import CountedCache
 from dar_query_rewriter.indices import check_served
 from dar_query_rewriter.service import QueryService
 from dar_search.answering.answers import Models
-from dar_search.bootstrap import hosted_models, load_imagination_cache, open_store, with_encoder_of
+from dar_search.bootstrap import hosted_models, load_imagination_cache, open_store
+from dar_search.errors import SettingsError
 from dar_search.models.imaginers.imagination_cache import CachedImaginer
 from dar_search.models.reformulators.question_writer import question_writer
 from dar_search.models.reformulators.rules import RulesReformulator
@@ -18,7 +19,8 @@ from dar_search.ports import KeyedImaginer
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
 from dar_search.serving.runner import Listening, Served, run_service
-from dar_search.settings import Settings
+from dar_search.serving.waiting import made_when_known
+from dar_search.settings import AUTO, Settings
 
 SERVICE_NAME = "dar-query"
 
@@ -32,14 +34,14 @@ def serve_forever(settings: Settings, on_ready: Callable[[str], None]) -> None:
     query.check()
     check_served(query, settings.store)
     listening = Listening(query.host, query.port, service.admin_host, query.admin_port, query.threads)
-    run_service(lambda: made(settings), listening, service, on_ready=on_ready)
+    if query.credentials == "caller" and settings.encoder == AUTO:
+        raise SettingsError("The service may not look at indices to learn their encoder.", "Name it: DAR_ENCODER.")
+    run_service(lambda: made_when_known(settings, made), listening, service, on_ready=on_ready)
 
 
-def made(settings: Settings) -> Served:
+def made(settings: Settings, metrics: Metrics) -> Served:
     """The service with everything that it needs, its models loading. Raises SettingsError, UnknownModel, ..."""
-    metrics = Metrics()
     store = open_store(settings.store, settings)
-    settings = with_encoder_of(settings, store)
     # The cache stands before the imaginer here, not in `hosted_models`: edits look into it too, and it is counted.
     hosted = hosted_models(settings.model_copy(update={"imagination_cache": "none"}))
     cache = load_imagination_cache(settings)

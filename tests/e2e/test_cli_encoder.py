@@ -7,19 +7,27 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from werkzeug.test import Client
 
+from dar_search import __version__
 from dar_search.bootstrap import open_store, with_encoder_of
 from dar_search.data import Provenance
 from dar_search.errors import SettingsError
 from dar_search.models import catalogue, presets
+from dar_search.models.choosing import with_preset
 from dar_search.models.encoders.open_clip_encoder import place_on_hub
-from dar_search.settings import load_settings
+from dar_search.serving import wsgi
+from dar_search.serving.metrics import Metrics
+from dar_search.serving.runner import Served
+from dar_search.serving.waiting import made_when_known
+from dar_search.settings import Settings, load_settings
 from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder
 from tests.hub_mirror import hub_mirror
@@ -137,6 +145,70 @@ def test_a_preset_names_all_three_and_options_go_before_it(
     wrong = dar("search", "--index", "photos", "--caption", "grey", "--preset", "demmo")
     assert wrong.status == 2
     assert "Did you mean demo?" in wrong.err
+
+
+def test_a_typed_preset_goes_before_the_environment_and_asks_before_it_fetches(
+    dar: Dar, photos: Path, light_demo: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAR_PRESET", "gpu")
+    monkeypatch.setenv("DAR_ENCODER", "open_clip:ViT-B-32/openai")
+    assert dar("ingest", photos, "--index", "photos", "--preset", "demo").status == 0
+    monkeypatch.delenv("DAR_ENCODER")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", _CLOSED)
+    asked = dar("ingest", photos, "--index", "real", "--preset", "cpu")
+    assert asked.status == 1
+    assert "The preset cpu has open_clip:ViT-B-32" in asked.err
+
+
+def test_what_a_preset_says_of_its_models_is_nothing_for_others() -> None:
+    settings = with_preset(load_settings(preset="cpu", imaginer="demo"))
+    assert (settings.imaginer, settings.imaginer_options, settings.imagine_steps) == ("demo", {}, None)
+    whole = with_preset(load_settings(preset="cpu"))
+    assert whole.imaginer_options == {"width": 384, "height": 384}
+    for one in presets.presets():
+        assert with_preset(load_settings(preset=one.name)) == load_settings(preset=one.name, **one.settings)
+
+
+def test_where_search_may_not_fetch_it_says_the_command_that_does(dar: Dar, home: Path) -> None:
+    settings = load_settings()
+    with closing(open_store(settings.store, settings)) as store:
+        store.create("photos", Provenance("transformers:some/model", "sha256:0.0", 4, "squash 4x4"))
+        store.create("odd", Provenance("transformers:a/b/c", "sha256:0.0", 4, "squash 4x4"))
+    done = dar("search", "--index", "photos", "--caption", "grey")
+    assert done.status == 1
+    assert 'dar models fetch --encoder "transformers:some/model"' in done.err
+    odd = dar("search", "--index", "odd", "--caption", "grey")
+    assert odd.status == 2
+    assert "no name of a model" in odd.err
+    with closing(open_store(settings.store, settings)) as store:
+        store.drop("odd")
+        with pytest.raises(SettingsError, match="not on this machine"):  # a service fetches nothing that an index names
+            with_encoder_of(settings, store)
+
+
+def test_a_service_waits_for_its_encoder_with_health_answered(home: Path) -> None:
+    settings = load_settings()
+    known = threading.Event()
+
+    def make(found: Settings, metrics: Metrics) -> Served:
+        assert found.encoder == "demo"
+        known.set()
+        return Served(lambda environ, start: wsgi.answer_json(start, 200, {"made": True}), metrics, lambda: None)
+
+    served = made_when_known(settings, make)
+    client = Client(served.app)
+    assert client.get("/_dar/health").json == {"alive": True, "version": __version__}
+    ready = client.get("/_dar/ready")
+    assert (ready.status_code, ready.json["ready"]) == (503, False)  # type: ignore[index]
+    refused = client.post("/_dar/v1/search", json={})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    with closing(open_store(settings.store, settings)) as store:
+        store.create("lost", Provenance("open_clip:lost", "sha256:0.0", 4, "squash 4x4"))  # passed over
+        store.create("photos", Provenance("demo", "1", 4, "squash 4x4"))
+    assert known.wait(60)
+    while "made" not in client.get("/any").text:
+        pass
+    served.close()
 
 
 def test_indices_of_several_encoders_leave_a_choice(

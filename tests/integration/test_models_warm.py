@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ from dar_search.bootstrap import load_encoder, warm_models
 from dar_search.data import Dialogue
 from dar_search.errors import ModelFailed, ModelTimeout, WeightsMissing
 from dar_search.method.rewriting import rewrite
+from dar_search.models import catalogue
 from dar_search.models.hosting import Models
 from dar_search.models.process.child import Limits
-from dar_search.models.process.warm import WarmModels, stop_all
+from dar_search.models.process.warm import WarmModels, can_be_warm, stop_all
 from dar_search.settings import Settings, load_settings
 
 _TEXT = ["a red kite"]
@@ -98,9 +101,8 @@ def test_of_many_commands_at_once_one_starts_it(home: Path) -> None:
     stop_all(home)
 
 
-def _process(home: Path, *, seconds: float = 300, batch_s: float = 60, fail: str = "") -> WarmModels:
-    limits = Limits(batch_s=batch_s)
-    return WarmModels("tests.hosted_trouble:load", {"fail": fail}, limits, data_folder=home, seconds=seconds)
+def _process(home: Path, *, seconds: float = 300, fail: str = "") -> WarmModels:
+    return WarmModels("tests.hosted_trouble:load", {"fail": fail}, Limits(), data_folder=home, seconds=seconds)
 
 
 def _pid_of(process: WarmModels) -> int:
@@ -124,17 +126,18 @@ def test_it_ends_by_itself_and_when_its_socket_is_taken_away(home: Path) -> None
     assert not list((home / "warm-models").glob("*.socket"))
 
 
-def test_a_model_that_fails_hangs_or_dies_is_an_error_and_the_next_command_begins_anew(home: Path) -> None:
+def test_a_model_that_fails_is_late_or_dies_is_an_error_and_the_next_command_begins_anew(home: Path) -> None:
     for fail, error in (("weights", WeightsMissing), ("die", ModelFailed)):
         with pytest.raises(error):
             _process(home, fail=fail).call("double", [2])
-    hanging = _process(home, batch_s=0.5)
-    pid = _pid_of(hanging)
+    slow = _process(home)
+    pid = _pid_of(slow)
     with pytest.raises(ModelTimeout):
-        hanging.call("trouble", [("hang", 1)])
-    _ended(pid)
+        slow.call("double", [2], options=(1.0,), timeout=0.1)
+    assert slow.call("double", [3]) == [6]  # not the answer that came too late
+    slow.close()
     dying = _process(home)
-    assert _pid_of(dying) != pid
+    assert _pid_of(dying) == pid
     with pytest.raises(ModelFailed, match="ended"):
         dying.call("trouble", [("die", 1)])
     assert dying.call("double", [3]) == [6]
@@ -142,6 +145,53 @@ def test_a_model_that_fails_hangs_or_dies_is_an_error_and_the_next_command_begin
         dying.call("trouble", [("raise", 1)])
     dying.close()
     assert stop_all(home) == 1
+
+
+def test_many_threads_of_one_program_get_their_own_answers(home: Path) -> None:
+    process = _process(home)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda number: process.call("double", [number]), range(40))) == [
+            [2 * n] for n in range(40)
+        ]
+    process.close()
+    stop_all(home)
+
+
+def test_what_cannot_be_loaded_besides_the_encoder_costs_its_own_part_alone(home: Path) -> None:
+    settings = load_settings(
+        data_folder=home, encoder="demo", imaginer="prior:no/such", reformulator="chat:no/such",
+        model_process={"warm_minutes": 5},
+    )  # fmt: skip
+    with warm_models(settings) as models:
+        query = rewrite(Dialogue("a red kite"), models.encoder, models.reformulator, models.imaginer)
+    assert query.legs["imagination"].status == "failed"
+    assert query.reformulation.reformulator == "rules"
+    stop_all(home)
+
+
+def test_where_no_socket_can_be_made_the_models_run_in_the_command(tmp_path: Path) -> None:
+    assert can_be_warm(tmp_path)
+    (tmp_path / "warm-models").rmdir()
+    (tmp_path / "warm-models").write_text("a file is in its place")
+    assert not can_be_warm(tmp_path)
+    with warm_models(_settings(tmp_path)) as models:
+        assert not models.processes
+
+
+def test_a_folder_whose_files_change_is_another_model(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(catalogue.BUNDLE / "encoder", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(data_folder=home, encoder="open_clip:mine", model_process={"warm_minutes": 5})
+    pids = []
+    for _ in range(2):
+        with warm_models(settings) as models:
+            models.encoder.encode_texts(_TEXT)
+            pids.append(_pid(models))
+        os.utime(tmp_path / "mine" / "open_clip_config.json", (1, 1))
+    assert pids[0] != pids[1]
+    stop_all(home)
 
 
 def test_without_minutes_nothing_is_left_behind(home: Path) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dar_search.bootstrap import open_store
@@ -92,3 +94,24 @@ def test_a_list_that_cannot_be_fetched_says_why(server: Site, outside: Outside) 
     ):
         with pytest.raises(SourceError, match=says):
             open_source(url, outside=outside)
+
+
+def test_tables_from_the_web_say_what_the_jsonl_says(server: Site, outside: Outside, tmp_path: Path) -> None:
+    paths = ["../p/1.jpg", f"{server.url}/p/2.jpg", "/etc/passwd.jpg", "file:///etc/passwd"]
+    pq.write_table(pa.table({"url": paths}), tmp_path / "list.parquet")
+    pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "held.parquet")
+    server.answers["/lists/list.jsonl"] = [answer(rows(*({"url": path} for path in paths)))]
+    server.answers["/lists/list.csv?v=2"] = [answer("\n".join(["url", *paths]).encode())]
+    server.answers["/lists/download"] = [answer((tmp_path / "list.parquet").read_bytes())]
+    server.answers["/lists/held.parquet"] = [answer((tmp_path / "held.parquet").read_bytes())]
+    found = []
+    for name in ("list.jsonl", "list.csv?v=2", "download"):
+        source = open_source(f"{server.url}/lists/{name}", outside=outside)
+        assert source.origin == f"{server.url}/lists/{name}"
+        found.append([one.at if isinstance(one, SourceItem) else one.failure.code for one in source.items()])
+    assert found[0] == [f"{server.url}{path}" for path in ("/p/1.jpg", "/p/2.jpg", "/etc/passwd.jpg")] + [
+        "unsupported_address"
+    ]
+    assert found[1] == found[2] == found[0]
+    with pytest.raises(SourceError, match="read from files"):
+        open_source(f"{server.url}/lists/held.parquet", outside=outside)

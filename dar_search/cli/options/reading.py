@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadingOptions:
-    """What of a source is left out, and of an index, which fields are read."""
+    """What of a source is left out, and of an index or a list, which fields are read."""
 
     follow_links: Annotated[
         bool, typer.Option("--follow-links", metavar="", help="Follow symbolic links out of the folder.")
@@ -38,19 +38,31 @@ class ReadingOptions:
     ] = False
     field: Annotated[
         str,
-        typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has a picture's URL or base64.", show_default=False),
+        typer.Option(
+            metavar="FIELD",
+            help="Of opensearch:INDEX or a list: has a picture's URL, path, base64 or bytes.",
+            show_default=False,
+        ),
     ] = ""
     caption: Annotated[
-        str, typer.Option(metavar="FIELD", help="Of opensearch:INDEX: has the caption.", show_default=False)
+        str, typer.Option(metavar="FIELD", help="Of opensearch:INDEX or a list: has the caption.", show_default=False)
     ] = ""
     metadata: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIELD",
-            help="Of opensearch:INDEX: becomes metadata; NAME=FIELD under another name. May be repeated.",
+            help="Of opensearch:INDEX or a list: becomes metadata; NAME=FIELD under another name. May be repeated.",
             show_default=False,
         ),
     ] = None
+    vectors: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Of a Parquet list: has vectors that --encoder has made: nothing is encoded.",
+            show_default=False,
+        ),
+    ] = ""
     source_store: Annotated[
         str,
         typer.Option(
@@ -74,4 +86,5 @@ def source_options(reading: ReadingOptions, source: str, settings: Settings) -> 
         reading.source_store,
         exclusions(source, settings.ingest.exclude, reading.exclude or ()),
         reading.include_hidden,
+        reading.vectors,
     )

@@ -254,12 +254,22 @@ def settings_from(*groups: CommonOptions | EncoderOptions | RewritingOptions | R
                     "knn_weight": None if weight is None else round(1 - weight, 12),
                     "keyword": None if weight is None else weight > 0,
                 }
+    if overrides.get("preset") is not None:
+        return load_settings(**_with_typed_preset(overrides))
     settings = load_settings(**overrides)
     if settings.preset is None:
         return settings
     from dar_search.models.choosing import with_preset
 
     return with_preset(settings)
+
+
+def _with_typed_preset(overrides: dict[str, Any]) -> dict[str, Any]:
+    """A preset that is typed goes before the environment and the file, as other options do."""
+    from dar_search.models.choosing import of_preset
+
+    typed = {name: value for name, value in overrides.items() if value is not None}
+    return {**of_preset(str(typed["preset"]), typed), **typed}
 
 
 def without_login(option: str, address: str | None) -> str | None:

@@ -25,16 +25,19 @@ def with_encoder(settings: Settings, stored: Provenance | None, *, yes: bool = F
 
     Raises SettingsError for an index of an unknown encoder, WeightsMissing where they cannot or may not be fetched.
     """
-    if settings.encoder != AUTO:
+    named = settings.encoder != AUTO
+    if named and settings.preset is None:
         return settings
-    if stored is not None:
+    if named:
+        why = f"The preset {settings.preset} has"
+    elif stored is not None:
         settings = choosing.with_encoder_of(settings, stored)
-        part = _part_of(settings.encoder)
+        why = "The index was made with"
     else:
-        part = choosing.machine_preset(settings.device).encoder
-        settings = choosing.with_encoder(settings, part.name)
-    if not presets.is_here(part.name):
-        _fetch(part, made=stored is not None, yes=yes)
+        settings = choosing.with_encoder(settings, choosing.machine_preset(settings.device).encoder.name)
+        why = "No encoder is named; what suits this machine is"
+    if not presets.is_here(settings.encoder):
+        _fetch(_part_of(settings.encoder), why, for_new=stored is None, yes=yes)
     return settings
 
 
@@ -43,11 +46,14 @@ def _part_of(name: str) -> Part:
     return next((part for part in known if part.name == name), Part("encoder", name, "", 0, 0))
 
 
-def _fetch(part: Part, *, made: bool, yes: bool) -> None:
-    what = "The index was made with" if made else "No encoder is named; what suits this machine is"
+def _fetch(part: Part, why: str, *, for_new: bool, yes: bool) -> None:
     facts = f" ({part.download_mb:,} MB, {part.licence})" if part.licence else ""
-    said = f"{what} {part.name}{facts}, which is not on this machine"
-    trial = "" if made else " To try the mechanics with the demo's encoder, which knows no photographs: --encoder demo."
+    said = f"{why} {part.name}{facts}, which is not on this machine"
+    trial = (
+        ""
+        if not for_new
+        else " To try the mechanics with the demo's encoder, which knows no photographs: --encoder demo."
+    )
     if not hub.reachable(_REACHED_WITHIN):
         raise WeightsMissing(
             f"{said}, and {hub.address()} cannot be reached.",
@@ -55,7 +61,8 @@ def _fetch(part: Part, *, made: bool, yes: bool) -> None:
             f"here.{trial}",
         )
     if not yes and not _agreed(f"{said}. Fetch it once from {hub.address()}?"):
-        raise WeightsMissing(f"{said}.", f"Fetch it once from {hub.address()}: add --yes.{trial}")
+        how = "add --yes" if for_new else f'dar models fetch --encoder "{part.name}"'
+        raise WeightsMissing(f"{said}.", f"Fetch it once from {hub.address()}: {how}.{trial}")
     note(f"Fetching {part.name} from {hub.address()} ...")
     presets.fetch("encoder", part.name)
 

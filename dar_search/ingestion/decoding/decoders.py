@@ -21,6 +21,7 @@ from dar_search.ingestion.decoding.cores import usable_cores
 from dar_search.ingestion.decoding.decoder_handle import COMMAND, START_SECONDS, DecoderHandle, Died
 from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Undecodable
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
+from dar_search.ingestion.sources.allowance import Allowance
 from dar_search.ingestion.sources.outside import IN_ORDER, Outside
 from dar_search.ingestion.sources.source import SourceItem
 from dar_search.preparation import Preparation
@@ -65,6 +66,11 @@ class Decoders:
         self._not_brought: list[Outcome] = []
         self._failed_starts = 0
         self._stopping = False
+
+    @property
+    def allowance(self) -> Allowance:
+        """What may be read."""
+        return self._outside.allowance
 
     def decode(self, jobs: Iterable[Job | None]) -> Iterator[Outcome]:
         """One outcome for each job; see `bursts`."""

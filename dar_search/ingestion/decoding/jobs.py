@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dar_search.data import FloatArray
 from dar_search.ingestion.jobs.data import Lease
 from dar_search.ingestion.sources.source import SourceItem
 
@@ -53,6 +54,18 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture whose embedding was brought along; it was not looked at. sha256: of the embedding, hexadecimal."""
+
+    job: Job
+    sha256: str
+    embedding: FloatArray
+    thumbnail: bytes | None = None
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Same:
     """The file still has the bytes that the index has."""
 
@@ -68,4 +81,4 @@ class Undecodable:
     message: str
 
 
-Outcome = Decoded | Same | Undecodable
+Outcome = Decoded | Embedded | Same | Undecodable

@@ -25,6 +25,7 @@ SKIP_CODES: Mapping[str, str] = {
     "replaced_member": "members that a later one of the same name replaces",
     "sample_part": "masks and the like beside a sample's picture",
     "blank_line": "blank lines",
+    "not_downloaded": "rows for which img2dataset got no picture",
 }
 MAX_EXAMPLE = 300
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dar_search.data import Failure, FloatArray, ImageRecord
 from dar_search.errors import DarError, FeatureMissing, ModelFailed
-from dar_search.ingestion.decoding.jobs import Decoded, Job, Outcome, Same, Ticket, Undecodable
+from dar_search.ingestion.decoding.jobs import Decoded, Embedded, Job, Outcome, Same, Ticket, Undecodable
 from dar_search.ingestion.jobs.data import Settled
 from dar_search.ingestion.jobs.fault_points import reached
 from dar_search.ingestion.pipeline.moving import Moves
@@ -34,7 +34,7 @@ class Finishing:
         self._writer = writer
         self._moves = moves
         self._batch_size = batch_size
-        self._decoded: list[Decoded] = []
+        self._decoded: list[Decoded | Embedded] = []
         self._same: list[Job] = []
         self._results: list[Entry] = []
 
@@ -49,7 +49,7 @@ class Finishing:
                 self._same.append(job)
                 if len(self._same) == REWRITE_SIZE:
                     self._keep()
-            case Decoded():
+            case Decoded() | Embedded():
                 reached("decoded")
                 self._decoded.append(outcome)
                 if len(self._decoded) == self._batch_size:
@@ -78,7 +78,9 @@ class Finishing:
         found = self._moves.found([(decoded.job, decoded.sha256) for decoded in batch])
         stored = self._stored([one.left[0] for one in found if one.left])
         known = [stored[one.left[0]].embedding if one.left and one.left[0] in stored else None for one in found]
-        encoded = iter(self._encoded([decoded for decoded, one in zip(batch, known, strict=True) if one is None]))
+        known = [one.embedding if isinstance(one, Embedded) else had for one, had in zip(batch, known, strict=True)]
+        new = [one for one, had in zip(batch, known, strict=True) if had is None and isinstance(one, Decoded)]
+        encoded = iter(self._encoded(new))
         entries = []
         for decoded, embedding, moved in zip(batch, known, found, strict=True):
             embedding = next(encoded) if embedding is None else embedding

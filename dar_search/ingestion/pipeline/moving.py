@@ -6,7 +6,8 @@ an interruption alone: else a picture with a record of its own is a copy, and th
 
 A record whose file may still be there, on a disk that is not mounted or on another machine, stays, unless
 `JobSpec.moved_from` says that it was moved from there. So does one whose id a list gave: it is another picture's for as
-long as a list says so, and takes its new place when the list names that.
+long as a list says so, and takes its new place when the list names that. What brings its vector needs no file: that
+there is none says nothing.
 """
 
 from __future__ import annotations
@@ -77,8 +78,12 @@ class Moves:
         own = next((place for place in places if place.id == item.id), None)
         others = (place for place in places if place.source != item.key and place.id == record_id(place.source))
         is_copy = own is not None and not self._was_interrupted(job)
-        left = tuple(
-            place.id for place in others if not (is_copy and place.origin == self._origin) and self._is_left(place)
+        left = (
+            ()
+            if item.vector
+            else tuple(
+                place.id for place in others if not (is_copy and place.origin == self._origin) and self._is_left(place)
+            )
         )
         misplaced = own is not None and (
             own.source != item.key or (own.origin != self._origin and self._origin_is_gone(own.origin))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dar_search.data import FloatArray, ImageRecord
-from dar_search.ingestion.decoding.jobs import Decoded
+from dar_search.ingestion.decoding.jobs import Decoded, Embedded
 from dar_search.ingestion.sources.annotations import annotation_digest
 from dar_search.ingestion.sources.source import SourceItem
 
 
-def record_of(decoded: Decoded, embedding: FloatArray, origin: str) -> ImageRecord:
+def record_of(decoded: Decoded | Embedded, embedding: FloatArray, origin: str) -> ImageRecord:
     """embedding: (d,)."""
     item = decoded.job.item
     return ImageRecord(

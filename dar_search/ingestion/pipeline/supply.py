@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from dar_search.errors import OutOfResources, SourceError
+from dar_search.errors import OutOfResources, PictureError, SourceError
 from dar_search.ingestion.decoding.decoders import Decoders
-from dar_search.ingestion.decoding.jobs import Job, Outcome, Ticket
+from dar_search.ingestion.decoding.jobs import Embedded, Job, Outcome, Same, Ticket, Undecodable
 from dar_search.ingestion.jobs.data import Lease
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.report import Tally
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed, ShardItem
 from dar_search.ingestion.sources.source import Source
+from dar_search.ingestion.sources.vectors.reading import Vectors
 from dar_search.ports import ImageIndex
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Supply:
         self._stopping = threading.Event()
         self._given = 0
         self._answered = 0
+        self._vectors = Vectors(decoders.allowance)
         # Decoder processes end with the thread that starts them, so they are started in this one.
         self._thread = threading.Thread(target=self._run, name="dar-ingest-supply", daemon=True)
 
@@ -104,6 +107,8 @@ class Supply:
             self._put(error)
         else:
             self._put(None)
+        finally:
+            self._vectors.close()
 
     def _put(self, ready: Sequence[Outcome | Barrier] | BaseException | None) -> None:
         while not self._stopping.is_set():
@@ -121,8 +126,7 @@ class Supply:
             if lease.losses:
                 yield from self._with_care(lease, items, jobs)
             else:
-                self._given += len(jobs)
-                yield from jobs
+                yield from self._begun(jobs)
 
     def _with_care(self, lease: Lease, items: Sequence[ShardItem], jobs: Sequence[Job]) -> Iterator[Job | None]:
         yield from self._settled()
@@ -130,9 +134,29 @@ class Supply:
             if self._stopping.is_set():
                 return
             self._ledger.begin(lease, [items[number].position for number in group])
-            self._given += len(group)
-            yield from (jobs[number] for number in group)
+            yield from self._begun([jobs[number] for number in group])
             yield from self._settled()
+
+    def _begun(self, jobs: Sequence[Job]) -> Iterator[Job]:
+        """Those to decode. What brings its embedding is an outcome at once."""
+        self._given += len(jobs)
+        for start in range(0, len(jobs), _AT_ONCE):
+            brought = [self._embedded(job) for job in jobs[start : start + _AT_ONCE] if job.item.vector]
+            if brought:
+                self._answered += len(brought)
+                self._put(brought)
+        yield from (job for job in jobs if not job.item.vector)
+
+    def _embedded(self, job: Job) -> Outcome:
+        try:
+            embedding = self._vectors.vector(job.item.vector)
+            if len(embedding) != self._index.provenance.dimension:
+                message = f"The vector has {len(embedding)} numbers; {self._index.provenance.dimension} were expected."
+                raise PictureError("bad_vector", message)
+        except PictureError as error:
+            return Undecodable(job, error.code, str(error))
+        digest = hashlib.sha256(embedding.tobytes()).hexdigest()
+        return Same(job) if digest == job.known_sha256 else Embedded(job, digest, embedding)
 
     def _settled(self) -> Iterator[None]:
         """Until everything given so far has been recorded."""

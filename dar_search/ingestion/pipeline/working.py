@@ -18,6 +18,7 @@ from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
 from dar_search.ingestion.pipeline import supply
+from dar_search.ingestion.pipeline.agreement import check_vectors
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
 from dar_search.ingestion.pipeline.shard_feed import ShardFeed
@@ -145,6 +146,8 @@ class Worker:
         self._refused.discard(job.id)
         if job.reason:
             self._ledger.hinder(job.id, "")
+        if not job.shards:  # before an index is made for what would be refused
+            check_vectors(source, self._encoder, self._decoders())
         index = self._open_index(job)
         patience = PausingPatience(
             self._ledger,
@@ -168,9 +171,6 @@ class Worker:
                 proceed=watch.proceed,
             )
             bench = Bench(self._ledger, leases, index, self._encoder, self._batch_size, self._make_writer)
-            decoders = Decoders(
-                self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside
-            )
             if not job.listed or self._ledger.open_shards(job.id, limit=1):
                 tune(self._ledger, job.spec.store, index, self._load_replicas)
             drained = drain(
@@ -178,7 +178,7 @@ class Worker:
                 job.id,
                 feed,
                 source,
-                decoders,
+                self._decoders(),
                 Tally(),
                 patience,
                 lambda: watch.proceed() and not self._is_silent(lister, job),
@@ -220,6 +220,9 @@ class Worker:
         self._left[job.id] = thread
         if not self._stopping.is_set():
             self._check_answers(job)
+
+    def _decoders(self) -> Decoders:
+        return Decoders(self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside)
 
     def _is_silent(self, lister: Lister, job: Job) -> bool:
         """Whether the source has said nothing for so long that others, who wait, come first."""

@@ -44,6 +44,19 @@ def read_start(path: bytes, allowance: Allowance = EVERYTHING) -> bytes:
         os.close(descriptor)
 
 
+def names_in(folder: bytes, allowance: Allowance = EVERYTHING) -> list[bytes]:
+    """What a folder holds; nothing where there is none that may be listed."""
+    try:
+        descriptor = allowance.opened(folder, os.O_DIRECTORY)
+    except (OSError, PictureError):
+        return []
+    try:
+        with os.scandir(descriptor) as entries:
+            return [os.fsencode(entry.name) for entry in entries]
+    finally:
+        os.close(descriptor)
+
+
 def unreadable(error: OSError) -> PictureError:
     """What an operating system's error about a file means for the failure list.
 

@@ -13,12 +13,18 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from dar_search.errors import OutOfResources, PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.sources.allowance import HINT, Allowance
 from dar_search.ingestion.sources.folder import FolderSource
-from dar_search.ingestion.sources.jsonl import JsonlSource
+from dar_search.ingestion.sources.lists.arrow import MAGIC
+from dar_search.ingestion.sources.lists.delimited import DelimitedSource
+from dar_search.ingestion.sources.lists.img2dataset import Img2datasetSource, is_img2dataset
+from dar_search.ingestion.sources.lists.jsonl import JsonlSource
+from dar_search.ingestion.sources.lists.list_file import ListFile
+from dar_search.ingestion.sources.lists.parquet import ParquetSource
+from dar_search.ingestion.sources.lists.rows import Columns
 from dar_search.ingestion.sources.locations import is_file_uri, path_of, printable
 from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource
 from dar_search.ingestion.sources.outside import Outside
@@ -26,9 +32,11 @@ from dar_search.ingestion.sources.selection import Selection
 from dar_search.ingestion.sources.source import Source, SourceOptions
 from dar_search.ingestion.sources.tar.members import is_tar
 from dar_search.ingestion.sources.tar.shards import TarSource, expanded
+from dar_search.ingestion.sources.vectors.embeddings import EmbeddingsSource, is_embeddings
 from dar_search.settings.masking import shown
 
-_HINT = "Give a folder, a JSONL file (or its URL), tar shards, or opensearch:INDEX."
+_HINT = "Give a folder, a list (JSONL, CSV or Parquet, or its URL), tar shards, or opensearch:INDEX."
+_TABLES = (".csv", ".tsv")
 _OPENSEARCH = "opensearch:"
 
 Target = str | bytes
@@ -100,7 +108,7 @@ def _list_on_the_web(target: Target, options: SourceOptions, outside: Outside) -
     copy = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the source
     try:
         outside.fetcher.save(str(target), copy)
-        return JsonlSource(b"", url=str(target), copy=copy, selection=_selection(options))
+        return _list(ListFile(b"", url=str(target), copy=copy), options)
     except PictureError as error:
         copy.close()
         raise SourceError(f"{error.message} ({error.code})", error.hint or _HINT) from error
@@ -113,6 +121,14 @@ def _tar(target: Target, options: SourceOptions, outside: Outside) -> Source:
     return TarSource(_path(target), _selection(options), outside.allowance)
 
 
+def _img2dataset(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return Img2datasetSource(_path(target), _selection(options), Columns.of(options), outside.allowance)
+
+
+def _embeddings(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return EmbeddingsSource(_path(target), _selection(options), Columns.of(options), outside.allowance)
+
+
 def _folder(target: Target, options: SourceOptions, outside: Outside) -> Source:
     return FolderSource(
         _path(target),
@@ -122,8 +138,23 @@ def _folder(target: Target, options: SourceOptions, outside: Outside) -> Source:
     )
 
 
-def _jsonl(target: Target, options: SourceOptions, outside: Outside) -> Source:
-    return JsonlSource(_path(target), selection=_selection(options), allowance=outside.allowance)
+def _list_of_files(target: Target, options: SourceOptions, outside: Outside) -> Source:
+    return _list(ListFile(_path(target), outside.allowance), options)
+
+
+def _list(file: ListFile, options: SourceOptions) -> Source:
+    """By what it begins with, or by its name."""
+    selection, columns = _selection(options), Columns.of(options)
+    with file.opened() as opened_file:
+        start = opened_file.read(len(MAGIC))
+    if start == MAGIC:
+        return ParquetSource([file], selection, columns, vectors=options.vectors)
+    if options.vectors:
+        raise SourceError("Vectors are read from Parquet files and embedding folders.", "Leave --vectors out.")
+    name = urlsplit(file.url).path if file.url else os.fsdecode(file.path)
+    if name.lower().endswith(_TABLES):
+        return DelimitedSource(file, selection, columns)
+    return JsonlSource(file, selection, columns)
 
 
 def _selection(options: SourceOptions) -> Selection:
@@ -136,6 +167,14 @@ def _is_index(target: Target, allowance: Allowance) -> bool:
 
 def _is_url(target: Target, allowance: Allowance) -> bool:
     return isinstance(target, str) and target.lower().startswith(("http://", "https://"))
+
+
+def _is_embeddings(target: Target, allowance: Allowance) -> bool:
+    return _is_folder(target, allowance) and is_embeddings(_path(target), allowance)
+
+
+def _is_img2dataset(target: Target, allowance: Allowance) -> bool:
+    return _is_folder(target, allowance) and is_img2dataset(_path(target), allowance)
 
 
 def _is_folder(target: Target, allowance: Allowance) -> bool:
@@ -159,9 +198,11 @@ def _is_file(target: Target, allowance: Allowance) -> bool:
 KINDS = (
     Kind("index", _is_index, _index),
     Kind("list on the web", _is_url, _list_on_the_web),
+    Kind("embeddings", _is_embeddings, _embeddings),
+    Kind("img2dataset", _is_img2dataset, _img2dataset),
     Kind("folder", _is_folder, _folder),
     Kind("tar shards", _is_tar, _tar),
-    Kind("JSONL", _is_file, _jsonl),
+    Kind("list", _is_file, _list_of_files),
 )
 
 

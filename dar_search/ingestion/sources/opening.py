@@ -15,10 +15,10 @@ from dar_search.settings.masking import has_login
 
 
 def open_source(target: str | os.PathLike[str] | bytes, *, outside: Outside | None = None, **options: Any) -> Source:
-    """A folder, a JSONL file, tar shards, a file: URI of one, or another kind of `kinds.KINDS` -> its source.
+    """A folder, a list, tar shards, a file: URI of one, or another kind of `kinds.KINDS` -> its source.
 
     Args:
-        target: a path, a file: URI, an http(s) URL of a JSONL file, or opensearch:INDEX.
+        target: a path, a file: URI, an http(s) URL of a list, or opensearch:INDEX.
         outside: how the web and clusters are reached; None: the web alone, with the default settings.
         options: of `SourceOptions`.
 

@@ -14,6 +14,7 @@ from dar_search.errors import PictureError, SourceError, SourceNotAllowed
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from dar_search.ingestion.sources.allowance import EVERYTHING, HINT, Allowance, not_allowed
 from dar_search.ingestion.sources.files import unreadable
+from dar_search.ingestion.sources.lists.arrow import Cells, picture_bytes
 from dar_search.ingestion.sources.source import SearchCluster, SourceItem
 from dar_search.settings.fetch import FetchSettings
 from dar_search.settings.masking import shown
@@ -44,6 +45,7 @@ class Outside:
         self._lock = threading.Lock()
         self._shard: ShardFile | None = None
         self._unpacking = threading.Lock()
+        self._cells = Cells(allowance)
 
     @property
     def fetcher(self) -> Fetcher:
@@ -89,6 +91,11 @@ class Outside:
                 self._close_shard()
                 raise
 
+    def cell(self, item: SourceItem) -> bytes:
+        """A picture in a Parquet file, whose column stays open for the next one. Raises PictureError."""
+        with self._unpacking:
+            return picture_bytes(self._cells.value(item.at))
+
     def _close_shard(self) -> None:
         if self._shard is not None:
             self._shard.close()
@@ -110,6 +117,7 @@ class Outside:
             self._clusters.clear()
         with self._unpacking:
             self._close_shard()
+            self._cells.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +138,10 @@ def _from_a_packed_shard(outside: Outside, item: SourceItem) -> bytes:
     return outside.packed(item)
 
 
+def _from_a_cell(outside: Outside, item: SourceItem) -> bytes:
+    return outside.cell(item)
+
+
 def _from_an_index(outside: Outside, item: SourceItem) -> bytes:
     from dar_search.ingestion.sources.opensearch_source import picture_in_document
 
@@ -140,7 +152,8 @@ READERS: Mapping[str, Callable[[Outside, SourceItem], bytes]] = {
     "http": _from_the_web,
     "https": _from_the_web,
     "packed": _from_a_packed_shard,
+    "parquet": _from_a_cell,
     "opensearch": _from_an_index,
 }
 # Read one after the other, in the order in which they are listed.
-IN_ORDER = ("packed:",)
+IN_ORDER = ("packed:", "parquet:")

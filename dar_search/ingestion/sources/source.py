@@ -1,6 +1,6 @@
 """Where pictures come from. A source lists items; it never reads a picture.
 
-A new kind of source (Parquet, an object store) is a class with `origin`, `items` and `count`, and an entry in
+A new kind of source (an object store) is a class with `origin`, `items` and `count`, and an entry in
 `kinds.KINDS`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dar_search.data import Failure, Metadata
 from dar_search.ingestion.jobs.remarks import Remarks
@@ -24,6 +24,7 @@ class SourceItem:
         path: the absolute path, as bytes, of the file that is the picture or has it in it; empty where `at` says it.
         start, length: the bytes of the file that are the picture; a length of 0 is the whole file.
         at: where a picture is that is in no file of its own: an http(s) URL, or another address of `outside.READERS`.
+        vector: where its embedding is, if that exists already (see `vectors.reading`): the picture is not decoded.
         caption, metadata: already checked (see `annotations`).
         place: where the source lists it, such as a line of a file; empty where the key says it.
         cursor: where the listing goes on after it: what `Source.items` takes as `after`. Text that a ledger keeps.
@@ -42,6 +43,7 @@ class SourceItem:
     start: int = 0
     length: int = 0
     at: str = ""
+    vector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,18 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class VectorSource(Source, Protocol):
+    """A source whose items may bring their embeddings."""
+
+    @property
+    def brings_vectors(self) -> bool: ...
+
+    def spread(self, count: int) -> Iterator[SourceItem]:
+        """About `count` items from all over the source, cheaply."""
+        ...
+
+
 class SearchCluster(Protocol):
     """A cluster's client: one request, its answer's JSON. Raises StoreError."""
 
@@ -103,9 +117,10 @@ class SourceOptions:
         follow_links: whether symbolic links may lead out of a folder.
         exclude: patterns of names to leave out, as in a .gitignore file; of a list, the rows whose address fits.
         include_hidden: of a folder or tar: take hidden names and the folders of `selection.SYSTEM_FOLDERS` too.
-        field: of an index: the field with the picture's URL or base64.
-        caption_field: of an index: the field with the caption.
-        metadata_fields: of an index: fields that become metadata, each "FIELD" or "NAME=FIELD".
+        field: of an index: the field with the picture's URL or base64; of a list: with its path, URL or bytes.
+        caption_field: of an index or a list: the field with the caption.
+        metadata_fields: of an index or a list: fields that become metadata, each "FIELD" or "NAME=FIELD".
+        vectors: of a Parquet list: the column with embeddings that the encoder has made already.
         source_store: of an index: the address of its store, where it is not the settings' own; no password in it.
     """
 
@@ -116,6 +131,7 @@ class SourceOptions:
     source_store: str = ""
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
+    vectors: str = ""
 
 
 def counted(listed: Iterator[object], step: int = 1_000) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -70,6 +70,43 @@ def load(
     if "reformulator" in serve and reformulator is not None:
         kinds |= reformulating(catalogue.reformulator(reformulator.name, **reformulator.arguments))
     return kinds
+
+
+def load_as_needed(
+    encoder: Named, imaginer: Named | None = None, reformulator: Named | None = None, **_: Any
+) -> Mapping[str, Run]:
+    """As `load` for a command, which can do without an imaginer or a language model: each loads at its first use, and
+    what is wrong with it is that use's error, and tried again at the next."""
+    encoding = catalogue.encoder(encoder.name, **encoder.arguments)
+    kinds = _encoding(encoding)
+    if imaginer is not None:
+        kinds |= _at_first_use(
+            ("imagine",), lambda: _imagined(catalogue.imaginer(imaginer.name, encoding, **imaginer.arguments))
+        )
+    if reformulator is not None:
+        kinds |= _at_first_use(
+            ("reformulate", "answer_chat"),
+            lambda: reformulating(catalogue.reformulator(reformulator.name, **reformulator.arguments)),
+        )
+    return kinds
+
+
+def _imagined(imaginer: Imaginer | None) -> dict[str, Run]:
+    return {} if imaginer is None else _imagining(imaginer)
+
+
+def _at_first_use(names: Sequence[str], make: Callable[[], Mapping[str, Run]]) -> dict[str, Run]:
+    made: dict[str, Run] = {}
+
+    def run(name: str) -> Run:
+        def answer(items: list[Any], options: tuple[Any, ...]) -> Sequence[Any]:
+            if not made:
+                made.update(make())
+            return made[name](items, options)
+
+        return answer
+
+    return {name: run(name) for name in names}
 
 
 def _encoding(encoder: Encoder) -> dict[str, Run]:

@@ -9,10 +9,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,17 +22,31 @@ from typing import Any
 
 from dar_search.errors import ModelFailed, ModelTimeout
 from dar_search.models.process.child import Limits
+from dar_search.models.process.hosted import Named
 from dar_search.models.process.messages import STOP, Answer, Batch, Start
 from dar_search.models.process.supervisor import Health
 from dar_search.models.process.tickets import Key
+from dar_search.settings import model_environment
 
 _FOLDER = "warm-models"
 _LONGEST_PATH = 100  # of a Unix socket: 108 bytes on Linux, 104 elsewhere, with the null at its end
 
 
 def can_be_warm(data_folder: Path) -> bool:
-    """Whether this system has such sockets, and their path fits into one."""
-    return hasattr(socket, "AF_UNIX") and len(os.fsencode(_socket_path(data_folder, "0" * 16))) <= _LONGEST_PATH
+    """Whether such a socket can be made in the data folder, by this user and on this file system."""
+    path = _socket_path(data_folder, "0" * 16)
+    if not hasattr(socket, "AF_UNIX") or len(os.fsencode(path)) > _LONGEST_PATH:
+        return False
+    trial = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.bind(str(trial))
+        trial.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def stop_all(data_folder: Path) -> int:
@@ -43,6 +57,7 @@ def stop_all(data_folder: Path) -> int:
             with _connected(path) as connection:
                 connection.recv()
                 connection.send(STOP)
+                connection.recv()
             stopped += 1
             continue
         path.unlink(missing_ok=True)  # nobody listens any more
@@ -50,7 +65,8 @@ def stop_all(data_folder: Path) -> int:
 
 
 class WarmModels:
-    """One conversation with a warm process, which is started where there is none. One call after the other.
+    """One conversation with a warm process, which is started where there is none. One call after the other, whoever
+    calls; each takes the time that it takes, as it would in this process.
 
     Args:
         factory, arguments: as of `ModelProcess`; with the program's own state they are what tells processes apart.
@@ -65,6 +81,7 @@ class WarmModels:
         self._path = _socket_path(data_folder, _key(factory, arguments))
         self._seconds = seconds
         self._connection: Connection | None = None
+        self._one_at_a_time = threading.Lock()
         self._pid = 0
 
     def call(
@@ -91,8 +108,7 @@ class WarmModels:
         room: int | None = None,
     ) -> _Settled:
         """As `ModelProcess.submit`, but done when it returns: key, cost and room mean nothing to a single caller."""
-        allowed = self.limits.batch_s if timeout is None else timeout
-        answers = self._asked(Batch(kind, options, (items,)), allowed)
+        answers = self._asked(Batch(kind, options, (items,)), timeout)
         if not isinstance(answers, list) or len(answers) != 1 or not isinstance(answers[0], Answer):
             raise ModelFailed("The model process answered nonsense.", "End it with: dar models stop")
         return _Settled(answers[0])
@@ -105,21 +121,27 @@ class WarmModels:
             self._connection.close()
             self._connection = None
 
-    def _asked(self, batch: Batch, seconds: float) -> Any:
-        try:
-            connection = self._connection = self._connection or self._opened()
-            connection.send(batch)
-            if connection.poll(seconds):
-                return connection.recv()
-        except (EOFError, OSError) as error:
-            self.close()
-            raise ModelFailed(f"The model process ended ({type(error).__name__}).", "Try again.") from error
-        self.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        raise ModelTimeout(f"The model took over {seconds:g} s and was ended.")
+    def _asked(self, batch: Batch, seconds: float | None) -> Any:
+        with self._one_at_a_time:
+            try:
+                connection = self._connection = self._connection or self._opened()
+                connection.send(batch)
+                if connection.poll(seconds):
+                    return connection.recv()
+                raise ModelTimeout(f"The model did not answer within {seconds:g} s.")
+            except BaseException as error:
+                self.close()  # an answer that still comes is nobody's
+                if isinstance(error, EOFError | OSError):
+                    raise ModelFailed(f"The model process ended ({type(error).__name__}).", "Try again.") from error
+                raise
 
     def _opened(self) -> Connection:
+        try:
+            return self._begun()
+        except (EOFError, OSError):  # it ended just then
+            return self._begun()
+
+    def _begun(self) -> Connection:
         connection = self._found_or_started()
         self._pid = connection.recv()
         connection.send(self._start)
@@ -131,9 +153,6 @@ class WarmModels:
         return connection
 
     def _found_or_started(self) -> Connection:
-        folder = self._path.parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
         with _locked(self._path.with_suffix(".lock")):  # of two commands at once, one starts it
             try:
                 return _connected(self._path)
@@ -163,9 +182,15 @@ def _socket_path(data_folder: Path, key: str) -> Path:
 
 
 def _key(factory: str, arguments: Mapping[str, Any]) -> str:
-    """Another model, option, interpreter or version of this program is another process."""
+    """Another model, option, environment, interpreter or version of this program is another process; so is a model's
+    folder whose files have changed."""
     code = max(path.stat().st_mtime_ns for path in Path(__file__).parents[1].rglob("*.py"))
-    told_apart = (factory, sorted((name, repr(value)) for name, value in arguments.items()), sys.executable, code)
+    named = [value for value in arguments.values() if isinstance(value, Named)]
+    folders = [Path(one.name.partition(":")[2]) for one in named if ":" in one.name]
+    files = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*")) if path.is_file()]
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    asked = sorted((name, repr(value)) for name, value in arguments.items())
+    told_apart = (factory, asked, sys.executable, code, states, model_environment())
     return hashlib.sha256(repr(told_apart).encode()).hexdigest()[:16]
 
 

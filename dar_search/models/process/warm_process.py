@@ -46,12 +46,18 @@ class WarmProcess:
                 accepted.settimeout(None)
                 self._count(+1)
                 threading.Thread(target=self._hold, args=(Connection(accepted.detach()),), daemon=True).start()
+        self._leave()
+
+    def _leave(self) -> None:
+        """From now on nobody comes here: the next command starts another one."""
         if self._has_path():
             self._path.unlink()
 
     def _wanted(self) -> bool:
         with self._counting:
-            idle = 0.0 if self._connections else time.monotonic() - self._last
+            if self._connections:
+                return True
+            idle = time.monotonic() - self._last
         return idle < self._seconds and self._has_path()
 
     def _has_path(self) -> bool:
@@ -78,14 +84,17 @@ class WarmProcess:
     def _answer(self, connection: Connection) -> None:
         start = connection.recv()
         if start == STOP:
+            self._leave()
             self._stopped.set()
+            connection.send(STOP)
             return
         try:
             with self._one_at_a_time:
                 models = self._loaded(start)
         except Exception as error:  # noqa: BLE001  # whatever a model's loading raises is the command's to report
+            self._leave()
+            self._stopped.set()
             connection.send(failed(error))
-            self._stopped.set()  # the next command loads anew
             return
         connection.send("ready")
         while (batch := connection.recv()) is not None:
