@@ -14,6 +14,8 @@ _SECRETS = (
         r"\1\2***",
     ),
 )
+# No logins, though there may be an "@": a file, a name of a profile, an index.
+_NAME = re.compile(r"sqlite:.*|(profile|opensearch):[^,/]*", re.DOTALL)
 _LOGIN = re.compile(r"(^|//)[^/?#]*@")
 # A password with a "/" in it makes no address; what would be its port is no number.
 _UNCLEAR_LOGIN = re.compile(r"//[^/@:\[]+:(?!\d*(?:[/?#,]|$)).*@", re.DOTALL)
@@ -28,7 +30,7 @@ def masked(text: str) -> str:
 
 def mask(address: str) -> str:
     """An address, such as a store's, without the user and password in it."""
-    if address.startswith("sqlite:"):
+    if _NAME.fullmatch(address):
         return address
     return _UNCLEAR_LOGIN.sub("//***@", _LOGIN.sub(r"\1***@", address))
 
@@ -39,5 +41,5 @@ def shown(address: str) -> str:
 
 
 def has_login(address: str) -> bool:
-    """Whether an address, or one of several with commas between, has a user or password in it."""
+    """Whether a store's address, or one of several with commas between, has a user or password in it, or seems to."""
     return mask(address) != address

@@ -97,7 +97,7 @@ def ingest_work(
 
     Killed in any other way, another worker goes on with what it held.
 
-    It reads what its own settings allow (ingest.sources, --source), whoever made the job; another job is paused.
+    It reads what its own settings allow (ingest.sources, --source), whoever made the job; others may have the rest.
 
     Example:
 

@@ -28,6 +28,7 @@ from dar_search.serving.metrics import Metrics
 _LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 _FORBIDDEN = 403
+_COUNTED = 100
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -48,7 +49,8 @@ class IngestService:
         self._lock = threading.Lock()
         self._upload_gate = Gate("uploads", running=self.settings.uploads + self.settings.waiting, waiting=0)
         self._stream_gate = Gate("followed jobs", running=self.settings.streams, waiting=0)
-        self._probes = {name: Probe(name) for name in ("store", "ledger")}  # one that hangs leaves the other alone
+        # One that hangs, or takes long, leaves the others alone.
+        self._probes = {name: Probe(name) for name in ("store", "ledger", "jobs", "items")}
         self._uploads: Uploads | None = None
         self._models_state = "loading"
         self._closed, self._ending = threading.Event(), threading.Event()
@@ -179,9 +181,14 @@ class IngestService:
         if self._uploads is not None:
             self._uploads.close()
 
-    def _unfinished(self) -> list[Job]:
+    def _unfinished(self) -> tuple[Callable[[], list[Job]], Callable[[], list[Job]]]:
+        """The jobs that are not ended, and the newest of them with their counts, each of which is a look-up: what is
+        returned waits for them."""
         ledger = self.runtime.ledger
-        return self._probes["ledger"].ask(lambda: counted_jobs(ledger, running=True, limit=None))()
+        return (
+            self._probes["jobs"].ask(lambda: ledger.jobs(running=True, limit=None)),
+            self._probes["items"].ask(lambda: counted_jobs(ledger, running=True, limit=_COUNTED)),
+        )
 
     def _writer(self) -> Uploads:
         with self._lock:
@@ -240,22 +247,25 @@ def progress_fields(job: Job, rate: float | None = None) -> dict[str, Any]:
 
 
 class _JobCounts:
-    """The jobs that are not ended, and their items, at each look: whatever process works on them."""
+    """The jobs that are not ended, and items of theirs, at each look: whatever process works on them."""
 
-    def __init__(self, unfinished: Callable[[], list[Job]]) -> None:
+    def __init__(self, unfinished: Callable[[], tuple[Callable[[], list[Job]], Callable[[], list[Job]]]]) -> None:
         self._unfinished = unfinished
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         jobs = GaugeMetricFamily("dar_jobs", "Jobs that are not ended, by state.", labels=("state",))
-        items = GaugeMetricFamily("dar_job_items", "Their items, by result.", labels=("result",))
+        items = GaugeMetricFamily(
+            "dar_job_items", f"Items of the newest {_COUNTED} of them, by result.", labels=("result",)
+        )
+        all_of_them, newest = self._unfinished()
         try:
-            found = self._unfinished()
+            found = all_of_them()
+            for state in ("running", "paused"):
+                jobs.add_metric((state,), sum(job.state == state for job in found))
+            yield jobs
+            found = newest()
+            for result in ("indexed", "unchanged", "failed"):
+                items.add_metric((result,), sum(getattr(job, result) for job in found))
+            yield items
         except StoreError as error:
             _LOG.warning("The ledger cannot be counted: %s", error.message)
-            return
-        for state in ("running", "paused"):
-            jobs.add_metric((state,), sum(job.state == state for job in found))
-        for result in ("indexed", "unchanged", "failed"):
-            items.add_metric((result,), sum(getattr(job, result) for job in found))
-        yield jobs
-        yield items

@@ -248,10 +248,10 @@ def test_a_worker_reads_what_its_own_settings_allow_whoever_made_the_job(world: 
         runtime.ledger.pause(job, "not yet")
     for sources in ((), (world / "neighbour",)):
         found = worked(*sources)
-        assert (found.state, found.automatic, found.items) == ("paused", True, 0)
+        assert (found.state, found.items) == ("running", 0)  # another worker may have it
         assert "ingest.sources" in found.reason
     found = worked(world / "open")
-    assert (found.state, found.indexed) == ("done", 1)
+    assert (found.state, found.indexed, found.reason) == ("done", 1, "")
 
 
 def test_a_decoder_opens_what_is_allowed_and_tells_nothing_of_the_rest(world: Path) -> None:
@@ -330,8 +330,10 @@ def test_nothing_of_a_source_is_opened_but_through_the_allowance() -> None:
             ["https://a.example/", "https://a.example.org/p/x", "https://a.example/p/%2e%2E/x", "https://a.example/q/x",
              "https://a.example/p/..%5cx", "https://a.example/p/a%2F..%2F..%2Fx", "https://me:hush@a.example/p/x", "https://a.example/p/../x"],
         ),
+        (["https://a.example/p//@x/"], ["https://a.example/p//@x/y@2x.png"], ["https://a.example/p/"]),
         (["https://a.example"], ["https://a.example/%2e%2e/x"], ["https://a.example.org/"]),
         (["https://a.example/list.jsonl"], ["https://a.example/list.jsonl"], ["https://a.example/list.jsonl2"]),
+        (["opensearch:a@b", "profile:me@home"], ["opensearch:a@b", "profile:me@home"], ["opensearch:b"]),
         (["opensearch:products"], ["opensearch:products"], ["opensearch:products2", "opensearch:products,secret"]),
         ([], [], ["https://a.example/", "opensearch:x", "profile:x"]),
     ],
@@ -345,12 +347,24 @@ def test_addresses_are_compared_as_they_will_be_asked(
 
 
 @pytest.mark.parametrize(
-    "address", ["https://me:hush@a.example/", "", " ", "file://elsewhere/x", "https:///", "https://a.example/p/%2e%2e/"]
-)
+    "address",
+    ["https://me:hush@a.example/", "", " ", "file://elsewhere/x", "https:///", "https://a.example/p/%2e%2e/",
+     "photos:2024", "opensearch:", "FILE://elsewhere/x"],
+)  # fmt: skip
 def test_an_allowed_address_that_is_none_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(SettingsError, match=r"ingest\.sources") as caught:
         Allowance.named([address])
     assert "hush" not in str(caught.value)
+    assert f'"{address.replace("me:hush", "***")}"' in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", ["file:", "FILE:", "File://", "file://localhost"])
+def test_a_folder_by_its_uri_is_one_wherever_it_is_written(world: Path, scheme: str) -> None:
+    for entry, asked in ((f"{scheme}{world}/open", f"{world}/open"), (f"{world}/open", f"{scheme}{world}/open")):
+        with Outside(allowance=Allowance.named([entry])) as reach:
+            assert open_source(asked, outside=reach).origin == (world / "open").as_uri()
+    with pytest.raises(SourceNotAllowed):
+        open_source(f"{scheme}{world}/neighbour", outside=Outside(allowance=Allowance.named([f"{world}/open"])))
 
 
 def test_a_caller_does_not_choose_whom_the_service_tells_its_password(serve: Serve, web: Site) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dar_ingest import probing
+from dar_ingest import service as service_module
+from dar_ingest.runtime import Runtime
+from dar_ingest.service import IngestService
 from dar_ingest.serving import made
 from werkzeug.test import Client, TestResponse
 
+from dar_search.ingestion.jobs.data import JobSpec
 from dar_search.ports import SearchRequest
 from dar_search.serving.runner import Served
 from dar_search.settings import load_settings
@@ -272,6 +278,29 @@ def test_the_metrics_count_jobs_that_are_not_ended(client: Client, served: Serve
     made_job(client, photos)
     registry = served.metrics.registry
     assert registry.get_sample_value("dar_jobs", {"state": "paused"}) == 0.0
+
+
+def test_a_count_that_takes_long_makes_nobody_unready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(service_module, "_COUNTED", 1)
+    with closing(Runtime(load_settings(store=f"sqlite:{tmp_path / 'store.db'}"), encoder=GridEncoder())) as runtime:
+        ledger, job = runtime.ledger, runtime.ledger.job
+        for _ in range(2):
+            ledger.create(JobSpec("photos", str(tmp_path), runtime.store.address))
+        runtime.store.create("photos", GridEncoder.provenance)
+        service = IngestService(runtime, lambda job, shard: None)
+        value = service.metrics.registry.get_sample_value
+        monkeypatch.setattr(ledger, "job", lambda id: (go_on.wait(), job(id))[1])
+        monkeypatch.setattr(probing, "_SECONDS", 0.3)
+        with closing(service):
+            for _ in range(5):
+                assert value("dar_job_items", {"result": "indexed"}) is None
+            monkeypatch.setattr(probing, "_SECONDS", 30.0)
+            assert service.readiness()["ledger"] == "ok"
+            assert value("dar_jobs", {"state": "running"}) == 2
+            go_on.set()
+            while value("dar_job_items", {"result": "indexed"}) is None:
+                pass
 
 
 def test_every_route_of_the_document_answers_without_a_defect(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from dar_search.errors import StoreUnavailable
 from dar_search.ingestion.jobs.data import HEAD, Job, JobSpec
 from dar_search.ingestion.jobs.leasing import Leases
-from dar_search.ingestion.pipeline import supply
+from dar_search.ingestion.pipeline import supply, working
 from dar_search.ingestion.pipeline.listing import Lister
 from dar_search.ingestion.pipeline.working import Worker, job_source
 from dar_search.ingestion.sources.source import Source
@@ -113,21 +114,100 @@ class Silent:
             yield item
 
 
+@pytest.mark.parametrize("end", ["others wait", "paused", "worker ends"])
+def test_a_source_that_is_never_open_lets_its_worker_go(
+    place: Place, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(supply, "STOP_SECONDS", 0.2)
+    first, second = place.jobs
+    let_go = threading.Event()
+
+    def opened(job: Job) -> Source:
+        if job.id == first and not let_go.is_set():
+            if end == "paused":
+                place.ledger.pause(first)
+            if end == "worker ends":
+                worker.stop()
+            let_go.wait()
+        return job_source(job)
+
+    worker = place.worker(open_pictures=opened, source_seconds=0.1 if end == "others wait" else 600.0)
+    worker.work(first)
+    found = place.ledger.job(first)
+    assert (found.state, found.automatic) == {
+        "others wait": ("paused", True), "paused": ("paused", False), "worker ends": ("running", False)
+    }[end]  # fmt: skip
+    assert ("does not answer" in found.reason) == (end == "others wait")
+    if end != "worker ends":
+        worker.work(second)
+        assert place.ledger.job(second).state == "done"
+    before = [thread for thread in threading.enumerate() if thread.name == "dar-ingest-opening"]
+    let_go.set()
+    for thread in before:
+        thread.join(30)
+    place.ledger.resume(first)
+    place.worker(open_pictures=opened).work(first)
+    assert place.ledger.job(first).indexed == PICTURES
+
+
+def test_a_worker_that_ends_blames_no_source_and_asks_seldom_whether_others_wait(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supply, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(working, "_OTHERS_SECONDS", 600.0)
+    first, second = place.jobs
+    place.ledger.cancel(second)
+    let_go, asked, jobs = threading.Event(), [], place.ledger.jobs
+
+    def look(**options: Any) -> Any:
+        asked.extend([options] if options.get("running") else [])
+        return jobs(**options)
+
+    monkeypatch.setattr(place.ledger, "jobs", look)
+    begun = threading.Event()
+    worker = place.worker(open_pictures=lambda job: Silent(job_source(job), let_go, begun.set), source_seconds=0.0)
+    work = threading.Thread(target=worker.work, args=(first,))
+    work.start()
+    assert begun.wait(30)
+    work.join(2)  # time to ask again and again
+    worker.stop()
+    work.join(30)
+    assert len(asked) == 1, "it asks the ledger all the time"
+    found = place.ledger.job(first)
+    assert (found.state, found.reason, place.ledger.held()) == ("running", "", [])
+    let_go.set()
+
+
+def running_children() -> set[int]:
+    """This process's."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    return {int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()}
+
+
 @pytest.mark.parametrize("paused", [True, False], ids=["paused", "running"])
 def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
     place: Place, monkeypatch: pytest.MonkeyPatch, paused: bool
 ) -> None:
     monkeypatch.setattr(supply, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(working, "AHEAD", 1)
     first, second = place.jobs
     let_go = threading.Event()
+    decoders: list[set[int]] = []
+
+    def silent() -> None:
+        decoders.append(running_children() - children)
+        if paused:
+            place.ledger.pause(first)
 
     def pictures(job: Job) -> Any:
         found = job_source(job)
-        return Silent(found, let_go, lambda: paused and place.ledger.pause(first)) if job.id == first else found
+        return Silent(found, let_go, silent) if job.id == first else found
 
     worker = place.worker(open_pictures=pictures, source_seconds=0.1)
-    before = set(threading.enumerate())
+    before, children = set(threading.enumerate()), running_children()
     worker.work(first)
+    assert decoders[0]
+    assert running_children() <= children, "decoder processes are left"
     assert place.ledger.held() == []
     found = place.ledger.job(first)
     assert (found.state, found.automatic) == ("paused", not paused)
@@ -138,11 +218,12 @@ def test_a_job_whose_source_does_not_answer_lets_its_worker_go_to_others(
     assert set(threading.enumerate()) - before == left
     worker.work(second)
     assert place.states() == [("paused", 0), ("done", 0)]
+    place.ledger.resume(first)
     let_go.set()
     for thread in left:
         thread.join(30)
         assert not thread.is_alive()
-    place.ledger.resume(first)
+    assert place.ledger.held() == [], "nobody works on it"
     worker.work(first)
     assert place.states() == [("done", 0), ("done", 0)]
     assert place.ledger.job(first).indexed == PICTURES

@@ -9,7 +9,7 @@ from dar_search.errors import PictureError
 from dar_search.ingestion.failures import FAILURE_CODES
 from dar_search.ingestion.fetching.fetcher import Fetcher
 from dar_search.ingestion.fetching.pinned_connections import Connections
-from dar_search.ingestion.fetching.web_addresses import parse
+from dar_search.ingestion.fetching.web_addresses import parse, refuse_login
 from dar_search.settings.fetch import FetchSettings
 
 INSIDE = {
@@ -159,3 +159,24 @@ def test_there_are_at_least_fifty_of_them() -> None:
 )
 def test_a_url_is_taken_apart_as_it_will_be_asked_for(url: str, expected: str) -> None:
     assert str(parse(url)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://bucket.example//logo@2x.png", "https://b.example/a//IMG@2x.jpg", "https://x.example/fit/https://@cdn/a.jpg",
+     "https://x.example?of=//me@y", "https://x.example/me:you@y//me:you@z/a.jpg"],
+)  # fmt: skip
+def test_an_at_sign_in_a_path_is_no_login(url: str) -> None:
+    refuse_login(url)
+    assert parse(url).host in ("bucket.example", "b.example", "x.example")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:hush@b.example//logo@2x.png", "https://hush@b.example/", "https://:hush@b.example/", "https://me:hu/sh@b.example/",
+     "https://me:hu?sh@b.example/", "https://me:hu sh@b.example/", "HTTPS://me:hush@b.example:x/", "https://me:hush@/"],
+)  # fmt: skip
+def test_a_login_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(PictureError) as caught:
+        refuse_login(url)
+    assert (caught.value.code, "hu" in str(caught.value)) == ("bad_url", False)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dar_search.errors import OutOfResources, SourceError
+from dar_search.ingestion.sources.folder import FolderSource
 from dar_search.ingestion.sources.locations import file_uri, path_of, printable, record_id
 from dar_search.ingestion.sources.opening import open_source
 from dar_search.ingestion.sources.source import SourceItem
@@ -173,8 +173,10 @@ def test_a_listing_that_lacks_a_descriptor_leaves_nothing_out_and_calls_nothing_
     source = open_source(tmp_path)
     with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
         open_source(tmp_path)
-    scandir, root = os.scandir, os.fsencode(tmp_path.resolve())
-    listed = list(scandir(root))  # the folder itself could still be listed
-    monkeypatch.setattr(os, "scandir", lambda path: nullcontext(listed) if path == root else scandir(path))
+    with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
+        list(source.items())
+    entries, root = FolderSource._entries, os.fsencode(tmp_path.resolve())
+    listed = entries(source, root)  # type: ignore[arg-type]  # the folder itself could still be listed
+    monkeypatch.setattr(FolderSource, "_entries", lambda of, path: listed if path == root else entries(of, path))
     with no_descriptors(), pytest.raises(OutOfResources, match="Too many open files"):
         list(source.items())

@@ -162,7 +162,9 @@ class DecoderHandle:
         raise Died
 
     def kill(self) -> None:
+        """Ends the process, from any thread."""
         self._process.kill()
+        self._process.wait()
 
     def end(self) -> str:
         """Ends the process and frees what it held -> how it ended, for people."""

@@ -116,6 +116,13 @@ class Decoders:
         """Makes `decode` end soon, from any thread, without outcomes for what is under way."""
         self._stopping = True
 
+    def kill(self) -> None:
+        """Ends the processes now, from any thread, where the one that they work for does not come back. What else they
+        have is freed once it does."""
+        self._stopping = True
+        for handle in list(self._handles):
+            handle.kill()
+
     def _hand_out(self, source: Iterator[Job | Undecodable | None]) -> bool:
         """Keeps every process supplied -> whether there may be more jobs."""
         while len(self._handles) < self._most or any(len(handle.jobs) < handle.wanted for handle in self._handles):

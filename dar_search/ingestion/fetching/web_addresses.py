@@ -91,11 +91,19 @@ def joined(base: str, reference: str) -> str:
 
 
 def refuse_login(url: str) -> None:
-    """Raises PictureError bad_url, which does not repeat it, for a URL with a user or password in it, or too long."""
+    """Raises PictureError bad_url, which does not repeat it, for a URL with a user or password in it, or too long.
+
+    One that is no URL is left to whoever asks for it, unless it seems to have them.
+    """
     if len(url) > MAX_URL:
         raise _too_long(url)
-    if has_login(url):
-        raise _with_login()
+    if not url:
+        return
+    try:
+        parse(url)  # an "@" in a path, after "//" too, is none
+    except PictureError as error:
+        if has_login(url):
+            raise _with_login() from error
 
 
 def resolve(address: WebAddress, allowed: AllowedHosts, resolver: Resolver, seconds: float) -> tuple[str, ...]:

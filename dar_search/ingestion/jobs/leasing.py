@@ -37,11 +37,16 @@ class Leases:
         self._thread.start()
 
     def claim(self, job: str, shard: int) -> Lease | None:
-        """See `jobs.ledger_port.Ledger.claim`; a lease is kept alive until it is over."""
+        """See `jobs.ledger_port.Ledger.claim`; a lease is kept alive until it is over. None after `close`, too."""
+        if self._ended.is_set():
+            return None
         lease = self._ledger.claim(job, shard, self.holder)
         if lease is not None:
             with self._lock:
                 self._held.add(lease)
+            if self._ended.is_set():  # meanwhile: nobody would keep it alive
+                self.release(lease)
+                return None
         return lease
 
     def holds(self, lease: Lease) -> bool:

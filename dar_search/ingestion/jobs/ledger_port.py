@@ -124,6 +124,11 @@ class Ledger(Protocol):
         """Nothing of it can be claimed. An automatic pause never changes one that a person asked for."""
         ...
 
+    def hinder(self, job: str, reason: str) -> Job:
+        """Says why nothing happens, where some workers cannot do a running job and others may; "": nothing hinders it.
+        Nothing happens to one that is not running."""
+        ...
+
     def resume(self, job: str, *, automatic: bool = False) -> Job:
         """Raises JobEnded for a job that is done or cancelled. An automatic one ends automatic pauses only."""
         ...

@@ -7,6 +7,7 @@ the same; its code is the failures' code for what is wrong.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from dar_search.errors import PictureError
@@ -35,12 +36,21 @@ def one_line(text: str) -> str:
 
 
 class Remarks:
-    """Counts what a listing comes upon. `take` gives the counts since it was last called."""
+    """Counts what a listing comes upon. `take` gives the counts since it was last called.
+
+    Attributes:
+        looked_at: when, on the monotonic clock, the listing last came upon anything.
+    """
 
     def __init__(self) -> None:
+        self.looked_at = 0.0
         self._counts: dict[tuple[str, str], int] = {}
         self._kinds: dict[tuple[str, str], dict[str, int]] = {}
         self._examples: dict[tuple[str, str], list[str]] = {}
+
+    def look(self) -> None:
+        """There is something, be it taken or not: so it is seen that a listing which takes long goes on."""
+        self.looked_at = time.monotonic()
 
     def skip(self, code: str, place: str, kind: str = "") -> None:
         """place: where it is, as a URI; kind: a suffix or the like, by which it is counted too."""
@@ -60,6 +70,7 @@ class Remarks:
         return Remarked(**groups)
 
     def _add(self, group: str, code: str, kind: str, example: str) -> None:
+        self.look()
         key = (group, code)
         self._counts[key] = self._counts.get(key, 0) + 1
         if kind:

@@ -26,7 +26,6 @@ class Lister:
 
     Attributes:
         seen: the ids that the job has listed, by whoever: known after `catch_up`.
-        asked_at: since when, on the monotonic clock, the source has been asked for a shard; None: it is not.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Lister:
         on_failures: Callable[[int], None] | None = None,
     ) -> None:
         self.seen = Seen()
-        self.asked_at: float | None = None
+        self._asked_at: float | None = None
         self._ledger = ledger
         self._source = source
         self._size = size
@@ -47,6 +46,13 @@ class Lister:
         self._cursor: str | None = None
         self._items: Iterator[SourceItem | BadItem] | None = None
         self._remarks = Remarks()
+
+    @property
+    def silent_since(self) -> float | None:
+        """When, on the monotonic clock, the source that is asked for a shard last came upon anything; None: it is not
+        asked. For any thread."""
+        asked = self._asked_at
+        return None if asked is None else max(asked, self._remarks.looked_at)
 
     def list_shard(self, head: Lease) -> bool:
         """Appends the next shard -> whether the source is listed to its end. Raises SourceError, StoreError."""
@@ -65,11 +71,14 @@ class Lister:
         if self._items is None or job.cursor != self._cursor:
             self._remarks = Remarks()
             self._items = self._source.items(job.cursor, self._remarks)
-        self.asked_at = time.monotonic()
+        listed = []
+        self._asked_at = time.monotonic()
         try:
-            listed = list(itertools.islice(self._items, self._size))
+            for one in itertools.islice(self._items, self._size):
+                listed.append(one)
+                self._remarks.look()
         finally:
-            self.asked_at = None
+            self._asked_at = None
         last = len(listed) < self._size
         self._cursor = listed[-1].cursor if listed else job.cursor
         items = [self._entry(one) for one in listed]

@@ -21,7 +21,7 @@ from dar_search.data import Place
 from dar_search.ingestion.decoding.jobs import Job
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.pipeline.absence import is_gone
-from dar_search.ingestion.sources.locations import file_uri, path_of, record_id
+from dar_search.ingestion.sources.locations import file_uri, is_file_uri, path_of, record_id
 from dar_search.ports import ImageIndex
 
 _JOBS_LOOKED_AT = 1_000
@@ -140,6 +140,6 @@ class Moves:
 def _origin(source: str) -> str:
     """A job's source as the records' origin has it, also where it is gone by now."""
     try:
-        return file_uri(os.path.realpath(path_of(source) if source.startswith("file:") else os.fsencode(source)))
+        return file_uri(os.path.realpath(path_of(source) if is_file_uri(source) else os.fsencode(source)))
     except ValueError:
         return source

@@ -78,6 +78,10 @@ class ShardFeed:
             return lease, items
         return None
 
+    def stop(self) -> None:
+        """Gives no more shards, from any thread."""
+        self._proceed = lambda: False
+
     def _claim(self) -> Lease | None:
         while self._proceed():
             while self._open:

@@ -81,6 +81,7 @@ class Supply:
 
     def ask_to_stop(self) -> None:
         self._stopping.set()
+        self._feed.stop()
         self._decoders.stop()
 
     def stop(self) -> threading.Thread | None:
@@ -92,6 +93,7 @@ class Supply:
             self._thread.join(STOP_SECONDS)
             if self._thread.is_alive():
                 _LOG.warning("A source that does not answer is left alone.")
+                self._decoders.kill()
                 return self._thread
         return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 
-from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, StoreError
+from dar_search.errors import DarError, JobNotFound, OutOfResources, SourceError, SourceNotAllowed, StoreError
 from dar_search.ingestion.decoding.decoders import Decoders
 from dar_search.ingestion.decoding.limits import DEFAULT_LIMITS, DecodeLimits
 from dar_search.ingestion.jobs.data import HEAD, Job
@@ -15,6 +17,7 @@ from dar_search.ingestion.jobs.leasing import BEAT_SECONDS, Leases
 from dar_search.ingestion.jobs.ledger_port import Ledger
 from dar_search.ingestion.jobs.patience import ALONE_SECONDS, PausingPatience
 from dar_search.ingestion.jobs.report import Tally
+from dar_search.ingestion.pipeline import supply
 from dar_search.ingestion.pipeline.agreement import check_vectors
 from dar_search.ingestion.pipeline.draining import Bench, MakeWriter, drain, end
 from dar_search.ingestion.pipeline.listing import SHARD_SIZE, Lister
@@ -32,6 +35,8 @@ AHEAD = 8
 SHARDS_AT_A_TIME = 64
 SOURCE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
+_OTHERS_SECONDS = 5.0
+_CHECK_SECONDS = 0.2
 
 
 class Worker:
@@ -44,7 +49,7 @@ class Worker:
         processes: decoder processes; None: one for each core.
         outside: where pictures come from that are in no file; None: the web, with the default settings.
         alone_seconds: after which a job whose index takes nothing makes room for others; see `PausingPatience`.
-        source_seconds: after which one does whose source, asked for a shard, says nothing.
+        source_seconds: after which one does whose source is not open, or comes upon nothing, be it a picture or not.
         load_replicas: copies of an index while it is loaded; see `tuning.Tunable.tune`.
         make_writer, shard_size: others are for tests.
     """
@@ -81,6 +86,8 @@ class Worker:
         self._alone_seconds = alone_seconds
         self._source_seconds = source_seconds
         self._left: dict[str, threading.Thread] = {}
+        self._refused: set[str] = set()
+        self._others, self._others_until = False, 0.0
         self._load_replicas = load_replicas
         self._make_writer = make_writer
         self._shard_size = shard_size
@@ -94,7 +101,7 @@ class Worker:
         """Looks at a shard. Nothing happens where it is done, held, or gone.
 
         An error pauses the job with its reason; a sweeper has it tried again. Where the ledger cannot be used, that is
-        in the log alone.
+        in the log alone. A job that this worker may not read is left to others, and says why until one takes it.
         """
         try:
             self._look(job, shard)
@@ -111,6 +118,8 @@ class Worker:
             return
         try:
             self._work(found, shard)
+        except SourceNotAllowed as error:
+            self._leave_to_others(found, error)
         except Exception as error:  # noqa: BLE001  # a defect must neither end the worker nor go unseen
             known = error if isinstance(error, DarError) else OutOfResources.of(error)
             if known is None:
@@ -120,13 +129,26 @@ class Worker:
             reason = f"A defect: {type(error).__name__}: {error}" if known is None else str(known)
             self._ledger.pause(job, reason, automatic=True)
 
+    def _leave_to_others(self, job: Job, error: SourceNotAllowed) -> None:
+        if job.id not in self._refused:
+            _LOG.warning("Job %s is left to other workers: %s", job.id, error)
+        self._refused.add(job.id)
+        if job.reason != str(error) and not self._ledger.held(job.id):
+            self._ledger.hinder(job.id, str(error))
+
     def _work(self, job: Job, shard: int) -> None:
+        self._others_until = 0.0
         self._check_answers(job)
-        source = self._open_pictures(job)
+        watch = _Watch(self._ledger, job.id, self._stopping)
+        source = self._opened(job, watch)
+        if source is None:
+            return
+        self._refused.discard(job.id)
+        if job.reason:
+            self._ledger.hinder(job.id, "")
         if not job.shards:  # before an index is made for what would be refused
             check_vectors(source, self._encoder, self._decoders())
         index = self._open_index(job)
-        watch = _Watch(self._ledger, job.id, self._stopping)
         patience = PausingPatience(
             self._ledger,
             job.id,
@@ -162,19 +184,49 @@ class Worker:
                 lambda: watch.proceed() and not self._is_silent(lister, job),
             )
             if drained.waiting is not None:
-                self._left[job.id] = drained.waiting
-                self._check_answers(job)
+                self._leave(job, drained.waiting)
             if watch.proceed() and end(bench, job.id, lister, source):
                 put_back(self._ledger, job.spec.store, lambda name: index, only=index.name)
         finally:
             leases.close()
+
+    def _opened(self, job: Job, watch: _Watch) -> Source | None:
+        """The job's source, opened in a thread of its own. None: neither the job nor the worker is to go on.
+
+        Raises SourceError, also where it is not open when others have waited for long; what else opening raises.
+        """
+        opened: Future[Source] = Future()
+
+        def open_it() -> None:
+            try:
+                opened.set_result(self._open_pictures(job))
+            except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits for it
+                opened.set_exception(error)
+
+        thread = threading.Thread(target=open_it, name="dar-ingest-opening", daemon=True)
+        thread.start()
+        began, until = time.monotonic(), math.inf
+        while not wait([opened], _CHECK_SECONDS).done:
+            if until == math.inf and not watch.proceed():
+                until = time.monotonic() + supply.STOP_SECONDS
+            is_long = time.monotonic() - began >= self._source_seconds
+            if time.monotonic() >= until or (is_long and self._others_wait(job)):
+                self._leave(job, thread)
+                return None
+        return opened.result()
+
+    def _leave(self, job: Job, thread: threading.Thread) -> None:
+        """Leaves a thread to a source. Raises SourceError, unless the worker ends and it had no time to answer."""
+        self._left[job.id] = thread
+        if not self._stopping.is_set():
+            self._check_answers(job)
 
     def _decoders(self) -> Decoders:
         return Decoders(self._encoder.preparation, self._limits, processes=self._processes, outside=self._outside)
 
     def _is_silent(self, lister: Lister, job: Job) -> bool:
         """Whether the source has said nothing for so long that others, who wait, come first."""
-        since = lister.asked_at
+        since = lister.silent_since
         return since is not None and time.monotonic() - since >= self._source_seconds and self._others_wait(job)
 
     def _check_answers(self, job: Job) -> None:
@@ -184,13 +236,18 @@ class Worker:
             raise SourceError(f'The source "{job.spec.source}" does not answer.', "Check its disk, or its server.")
 
     def _others_wait(self, mine: Job) -> bool:
-        """Whether there is another job for such workers, and nobody works on it."""
+        """Whether there is another job for such workers, and nobody works on it, as it was some seconds ago."""
+        if time.monotonic() < self._others_until:
+            return self._others
+        self._others_until = time.monotonic() + _OTHERS_SECONDS
         try:
             running = [job for job in self._ledger.jobs(running=True, limit=None) if job.state == "running"]
-            others = [job for job in running if job.spec.store == mine.spec.store and not job.spec.local]
-            return any(job.id != mine.id and not self._ledger.held(job.id) for job in others)
+            left = {job.id for job in running if job.spec.store == mine.spec.store and not job.spec.local}
+            left -= {mine.id, *self._refused}
+            self._others = bool(left) and bool(left - {held.job for held in self._ledger.held()})
         except StoreError:
-            return False  # a ledger in trouble holds up every job
+            self._others = False  # a ledger in trouble holds up every job
+        return self._others
 
 
 class _Watch:

@@ -17,12 +17,13 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 from dar_search.errors import PictureError, SettingsError
-from dar_search.ingestion.sources.locations import path_of
-from dar_search.settings.masking import has_login
+from dar_search.ingestion.sources.locations import is_file_uri, path_of
+from dar_search.settings.masking import has_login, shown
 
 HINT = 'The operator names it in ingest.sources (or "*"), in the settings of the service and of its workers.'
 _EVERYTHING = "*"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_ADDRESS = re.compile(r"(opensearch:|profile:|[A-Za-z][A-Za-z0-9+.-]+://).", re.DOTALL)
 _WEB = ("http://", "https://")
 # O_NONBLOCK: opening a named pipe must not wait for a writer. It changes nothing for regular files.
 _READING = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -38,13 +39,13 @@ class Allowance:
 
     @classmethod
     def named(cls, sources: Sequence[str]) -> Self:
-        """That of `ingest.sources`. Raises SettingsError for an address that is none."""
+        """That of `ingest.sources`. Raises SettingsError for an entry that is none."""
         if _EVERYTHING in sources:
             return cls(everything=True)
         folders, addresses = [], []
-        try:
-            for one in sources:
-                if one.startswith("file:"):
+        for one in sources:
+            try:
+                if is_file_uri(one):
                     folders.append(os.fsdecode(path_of(one)))
                 elif _SCHEME.match(one):
                     addresses.append(_checked(one))
@@ -52,11 +53,12 @@ class Allowance:
                     folders.append(os.path.abspath(Path(one).expanduser()))  # noqa: PTH100  # links stay
                 else:
                     raise ValueError("the folder in which a process happens to run")
-        except (ValueError, PictureError):
-            raise SettingsError(
-                "The setting ingest.sources has an entry that is empty, no address, or has a password in it.",
-                "Write folders, and addresses such as https://pictures.example/ or opensearch:INDEX.",
-            ) from None
+            except (ValueError, PictureError):
+                raise SettingsError(
+                    f'The entry "{shown(one)}" of the setting ingest.sources is empty, no address, or has a password '
+                    "in it.",
+                    "Write folders' whole paths, and addresses as https://pictures.example/ or opensearch:INDEX.",
+                ) from None
         return cls(tuple(folders), tuple(addresses))
 
     @classmethod
@@ -129,7 +131,10 @@ def not_allowed() -> PictureError:
 
 def _checked(entry: str) -> str:
     """Raises ValueError, PictureError for one that is none, climbs, or has a password in it."""
-    if has_login(entry) or ".." in unquote(entry):
+    is_url = entry[:8].lower().startswith(_WEB)  # of which `_comparable` knows whether it has a login
+    if not is_url and (not _ADDRESS.match(entry) or has_login(entry)):
+        raise ValueError("no address")
+    if ".." in unquote(entry):
         raise ValueError("no address to compare with")
     _comparable(entry)
     return entry

@@ -10,7 +10,8 @@ Symbolic links:
 - to a folder inside the folder: skipped, because its pictures are listed under their own names. So are loops.
 - out of the folder: a failure "link_outside", because an unpacked archive must not pull in what lies elsewhere (a
   warning, where it is a picture's sidecar); with `follow_links=True` they are followed, and each folder is visited
-  once. Where only a part of the machine may be read, one that leads out of that is a failure "not_allowed".
+  once. Where only a part of the machine may be read, one that leads out of that is a failure "not_allowed", and as what
+  lies behind it may be a folder, nothing is pruned then, unless the link's name is a picture's.
 - to nothing, or to itself: a failure, if the name is a picture's.
 
 Keys are made of the folder's real path, so that one folder has one set of keys, however it was reached.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -93,7 +94,7 @@ class FolderSource:
         """A cursor is the path below the folder. What comes before it is walked again (links lead anywhere), unread."""
         remarks = remarks or Remarks()
         place = None if after is None else _order(self._path_at(after))
-        for found in self._walk():
+        for found in self._walk(remarks.look):
             path = path_of(found.failure.source) if isinstance(found, BadItem) else found.path
             if place is not None and _order(path) <= place:
                 continue
@@ -115,12 +116,16 @@ class FolderSource:
     def _path_at(self, cursor: str) -> bytes:
         return os.path.join(self._root, unquote_to_bytes(cursor))  # noqa: PTH118  # bytes
 
-    def _walk(self) -> Iterator[_Picture | BadItem | _Skipped]:
-        """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's."""
+    def _walk(self, look: Callable[[], None] = lambda: None) -> Iterator[_Picture | BadItem | _Skipped]:
+        """Depth first, each folder's names in byte order. With a stack: a hostile tree is deeper than Python's.
+
+        look: called at each step.
+        """
         visited: set[tuple[int, int]] = set()
         stack = [self._listing(self._root, visited)]
         while stack:
             found = next(stack[-1], None)
+            look()
             if found is None:
                 stack.pop()
             elif isinstance(found, _Subfolder):
@@ -139,9 +144,9 @@ class FolderSource:
             yield BadItem(Failure(file_uri(folder), error.code, str(error)), id=None)
             return
         except OSError as error:
+            check_resources(error)
             if folder == self._root:
                 raise self._unlistable(error) from error
-            check_resources(error)
             message = f"The folder cannot be listed: {error.strerror}. Its records stay as they are."
             yield BadItem(Failure(file_uri(folder), "unreadable_folder", message), id=None)
             return
@@ -209,9 +214,13 @@ class FolderSource:
     def _link_not_allowed(self, entry: _Entry, sidecars: Sidecars) -> BadItem | _Skipped | None:
         if entry.name in sidecars.used:
             return None
-        if role_of(entry.name) not in ("picture", "nameless"):
-            return _Skipped(entry.path, "link")
-        return _bad(entry.path, not_allowed() if self._follow_links else _link_outside())
+        role = role_of(entry.name)
+        if self._follow_links:
+            error = not_allowed()
+            # Not a picture's name: a folder, perhaps, whose records must stay.
+            identity = record_id(file_uri(entry.path)) if role == "picture" else None
+            return BadItem(Failure(file_uri(entry.path), error.code, str(error)), identity)
+        return _bad(entry.path, _link_outside()) if role in ("picture", "nameless") else _Skipped(entry.path, "link")
 
     def _is_picture(self, entry: _Entry) -> bool:
         """By its name; where that says nothing, by how it begins. Raises OutOfResources."""

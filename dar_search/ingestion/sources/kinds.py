@@ -25,7 +25,7 @@ from dar_search.ingestion.sources.lists.jsonl import JsonlSource
 from dar_search.ingestion.sources.lists.list_file import ListFile
 from dar_search.ingestion.sources.lists.parquet import ParquetSource
 from dar_search.ingestion.sources.lists.rows import Columns
-from dar_search.ingestion.sources.locations import path_of, printable
+from dar_search.ingestion.sources.locations import is_file_uri, path_of, printable
 from dar_search.ingestion.sources.opensearch_source import Fields, OpenSearchSource
 from dar_search.ingestion.sources.outside import Outside
 from dar_search.ingestion.sources.selection import Selection
@@ -207,7 +207,7 @@ KINDS = (
 
 
 def _path(target: Target) -> bytes:
-    if isinstance(target, str) and "://" in target:
+    if isinstance(target, str) and ("://" in target or is_file_uri(target)):
         try:
             return path_of(target)
         except ValueError:

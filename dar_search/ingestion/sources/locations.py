@@ -15,6 +15,11 @@ def file_uri(path: bytes) -> str:
     return f"file://{quote_from_bytes(path)}"
 
 
+def is_file_uri(text: str) -> bool:
+    """By its scheme; whether it is one of this machine, `path_of` says."""
+    return text[:5].lower() == "file:"
+
+
 def path_of(uri: str) -> bytes:
     """A file: URI of this machine -> the path. Raises ValueError for any other URI."""
     parts = urlsplit(uri)

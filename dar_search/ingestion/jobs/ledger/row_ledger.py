@@ -118,6 +118,9 @@ class RowLedger(RowAccess):
 
         return self._change_job(job, change)
 
+    def hinder(self, job: str, reason: str) -> Job:
+        return self._change_job(job, lambda found: {"reason": reason} if found.state == "running" else {})
+
     def resume(self, job: str, *, automatic: bool = False) -> Job:
         def change(found: Job) -> dict[str, Any]:
             if automatic and not (found.state == "paused" and found.automatic):

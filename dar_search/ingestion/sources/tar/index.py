@@ -73,6 +73,7 @@ class TarIndex:
     Args:
         skip: told of each member that is not taken: a code of `remarks.SKIP_CODES`, its name, and its kind.
         contents: whether `content` will be asked for.
+        look: called at each member.
 
     Raises SourceError where the temporary folder takes no more.
 
@@ -80,10 +81,19 @@ class TarIndex:
         damage: why the shard could not be read to its end; None if it could.
     """
 
-    def __init__(self, shard: ShardFile, selection: Selection, skip: Skip, *, contents: bool = True) -> None:
+    def __init__(
+        self,
+        shard: ShardFile,
+        selection: Selection,
+        skip: Skip,
+        *,
+        contents: bool = True,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._shard = shard
         self._selection = selection
         self._skip = skip
+        self._look = look
         self._copy: IO[bytes] | None = None
         self._rows = sqlite3.connect("", isolation_level=None, check_same_thread=False)  # a file that nobody sees
         self._copied = 0
@@ -159,6 +169,7 @@ class TarIndex:
         try:
             left = MAX_NAMES_BYTES
             for number, member in enumerate(members(self._shard, 0)):
+                self._look()
                 left -= len(member.name)
                 if number >= MAX_MEMBERS or left < 0:
                     message = f"The shard has more than {MAX_MEMBERS:,} members, or names of {MAX_NAMES_BYTES:,} bytes."

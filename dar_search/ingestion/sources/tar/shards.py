@@ -67,9 +67,10 @@ class TarSource:
 
     def items(self, after: str | None = None, remarks: Remarks | None = None) -> Iterator[SourceItem | BadItem]:
         """A cursor is "SHARD:PLACE:ITEMS": the shard's number, a place in it, how many items from there on are done."""
+        remarks = remarks or Remarks()
         first, place, done = _position(after)
         for number in range(first, len(self._paths)):
-            yield from self._shard(number, place, done, remarks or Remarks())
+            yield from self._shard(number, place, done, remarks)
             place, done = 0, 0
 
     def count(self) -> Iterator[int]:
@@ -95,7 +96,10 @@ class TarSource:
                 remarks.skip(code, f"{uri}#{quote_from_bytes(name)}", kind)
 
         try:
-            with ShardFile(path, self._allowance) as shard, TarIndex(shard, self._selection, skip) as index:
+            with (
+                ShardFile(path, self._allowance) as shard,
+                TarIndex(shard, self._selection, skip, look=remarks.look) as index,
+            ):
                 for count, picture in enumerate(index.pictures(start), start=1):
                     if count > done:
                         listed = _item(path, shard.packing, index, picture, remarks)
