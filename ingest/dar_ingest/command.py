@@ -116,7 +116,7 @@ def ingest_work(
 
     try:
         from dar_search.serving.logs import configure_logs
-        from dar_search.serving.waiting import when_known
+        from dar_search.serving.process.waiting import when_known
 
         configure_logs(settings.service)
         settings = when_known(settings, threading.Event())

@@ -11,8 +11,8 @@ from dar_ingest.service import IngestService
 from dar_search.ports import Encoder
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
+from dar_search.serving.process.waiting import made_when_known
 from dar_search.serving.runner import Listening, Served, run_service
-from dar_search.serving.waiting import made_when_known
 from dar_search.settings import Settings
 
 SERVICE_NAME = "dar-ingest"

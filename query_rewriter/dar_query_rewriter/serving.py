@@ -18,8 +18,8 @@ from dar_search.models.reformulators.rules import RulesReformulator
 from dar_search.ports import KeyedImaginer
 from dar_search.serving.guard import guarded
 from dar_search.serving.metrics import Metrics
+from dar_search.serving.process.waiting import made_when_known
 from dar_search.serving.runner import Listening, Served, run_service
-from dar_search.serving.waiting import made_when_known
 from dar_search.settings import AUTO, Settings
 
 SERVICE_NAME = "dar-query"

@@ -25,8 +25,8 @@ from dar_search.models.choosing import with_preset
 from dar_search.models.encoders.open_clip_encoder import place_on_hub
 from dar_search.serving import wsgi
 from dar_search.serving.metrics import Metrics
+from dar_search.serving.process.waiting import made_when_known
 from dar_search.serving.runner import Served
-from dar_search.serving.waiting import made_when_known
 from dar_search.settings import Settings, load_settings
 from tests.e2e.conftest import Dar
 from tests.fakes import FakeEncoder
