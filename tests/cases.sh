@@ -23,7 +23,8 @@ folder=$work/cases
 mapfile -t scripts < <(cd "$folder" && find . -name '[0-9]*.sh' | grep -- "${2:-}" | sort)
 ((${#scripts[@]})) || { echo "No script below $folder." >&2; exit 2; }
 
-export DAR=$bin/dar DAR_BIN=$bin DAR_PYTHON=$bin/python OMP_NUM_THREADS=1
+# The scripts were written when the demo's encoder was what is taken where none is named.
+export DAR=$bin/dar DAR_BIN=$bin DAR_PYTHON=$bin/python OMP_NUM_THREADS=1 DAR_ENCODER=demo DAR_MODEL_PROCESS__WARM_MINUTES=0
 if printf '%s\n' "${scripts[@]}" | grep -q '^./search/'; then
   "$bin/dar" dev opensearch --port 0 --json > "$work/node.json" 2> "$work/node.log" &
   node=$!
