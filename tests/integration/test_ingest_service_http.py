@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dar_ingest import probing
 from dar_ingest import service as service_module
 from dar_ingest.runtime import Runtime
 from dar_ingest.service import IngestService
 from dar_ingest.serving import made
 from werkzeug.test import Client, TestResponse
 
+from dar_search.answering import probing
 from dar_search.ingestion.jobs.data import JobSpec
 from dar_search.ports import SearchRequest
 from dar_search.serving.runner import Served
@@ -291,11 +291,11 @@ def test_a_count_that_takes_long_makes_nobody_unready(tmp_path: Path, monkeypatc
         service = IngestService(runtime, lambda job, shard: None)
         value = service.metrics.registry.get_sample_value
         monkeypatch.setattr(ledger, "job", lambda id: (go_on.wait(), job(id))[1])
-        monkeypatch.setattr(probing, "_SECONDS", 0.3)
+        monkeypatch.setattr(probing, "PROBE_SECONDS", 0.3)
         with closing(service):
             for _ in range(5):
                 assert value("dar_job_items", {"result": "indexed"}) is None
-            monkeypatch.setattr(probing, "_SECONDS", 30.0)
+            monkeypatch.setattr(probing, "PROBE_SECONDS", 30.0)
             assert service.readiness()["ledger"] == "ok"
             assert value("dar_jobs", {"state": "running"}) == 2
             go_on.set()
