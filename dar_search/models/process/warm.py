@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def can_be_warm(data_folder: Path) -> bool:
     path = _socket_path(data_folder, "0" * 16)
     if not hasattr(socket, "AF_UNIX") or len(os.fsencode(path)) > _LONGEST_PATH:
         return False
-    trial = path.with_suffix(f".{os.getpid()}")
+    trial = path.with_suffix(f".{secrets.token_hex(3)}")  # of several callers at once each has its own
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.chmod(0o700)
