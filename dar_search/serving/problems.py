@@ -17,6 +17,7 @@ from dar_search.errors import (
     RequestError,
     RouteNotFound,
     ServiceError,
+    StoreError,
 )
 from dar_search.serving import wsgi
 from dar_search.serving.request_ids import current_request_id
@@ -52,11 +53,13 @@ def refuse(environ: wsgi.Environ, start_response: wsgi.StartResponse, error: Dar
 def as_dar_error(error: Exception) -> DarError:
     """Any exception as one of ours. What is neither ours, nor the machine's, nor an HTTP error of the web framework is
     a defect: it is logged with its trace, and its answer tells nothing about it."""
-    if isinstance(error, DarError):
+    if isinstance(error, DarError) and not isinstance(error, StoreError):
         return error
     if (short := OutOfResources.of(error)) is not None:
         _LOG.warning("%s", short)
         return short
+    if isinstance(error, DarError):
+        return error
     status = getattr(error, "code", None)  # of werkzeug's HTTPException
     if not isinstance(status, int) or not hasattr(error, "get_response"):
         return _defect(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -55,9 +56,20 @@ def store_errors(path: Path) -> Iterator[None]:
         if known is None:
             raise
         kind, problem, hint = known
+        if kind is StoreError and (short := _shortage()) is not None:  # which SQLite does not tell from a missing file
+            raise StoreUnavailable(f'The store "{path}" {problem} ({short.strerror}).', "Try again.") from short
         raise kind(f'The store "{path}" {problem} ({error}).', hint) from error
     except UnicodeDecodeError as error:  # SQLite's own message quotes what damage left of a name
         raise StoreCorrupt(f'The store "{path}" is damaged (it holds text that is no UTF-8).', _RESTORE) from error
+
+
+def _shortage() -> OSError | None:
+    """Why this process can open no file just now; None where it can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error
+    return None
 
 
 def _known(error: sqlite3.Error) -> tuple[type[StoreError], str, str] | None:
